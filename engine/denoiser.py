@@ -1,0 +1,49 @@
+"""The one narrow protocol: what every model looks like to the rest of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """A network that predicts the tokens behind the masks. Its family's quirks stay behind these methods."""
+
+    name: str
+    """How the model is called on the page."""
+    mask_id: int
+    vocab_size: int
+    """Width V of a row of logits, the mask included."""
+    max_length: int
+    """The longest canvas, in tokens, that the network was made for."""
+    suppressed: Sequence[int]
+    """Token ids that the reverse process must never write: the mask, control tokens, ids without a text."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; no special tokens are added."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids; bytes that make no character become U+FFFD."""
+        ...
+
+    def frame(self, ids: list[int], *, starts: bool, ends: bool) -> tuple[list[int], int]:
+        """Add the family's special ends to a canvas of given tokens.
+
+        `starts`/`ends` say whether the canvas begins/ends where the document does.
+        Returns the ids with the special tokens and how many were put in front.
+        """
+        ...
+
+    def logits(
+        self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None
+    ) -> Tensor:
+        """(B, L) ids, (B, L) bool positions with N True -> (N, V) float32 raw logits: row i predicts the i-th
+        marked position (row-major). `t`: (B,) diffusion times for conditioned networks (None: inferred from the
+        masked share). `attend`: (B, L) bool, False = padding (None: everything is attended to).
+        """
+        ...

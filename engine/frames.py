@@ -1,0 +1,56 @@
+"""What the reverse process tells the world: plain strings and floats, one Frame a step. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+State = Literal["masked", "revealed", "pinned", "retaken"]
+
+MASKED_TEXT = "░"
+"""How a cell that is still masked is written in `Frame.text`, one sign a cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One place of a gap: a token of the canvas, or one of the writer's pins in a passage to rewrite.
+
+    The texts of a gap's cells, joined in the order of `index`, are exactly what stands in the gap:
+    the spaces at its edges and around its pins are decided by the canvas and are part of some cell.
+    """
+
+    id: int
+    """Steady over all frames of a run, unique in the draft."""
+    gap: int
+    """Which gap of the draft, counted from 0 in reading order (rewrites count as gaps)."""
+    index: int
+    """Where in the gap, from 0."""
+    text: str
+    """What is shown; empty while the cell is masked."""
+    token: int
+    """The token id; the mask id while masked, -1 for a pin."""
+    probability: float
+    """The model's probability of this token when it was revealed; of the best guess while masked; 1.0 for a pin."""
+    state: State
+    alternatives: tuple[tuple[str, float], ...] = ()
+    """The likeliest tokens for this cell as (text, probability), best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One step of the reverse process. Frame 0 holds every cell, later ones only those that changed."""
+
+    step: int
+    """From 0 (nothing revealed yet) to `steps`."""
+    steps: int
+    """The number of steps planned; a sampler that finishes early ends with step == steps all the same."""
+    time: float
+    """The diffusion time t in [0, 1] after this step: 1 is all masked, 0 is done."""
+    candidate: int
+    text: str
+    """The whole draft as it stands, with MASKED_TEXT for each masked cell."""
+    cells: tuple[Cell, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The frame as the JSON object that the command line and the API send."""
+        return asdict(self)
