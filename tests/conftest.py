@@ -1,0 +1,90 @@
+"""What all tests share: the browser, the options --long and --cuda, and a quiet, offline, repeatable environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+# Before torch, gradio or the hub client is imported by any test.
+os.environ.setdefault("OMP_NUM_THREADS", "2" if (os.cpu_count() or 1) < 4 else "4")
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+from hypothesis import HealthCheck, settings
+from playwright.sync_api import Browser, ConsoleMessage, Page
+
+from tests.browser import NoBrowser, chromium
+
+# Timings say nothing on a busy machine, so no deadline; derandomize makes every run of the suite the same run.
+settings.register_profile("suite", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("long", settings.get_profile("suite"), derandomize=False, max_examples=2000)
+settings.load_profile("suite")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="full counts: also the tests marked long, and more random cases")
+    parser.addoption("--cuda", action="store_true", help="also the tests marked cuda, on this machine's GPU")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--long"):
+        settings.load_profile("long")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out (not skip) what was not asked for."""
+    unwanted = {mark for mark in ("long", "cuda") if not config.getoption(f"--{mark}")}
+    left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unwanted)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether full counts are asked for: `count = 20_000 if long else 1_000`."""
+    return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One headless Chromium for the whole run. Without one the tests fail with one sentence; they never skip."""
+    try:
+        with chromium() as running:
+            yield running
+    except NoBrowser as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture
+def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Pages of this test, each in a context of its own; at the end no page may have logged or thrown an error.
+
+    `new_page(width=1280, height=800, dark=False, phone=False)`: `phone` is a touch screen 390 px wide.
+    """
+    problems: list[str] = []
+    contexts = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            problems.append(f"{message.text} ({message.location.get('url', '')})")
+
+    def make(width: int = 1280, height: int = 800, *, dark: bool = False, phone: bool = False) -> Page:
+        context = browser.new_context(
+            viewport={"width": 390, "height": 844} if phone else {"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            has_touch=phone,
+            is_mobile=phone,
+            device_scale_factor=2 if phone else 1,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", note)
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert problems == [], "the page reported errors: " + "; ".join(problems)
