@@ -1,0 +1,84 @@
+"""Chance: from log-probabilities to tokens. A draw depends on the seed, the candidate, the step and the place, on nothing else."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.settings import Settings
+
+
+class Noise(Protocol):
+    """Where the reverse process takes its chance from."""
+
+    def draw(self, step: int, positions: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L) bool with N True, (N, V) log-weights -> (N,) tokens, one drawn from each row, and (N,) float64 clocks on the
+        CPU, uniform in [0, 1) and independent of the tokens, for samplers to decide by.
+        """
+        ...
+
+
+class SeededNoise:
+    """Philox, a counter-based generator: a place's two uniforms are a pure function of (seed, candidate, step, place).
+
+    They are made on the CPU whatever the model runs on, and don't depend on how many other places are masked, how long the
+    canvas is or which other candidates run beside.
+    """
+
+    def __init__(self, seed: int, candidate: int) -> None:
+        """`candidate` is that of the first row; the next rows are the next candidates."""
+        self.seed, self.candidate = seed, candidate
+
+    def uniforms(self, step: int, row: int, length: int) -> Tensor:
+        """(length, 2) float64 uniforms in [0, 1) for the places of a row."""
+        generator = np.random.Philox(key=[self.seed, self.candidate + row], counter=[0, step, 0, 0])
+        return torch.from_numpy((generator.random_raw(2 * length) >> 11) * 2.0**-53).view(length, 2)
+
+    def draw(self, step: int, positions: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
+        where = positions.cpu()
+        length = positions.shape[-1]
+        rows = [self.uniforms(step, b, length)[mine] for b, mine in enumerate(where)]
+        u = torch.cat(rows)
+        return categorical(log_probs, u[:, 0]), u[:, 1]
+
+
+def categorical(log_probs: Tensor, uniforms: Tensor) -> Tensor:
+    """(N, V) log-weights of any scale, (N,) float64 uniforms in [0, 1) -> (N,) tokens, by inverting the distribution function.
+
+    The sums are float64: float32 noise has too few distinct values in its tail and quietly lowers the temperature
+    (arXiv 2409.02908). A token of weight 0 is never drawn.
+    """
+    if log_probs.device.type == "mps":  # no float64 there
+        return categorical(log_probs.cpu(), uniforms).to(log_probs.device)
+    tokens = []
+    for rows, u in zip(log_probs.split(ROWS_AT_ONCE), uniforms.to(log_probs.device).split(ROWS_AT_ONCE), strict=True):
+        cumulated = torch.cumsum(torch.softmax(rows, -1), -1, dtype=torch.float64)
+        total = cumulated[:, -1]
+        target = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
+        tokens.append(torch.searchsorted(cumulated, target[:, None], right=True)[:, 0])
+    return torch.cat(tokens) if tokens else torch.empty(0, dtype=torch.long, device=log_probs.device)
+
+
+ROWS_AT_ONCE = 256
+"""Rows of a vocabulary's width that are held in float64 together; bounds the memory of a long canvas."""
+
+
+def tempered(log_probs: Tensor, settings: Settings, *, drawn: bool) -> Tensor:
+    """(N, V) log-weights to draw from: temperature, then top-k, then top-p. Not drawn, or temperature 0: the likeliest alone."""
+    if not drawn or settings.temperature == 0:
+        best = log_probs.argmax(-1, keepdim=True)
+        return torch.full_like(log_probs, -torch.inf).scatter(-1, best, 0.0)
+    weights = log_probs / settings.temperature
+    if 0 < settings.top_k < weights.shape[-1]:
+        kept = weights.topk(settings.top_k, dim=-1)
+        weights = torch.full_like(weights, -torch.inf).scatter(-1, kept.indices, kept.values)
+    if settings.top_p < 1:
+        ordered = weights.sort(dim=-1, descending=True, stable=True)
+        share = torch.softmax(ordered.values, -1)
+        before = share.cumsum(-1) - share  # the mass of everything likelier: below top_p, so the best always stays
+        values = ordered.values.masked_fill(before >= settings.top_p, -torch.inf)
+        weights = torch.full_like(weights, -torch.inf).scatter(-1, ordered.indices, values)
+    return weights
