@@ -1,0 +1,315 @@
+"""Lacuna's own Python environment: the folder .venv beside this file, made, filled and mended. Standard library only."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+VENV = os.path.join(ROOT, ".venv")
+PYTHON = os.path.join(VENV, "Scripts", "python.exe") if os.name == "nt" else os.path.join(VENV, "bin", "python")
+STATE = os.path.join(VENV, "lacuna.json")
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+DISK_FULL = f"The disk is full: Lacuna needs about 2 GB in {ROOT}; make room and start again."
+OFFLINE_SIGNS = ("connection broken by", "Max retries exceeded", "Failed to establish", "name resolution", "ConnectTimeout", "ProxyError")
+
+
+class Problem(Exception):
+    """What keeps Lacuna from starting: one sentence for the user."""
+
+
+def say(text: str) -> None:
+    """Tell the user; on stderr, because stdout belongs to the commands."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def prepare(requirements: list[str], flag: str) -> None:
+    """Make .venv and install `requirements` into it, unless that is done already; raises Problem."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        torch = choose_torch(flag, read_state().get("torch"))
+        if not is_ready(requirements, torch):
+            with alone():
+                if not is_ready(requirements, torch):
+                    build(requirements, torch)
+    except KeyboardInterrupt:
+        raise Problem("Stopped while preparing; the next start goes on from here.") from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise Problem(DISK_FULL) from None
+        reason = error.strerror or str(error)
+        raise Problem(f"Lacuna cannot write {error.filename or VENV} ({reason}): move it to a folder that is yours.") from None
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def read_state() -> dict[str, Any]:
+    """What is known of .venv: `unfinished`, the build of `torch`, and what was `installed` (a digest for each file)."""
+    try:
+        with open(STATE, encoding="utf-8") as file:
+            state = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def write_state(**changes: Any) -> None:
+    """Change what is known of .venv, all or nothing."""
+    with open(STATE + ".new", "w", encoding="utf-8") as file:
+        json.dump({**read_state(), **changes}, file, indent=1)
+    os.replace(STATE + ".new", STATE)
+
+
+def digest(name: str, python: str) -> str:
+    """The stamp of a requirements file for a Python version."""
+    try:
+        with open(os.path.join(ROOT, name), "rb") as file:
+            return hashlib.sha256(file.read() + python.encode()).hexdigest()
+    except FileNotFoundError:
+        raise Problem(f"{name} is missing beside launch.py: the checkout is not whole, get it again.") from None
+
+
+def venv_python() -> str:
+    """The version of the Python in .venv; empty when there is none that works and has pip."""
+    probe = "import pip, sys; print(sys.version.split()[0])"
+    try:
+        found = subprocess.run([PYTHON, "-I", "-c", probe], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    number, new_enough = found.split()
+    return number if new_enough == "True" else ""
+
+
+def is_ready(requirements: list[str], torch: str) -> bool:
+    """Whether .venv works and holds what is required."""
+    state, python = read_state(), venv_python()
+    if not python or state.get("unfinished") or state.get("torch") != torch:
+        return False
+    return all(state.get("installed", {}).get(name) == digest(name, python) for name in requirements)
+
+
+def build(requirements: list[str], torch: str) -> None:
+    """Make or mend .venv and install into it."""
+    state = read_state()
+    with Status("Preparing Lacuna's own Python environment in .venv. This happens once and may take some minutes.") as status:
+        if state.get("unfinished") or state.get("torch", torch) != torch or not venv_python():
+            make_venv(status)
+        install(requirements, torch, status)
+        python = venv_python()
+        installed = {**read_state().get("installed", {}), **{name: digest(name, python) for name in requirements}}
+        write_state(unfinished=False, torch=torch, installed=installed)
+
+
+def make_venv(status: Status) -> None:
+    """A new .venv in place of whatever is there."""
+    try:
+        import ensurepip  # noqa: F401 - Debian leaves it out of the base package
+        import venv
+    except ImportError:
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+        raise Problem(f"This Python comes without venv: install it (Debian, Ubuntu: sudo apt install {package}) and start again.") from None
+    if os.path.realpath(sys.prefix) == os.path.realpath(VENV):
+        raise Problem("The environment in .venv must be made anew, which its own Python cannot do: start with another Python.")
+    status.now("making the environment")
+    if os.path.isdir(VENV) and not os.path.islink(VENV):
+        shutil.rmtree(VENV)
+    os.makedirs(VENV, exist_ok=True)
+    write_state(unfinished=True, installed={})
+    try:
+        venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(VENV)
+    except subprocess.CalledProcessError as error:
+        said = (error.output or b"").decode(errors="replace").splitlines()
+        raise Problem("The environment could not be made. " + explain(said)) from None
+
+
+def install(requirements: list[str], torch: str, status: Status) -> None:
+    """Let pip install requirement files into .venv, telling what it does."""
+    command = [PYTHON, "-m", "pip", "install", "--no-input", "--progress-bar=off", "--disable-pip-version-check"]
+    for name in requirements:
+        command += ["-r", os.path.join(ROOT, name)]
+    if torch == "cpu":
+        command += ["--extra-index-url", CPU_INDEX]
+    lines: list[str] = []
+    pip = subprocess.Popen(
+        command, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
+    )
+    assert pip.stdout is not None
+    try:
+        for line in pip.stdout:
+            lines.append(line.strip())
+            if line.startswith("Installing collected packages"):
+                write_state(unfinished=True)  # from here to the end a killed pip leaves half a package behind
+            status.pip(line)
+        code = pip.wait()
+    except KeyboardInterrupt:
+        pip.terminate()
+        pip.wait()
+        raise
+    if code:
+        raise Problem(explain(lines))
+
+
+def explain(lines: list[str]) -> str:
+    """One sentence for a failed installation, from what pip said."""
+    text = "\n".join(lines)
+    said = next((line for line in reversed(lines) if line.startswith("ERROR:")), next(filter(None, reversed(lines)), "nothing"))
+    said = said.replace("ERROR:", "").strip().rstrip(".")
+    if "No space left on device" in text or "[Errno 28]" in text:
+        return DISK_FULL
+    if any(sign in text for sign in OFFLINE_SIGNS):
+        return f"The packages could not be fetched, and the first start needs the network: check it, and start again (pip: {said})."
+    return f"The packages could not be installed: check the network and the disk, and start again (pip: {said})."
+
+
+def choose_torch(flag: str, installed: str | None) -> str:
+    """The build of torch to install: "cpu" (from PyTorch's own index) or "usual" (what pip takes by itself)."""
+    linux = sys.platform.startswith("linux")
+    if flag == "cuda" and not linux:
+        raise Problem("--cuda installs PyTorch for CUDA on Linux only: elsewhere install it yourself and set LACUNA_PYTHON=this.")
+    if not flag and installed:
+        return installed
+    has_driver = os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi") is not None
+    if not linux or flag == "cuda" or (not flag and has_driver):
+        return "usual"
+    if installed == "cpu" or answers(CPU_INDEX + "/torch/"):
+        return "cpu"
+    if flag:
+        say("PyTorch's index of CPU builds does not answer; taking the usual build.")
+    return "usual"
+
+
+def answers(url: str) -> bool:
+    """Whether an address answers within three seconds, name look-up and all."""
+    if os.environ.get("PIP_NO_INDEX"):
+        return False
+    result: list[bool] = []
+
+    def ask() -> None:
+        import urllib.request
+
+        with suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=3):
+            result.append(True)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(3)
+    return bool(result)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other start is preparing the environment, and hold others off meanwhile."""
+    os.makedirs(os.path.join(ROOT, ".cache"), exist_ok=True)
+    with open(os.path.join(ROOT, ".cache", "launch.lock"), "a+b") as file:
+        waiting = False
+        while not lock(file.fileno()):
+            if not waiting:
+                say("Another start is preparing the environment; waiting for it.")
+            waiting = True
+            time.sleep(0.2)
+        yield  # closing the file, or dying, lets go
+
+
+def lock(descriptor: int) -> bool:
+    """Try to lock an open file; the system unlocks it when it is closed."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return False
+        raise
+    return True
+
+
+class Status:
+    """Tells what is being installed: one line that counts the seconds on a terminal, plain lines elsewhere."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.text = ""
+        self.live = sys.stderr.isatty()
+        self.began = time.monotonic()
+        self.over = threading.Event()
+
+    def __enter__(self) -> Status:
+        say(self.title)
+        if self.live:
+            threading.Thread(target=self.tick, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.over.set()
+        self.draw("")
+        if kind is None:
+            say(f"  ready after {time.monotonic() - self.began:.0f} s")
+
+    def now(self, text: str, quietly: bool = False) -> None:
+        """Show what is being done; `quietly` only where it replaces the line before."""
+        self.text = text
+        if self.live:
+            self.draw(f"  {text} ({time.monotonic() - self.began:.0f} s)")
+        elif not quietly:
+            say(f"  {text}")
+
+    def pip(self, line: str) -> None:
+        """Take note of a line of pip's."""
+        if wanted := re.match(r"Collecting ([\w.-]+)", line):
+            self.now("looking up " + wanted[1], quietly="(from -r" not in line)
+        elif fetched := re.match(r"\s*(?:Downloading|Using cached) (?:\S*/)?([\w.]+)-([\w.+]+)-\S+\.whl (\(.+\))", line):
+            self.now(
+                f"fetching {fetched[1]} {fetched[2]} {fetched[3]}", quietly="GB" not in line and not re.search(r"\(\d{2,}\.\d MB", line)
+            )
+        elif line.startswith("Installing collected packages"):
+            self.now(f"installing {line.count(',') + 1} packages")
+
+    def draw(self, text: str) -> None:
+        """Put a text in place of the terminal's line."""
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write("\r" + text[:width].ljust(width) + ("" if text else "\r"))
+            sys.stderr.flush()
+
+    def tick(self) -> None:
+        """Keep the seconds moving, so that a long download is seen to be alive."""
+        while not self.over.wait(1):
+            self.now(self.text)
+
+
+def child_environment() -> dict[str, str]:
+    """The variables for the environment's Python: none that would bend it to another one."""
+    bent = ("PYTHONHOME", "PYTHONPATH", "__PYVENV_LAUNCHER__", "PIP_TARGET", "PIP_PREFIX")
+    kept = {name: value for name, value in os.environ.items() if name not in bent}
+    return {**kept, "PIP_USER": "0", "PYTHONUTF8": "1"}
+
+
+def enter(arguments: list[str]) -> int:
+    """Run the environment's Python in place of this one; the exit code where the system cannot do that."""
+    line = [PYTHON, *arguments]
+    environment = {**child_environment(), "LACUNA_PYTHON": "this"}
+    sys.stdout.flush()
+    if os.name != "nt":
+        os.execve(PYTHON, line, environment)  # the same process: signals and the exit code need no passing on
+    child = subprocess.Popen(line, env=environment)
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:  # the child has got it too, and ends in its own way
+            continue

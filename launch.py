@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Start here: sees that Lacuna's Python environment is ready, then runs the app or a command in it."""
+# Standard library only, and no syntax that Python 3.6 cannot read: an older Python must still be able to say so.
+
+import argparse
+import errno
+import importlib
+import os
+import re
+import socket
+import sys
+
+OLDEST = (3, 11)
+if sys.version_info < OLDEST:
+    sys.exit(f"Lacuna needs Python 3.11 or newer and this is {sys.version_info[0]}.{sys.version_info[1]}: start it with a newer one.")
+
+import tomllib
+from importlib import metadata
+
+from environment import ROOT, VENV, Problem, enter, prepare, say
+
+HELP = """\
+usage: python launch.py [--cpu | --cuda] [command] [options]
+
+Lacuna fills gaps in text with a masked diffusion language model. The first start
+prepares everything in the folder .venv beside this file; that happens once.
+
+commands (each has its own --help):
+  (none)     the app, in the browser
+  fill       fill a draft on the command line: python launch.py fill "It was [[]] when the door opened."
+  train      train a model
+  evaluate   measure a model: nats a token, perplexity, bits a character
+  test       lint, types and tests (--long: full counts; --cuda: on a GPU too)
+  bench      speed and quality, side by side
+
+options of the app:
+  --host HOST      the address to serve on (127.0.0.1: this machine only)
+  --port PORT      the port to serve on (7860); a busy one moves to the next
+  --model MODEL    a folder or a name on the hub; the embedded model by default
+  --device DEVICE  auto, cpu, cuda or mps
+  --dtype DTYPE    auto, float32 or bfloat16
+  --no-browser     do not open the browser
+
+options of the environment:
+  --cpu, --cuda    which build of PyTorch to install (Linux; decided by the NVIDIA driver)
+  --version, --help
+
+LACUNA_PYTHON=this uses the running Python and its packages, and installs nothing."""
+
+COMMANDS = {
+    "app": "app.main",
+    "fill": "engine.cli",
+    "train": "engine.training.train",
+    "evaluate": "engine.training.evaluate",
+    "test": "tests.run",
+    "bench": "bench.run",
+}
+OLDEST_TORCH = (2, 11)
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command line; the exit code."""
+    try:
+        command, flag, rest = understand(arguments)
+        if command in ("help", "version"):
+            print(HELP if command == "help" else "Lacuna " + version())
+            return 0
+        here = os.environ.get("LACUNA_PYTHON", "")
+        if here not in ("", "this"):
+            raise Problem(f"LACUNA_PYTHON can only be 'this' (use the running Python), not {here!r}.")
+        if here:
+            if flag and command != "test":
+                raise Problem(f"--{flag} chooses what is installed, and with LACUNA_PYTHON=this nothing is.")
+            return run(command, rest)
+        prepare(["requirements.txt", "tests/requirements.txt"] if command == "test" else ["requirements.txt"], flag)
+        return enter([__file__, *([] if command == "app" else [command]), *rest])
+    except Problem as problem:
+        say(str(problem))
+        return 1
+
+
+def understand(arguments: list[str]) -> tuple[str, str, list[str]]:
+    """Split a command line into the command, the build of torch asked for ("cpu", "cuda" or "") and the command's own arguments."""
+    rest = list(arguments)
+    flag = ""
+    while rest and rest[0] in ("--cpu", "--cuda"):
+        flag = rest.pop(0)[2:]
+    command = rest.pop(0) if rest and not rest[0].startswith("-") else "app"
+    if command not in COMMANDS:
+        raise Problem(f"There is no command {command!r}; there are {', '.join(name for name in COMMANDS if name != 'app')}.")
+    if command == "app":
+        if "--help" in rest or "-h" in rest:
+            return "help", "", []
+        if "--version" in rest:
+            return "version", "", []
+        for option in ("--cpu", "--cuda"):
+            if option in rest:
+                rest.remove(option)
+                flag = option[2:]
+    if command == "test" and "--cuda" in rest:  # tests on a GPU need a torch for it, and the option themselves
+        flag = "cuda"
+    return command, flag, rest
+
+
+def version() -> str:
+    """Lacuna's version, from its one home in pyproject.toml."""
+    with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Run a command in this very Python; the exit code."""
+    sys.path.insert(0, ROOT)
+    own = os.path.realpath(sys.prefix) == os.path.realpath(VENV)
+    if not own and command != "test":
+        check_torch()
+    if command == "app":
+        arguments = settle_port(arguments)
+    try:
+        return int(importlib.import_module(COMMANDS[command]).main(arguments) or 0)
+    except KeyboardInterrupt:
+        say("Stopped.")
+        return 130
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if os.path.exists(os.path.join(ROOT, name)):
+            raise
+        cure = "delete the folder .venv and start again" if own else "install requirements.txt into it, or start without LACUNA_PYTHON=this"
+        raise Problem(f"This Python ({sys.executable}) lacks the package {name}: {cure}.") from None
+
+
+def check_torch() -> None:
+    """Raise Problem unless this Python has a torch that is new enough."""
+    try:
+        found = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        found = ""
+    if not found or tuple(map(int, re.findall(r"\d+", found)[:2])) < OLDEST_TORCH:
+        needed = ".".join(map(str, OLDEST_TORCH))
+        has = f"torch {found}" if found else "no torch"
+        raise Problem(
+            f"Lacuna needs torch {needed} or newer and this Python ({sys.executable}) has {has}: install it or unset LACUNA_PYTHON."
+        )
+
+
+def settle_port(arguments: list[str]) -> list[str]:
+    """The app's arguments with a host and a port that is free: the one asked for, or the next that is."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", default="7860")
+    asked, rest = parser.parse_known_args(arguments)
+    if not asked.port.isdecimal() or not 1 <= int(asked.port) <= 65535:
+        raise Problem(f"--port must be a number from 1 to 65535, not {asked.port!r}.")
+    port = free_port(asked.host, int(asked.port))
+    if port != int(asked.port):
+        say(f"Port {asked.port} is in use; taking {port}.")
+    return ["--host", asked.host, "--port", str(port), *rest]
+
+
+def free_port(host: str, first: int) -> int:
+    """The first port from `first` on that can be listened on; raises Problem."""
+    for port in range(first, min(first + 100, 65536)):
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+            with socket.socket(family, kind, protocol) as probe:
+                if os.name != "nt":  # as servers do; on Windows it would take a port away from another program
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+                return port
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise Problem(
+                    f"Lacuna cannot serve on {host}, port {port} ({error.strerror or error}): choose another with --host and --port."
+                ) from None
+    raise Problem(f"The ports {first} to {port} are all in use: choose another with --port.")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,34 @@
+"""`python launch.py test`: lint, format, types and tests, one after the other, with a summary."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CHECKS = {
+    "lint": ["ruff", "check", "."],
+    "format": ["ruff", "format", "--check", "."],
+    "types": ["mypy"],
+    "tests": ["pytest", "--durations=10"],
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run every check, the later ones too when one fails; further arguments (--long, --cuda, ...) go to pytest."""
+    if missing := [module for module in ("ruff", "mypy", "pytest", "hypothesis", "playwright") if importlib.util.find_spec(module) is None]:
+        print(f"This Python lacks {', '.join(missing)}: install tests/requirements.txt into it.", file=sys.stderr)
+        return 1
+    results = []
+    for name, command in CHECKS.items():
+        print(f"\n== {name}: {' '.join(command)}", flush=True)
+        began = time.monotonic()
+        code = subprocess.run([sys.executable, "-m", *command, *(arguments if name == "tests" else [])], cwd=ROOT, check=False).returncode
+        results.append((name, code, time.monotonic() - began))
+    print("\n== summary")
+    for name, code, seconds in results:
+        print(f"{name:8} {'passed' if code == 0 else f'FAILED (exit code {code})'} in {seconds:.1f} s")
+    return int(any(code for _, code, _ in results))
