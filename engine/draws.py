@@ -12,11 +12,15 @@ from engine.settings import Settings
 
 
 class Noise(Protocol):
-    """Where the reverse process takes its chance from."""
+    """Where the reverse process takes its chance from. In a step it asks for tokens, when they are to be drawn, then for clocks."""
 
-    def draw(self, step: int, positions: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L) bool with N True, (N, V) log-weights -> (N,) tokens, one drawn from each row, and (N,) float64 clocks on the
-        CPU, uniform in [0, 1) and independent of the tokens, for samplers to decide by.
+    def tokens(self, step: int, positions: Tensor, log_weights: Tensor) -> Tensor:
+        """(B, L) bool with N True, (N, V) log-weights of any scale -> (N,) tokens, one drawn for each of these positions."""
+        ...
+
+    def clocks(self, step: int, positions: Tensor) -> Tensor:
+        """(B, L) bool with N True -> (N,) float64 on the CPU, uniform in [0, 1): what samplers that leave the order to chance
+        decide by, whatever the tokens are.
         """
         ...
 
@@ -32,17 +36,21 @@ class SeededNoise:
         """`candidate` is that of the first row; the next rows are the next candidates."""
         self.seed, self.candidate = seed, candidate
 
-    def uniforms(self, step: int, row: int, length: int) -> Tensor:
-        """(length, 2) float64 uniforms in [0, 1) for the places of a row."""
-        generator = np.random.Philox(key=[self.seed, self.candidate + row], counter=[0, step, 0, 0])
-        return torch.from_numpy((generator.random_raw(2 * length) >> 11) * 2.0**-53).view(length, 2)
+    def tokens(self, step: int, positions: Tensor, log_weights: Tensor) -> Tensor:
+        """A draw from each row; see Noise."""
+        return categorical(log_weights, self._uniforms(step, positions)[:, 0])
 
-    def draw(self, step: int, positions: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
-        where = positions.cpu()
-        length = positions.shape[-1]
-        rows = [self.uniforms(step, b, length)[mine] for b, mine in enumerate(where)]
-        u = torch.cat(rows)
-        return categorical(log_probs, u[:, 0]), u[:, 1]
+    def clocks(self, step: int, positions: Tensor) -> Tensor:
+        """A uniform for each position; see Noise."""
+        return self._uniforms(step, positions)[:, 1]
+
+    def _uniforms(self, step: int, positions: Tensor) -> Tensor:
+        """(N, 2) float64 in [0, 1): two for every place of every row, of which the positions asked for are kept."""
+        length, rows = positions.shape[-1], []
+        for row, wanted in enumerate(positions.cpu()):
+            philox = np.random.Philox(key=[self.seed, self.candidate + row], counter=[0, step, 0, 0])
+            rows.append(torch.from_numpy((philox.random_raw(2 * length) >> 11) * 2.0**-53).view(length, 2)[wanted])
+        return torch.cat(rows)
 
 
 def categorical(log_probs: Tensor, uniforms: Tensor) -> Tensor:
@@ -54,7 +62,8 @@ def categorical(log_probs: Tensor, uniforms: Tensor) -> Tensor:
     if log_probs.device.type == "mps":  # no float64 there
         return categorical(log_probs.cpu(), uniforms).to(log_probs.device)
     tokens = []
-    for rows, u in zip(log_probs.split(ROWS_AT_ONCE), uniforms.to(log_probs.device).split(ROWS_AT_ONCE), strict=True):
+    for start in range(0, len(log_probs), ROWS_AT_ONCE):
+        rows, u = log_probs[start : start + ROWS_AT_ONCE], uniforms[start : start + ROWS_AT_ONCE].to(log_probs.device)
         cumulated = torch.cumsum(torch.softmax(rows, -1), -1, dtype=torch.float64)
         total = cumulated[:, -1]
         target = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
@@ -66,11 +75,8 @@ ROWS_AT_ONCE = 256
 """Rows of a vocabulary's width that are held in float64 together; bounds the memory of a long canvas."""
 
 
-def tempered(log_probs: Tensor, settings: Settings, *, drawn: bool) -> Tensor:
-    """(N, V) log-weights to draw from: temperature, then top-k, then top-p. Not drawn, or temperature 0: the likeliest alone."""
-    if not drawn or settings.temperature == 0:
-        best = log_probs.argmax(-1, keepdim=True)
-        return torch.full_like(log_probs, -torch.inf).scatter(-1, best, 0.0)
+def tempered(log_probs: Tensor, settings: Settings) -> Tensor:
+    """(N, V) log-probabilities -> (N, V) log-weights to draw from: temperature (above 0), then top-k, then top-p."""
     weights = log_probs / settings.temperature
     if 0 < settings.top_k < weights.shape[-1]:
         kept = weights.topk(settings.top_k, dim=-1)

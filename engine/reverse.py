@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.denoiser import Denoiser
 from engine.draws import Noise, SeededNoise, tempered
 from engine.forward import subs_log_probs
-from engine.samplers import FREE_RUNNING, SAMPLERS, Options
+from engine.samplers import FREE_RUNNING, SAMPLERS, Options, everything
 from engine.schedules import SCHEDULES, Schedule
 from engine.settings import Settings
 
@@ -48,7 +48,7 @@ class Move:
     log_probs: Tensor
     """(N, V) float32, a row for each of these, row-major; -inf where suppressed or forbidden by the constraint."""
     time: float
-    """The diffusion time after the step."""
+    """The diffusion time after the step; of several rows, the latest to be done."""
 
 
 def grid(steps: int) -> Tensor:
@@ -78,89 +78,110 @@ def denoise(
 
     Raises ValueError when the constraint forbids every token of a position.
     """
-    schedule = SCHEDULES[settings.schedule]
     masked = (x == model.mask_id) & writable
-    if times is None:
-        most = int(masked.sum(-1).max()) if masked.numel() else 0
-        times = grid(settings.steps if settings.sampler in FREE_RUNNING else min(settings.steps, most))
+    plans = [_Plan.of(settings, int(count), times) for count in masked.sum(-1)]
     noise = noise or SeededNoise(settings.seed, candidate)
-    ranks = writable.long().cumsum(-1) - 1
+    ranks = (writable.long().cumsum(-1) - 1).cpu()
     probability = torch.where(masked, 0.0, 1.0)
     reusable = not getattr(model, "time_conditioned", True)
     raw: Tensor | None = None
 
-    for k in range(len(times) - 1):
-        if not masked.any():
-            return
+    k = 0
+    while masked.any():
         if raw is None:
             rows = masked.any(-1)
-            t = torch.full((int(rows.sum()),), float(times[k]), dtype=torch.float32, device=x.device)
-            raw = subs_log_probs(model.logits(x[rows], masked[rows], t=t), model.suppressed)
+            t = torch.tensor([plan.time(k) for plan in plans], dtype=torch.float32, device=x.device)
+            raw = subs_log_probs(model.logits(x[rows], masked[rows], t=t[rows]), model.suppressed)
         log_probs = raw if constraint is None else _constrained(raw, x, masked, constraint)
-
-        drawn = _is_drawn(settings, float(times[k]))
-        tokens, clocks = noise.draw(first_step + k, masked, tempered(log_probs, settings, drawn=drawn))
+        tokens = _choose(log_probs, masked, plans, k, settings, noise, first_step + k)
+        clocks = noise.clocks(first_step + k, masked)
         surely = log_probs.gather(-1, tokens[:, None])[:, 0].exp().cpu()
 
-        left = len(times) - 1 - k
         x_next, revealed = x.clone(), torch.zeros_like(masked)
         probability = probability.masked_scatter(masked, log_probs.amax(-1).exp().to(x.device))
-        offset = 0
-        for b in range(len(x)):
-            places = masked[b].nonzero()[:, 0]
-            mine = slice(offset, offset := offset + len(places))
-            if not len(places):
-                continue
-            stay, due = _due(schedule, times, k, len(places))
-            options = Options(places.cpu(), ranks[b, places].cpu(), surely[mine], log_probs[mine], clocks[mine].cpu(), due, stay, settings)
-            chosen = _all(options) if left == 1 else SAMPLERS[settings.sampler](options)
-            if not len(chosen):
-                continue
-            where = places[chosen.to(x.device)]
-            rows_of = log_probs[mine][chosen.to(log_probs.device)]
-            what = tokens[mine][chosen.to(tokens.device)]
-            if constraint is not None:
-                what = constraint.settle(x[b], where, what.to(x.device), rows_of)
-            x_next[b, where] = what.to(x.device)
+        for b, places, mine in _rows(masked):
+            options = Options(
+                places.cpu(), ranks[b, places.cpu()], surely[mine], log_probs[mine], clocks[mine], *plans[b].due(k, len(places)), settings
+            )
+            chosen = everything(options) if plans[b].is_last(k) else SAMPLERS[settings.sampler](options)
+            where, what = places[chosen.to(x.device)], tokens[mine][chosen.to(tokens.device)].to(x.device)
+            believed = log_probs[mine][chosen.to(log_probs.device)]
+            if constraint is not None and len(chosen):
+                what = constraint.settle(x[b], where, what, believed).to(x.device)
+            x_next[b, where] = what
             revealed[b, where] = True
-            probability[b, where] = rows_of.gather(-1, what.to(rows_of.device)[:, None])[:, 0].exp().to(x.device)
+            probability[b, where] = believed.gather(-1, what.to(believed.device)[:, None])[:, 0].exp().to(x.device)
 
-        yield Move(x_next, revealed, torch.zeros_like(revealed), probability, masked, log_probs, float(times[k + 1]))
-        # The last prediction may be used again, exactly, while nothing changed and the network doesn't look at t (MDLM).
+        k += 1
+        time = max(plan.time(k) for plan in plans)
+        yield Move(x_next, revealed, torch.zeros_like(revealed), probability, masked, log_probs, time)
+        # The last prediction is used again, exactly, while nothing changed and the network doesn't look at t (MDLM's ddpm_cache).
         if revealed.any() or not reusable:
             raw = None
         x, masked = x_next, masked & ~revealed
 
 
-def _is_drawn(settings: Settings, time: float) -> bool:
-    """Whether tokens are drawn at this time, or the likeliest taken; hybrid draws in the first half of the way."""
-    return settings.choice == "stochastic" or (settings.choice == "hybrid" and time > 0.5)
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The grid of times of one row."""
+
+    schedule: Schedule
+    times: list[float]
+    move_chances: list[float]
+
+    @classmethod
+    def of(cls, settings: Settings, count: int, times: Tensor | None) -> _Plan:
+        """A row's grid when it has `count` masks: its own, whatever other rows have."""
+        if times is None:
+            times = grid(settings.steps if settings.sampler in FREE_RUNNING else max(1, min(settings.steps, count)))
+        schedule = SCHEDULES[settings.schedule]
+        return cls(schedule, times.tolist(), schedule.move_chance(times).tolist())
+
+    def time(self, k: int) -> float:
+        """The time before step k."""
+        return self.times[min(k, len(self.times) - 1)]
+
+    def is_last(self, k: int) -> bool:
+        return k >= len(self.times) - 2
+
+    def due(self, k: int, count: int) -> tuple[int, float]:
+        """How many of `count` masks are due in step k, one at least in this and in each later step, and the chance to stay."""
+        if self.is_last(k):
+            return count, 0.0
+        stay = self.move_chances[k + 1] / self.move_chances[k]
+        later = len(self.times) - 2 - k
+        return max(1, min(count - round(count * stay), count - later)), stay
 
 
-def _due(schedule: Schedule, times: Tensor, k: int, count: int) -> tuple[float, int]:
-    """The chance to stay masked in step k, and how many of `count` masks are due: at least one in this and each later step."""
-    left = len(times) - 1 - k
-    t, s = schedule.move_chance(times[k : k + 2]).tolist()
-    stay = s / t
-    return stay, max(1, min(count - round(count * stay), count - (left - 1)))
+def _choose(log_probs: Tensor, masked: Tensor, plans: list[_Plan], k: int, settings: Settings, noise: Noise, step: int) -> Tensor:
+    """(N,) a token for each masked position: drawn, or the likeliest. `hybrid` draws while more than half of the time is left."""
+    likeliest = log_probs.argmax(-1)
+    drawn = torch.tensor([settings.choice == "stochastic" or (settings.choice == "hybrid" and plan.time(k) > 0.5) for plan in plans])
+    if settings.temperature == 0 or not drawn.any():
+        return likeliest
+    tokens = noise.tokens(step, masked, tempered(log_probs, settings))
+    return torch.where(drawn.to(masked.device)[masked.nonzero()[:, 0]].to(tokens.device), tokens, likeliest)
 
 
-def _all(options: Options) -> Tensor:
-    """Everything, the surest first: what the last step reveals."""
-    return torch.argsort(options.probability, descending=True, stable=True)
+def _rows(masked: Tensor) -> Iterator[tuple[int, Tensor, slice]]:
+    """For each row with masks: its number, the places of its masks, and the slice of the N positions that is its own."""
+    end = 0
+    for b, row in enumerate(masked):
+        places = row.nonzero()[:, 0]
+        start, end = end, end + len(places)
+        if len(places):
+            yield b, places, slice(start, end)
 
 
 def _constrained(raw: Tensor, x: Tensor, masked: Tensor, constraint: Constraint) -> Tensor:
     """The log-probabilities with what the constraint forbids at -inf. They are not normalised again: a forced token keeps
     the little probability that the model gives it, so that orders of confidence leave it for last.
     """
-    log_probs, offset = raw.clone(), 0
-    for b in range(len(x)):
-        places = masked[b].nonzero()[:, 0]
-        mine = slice(offset, offset := offset + len(places))
-        allowed = constraint.allowed(x[b], places) if len(places) else None
+    log_probs = raw.clone()
+    for b, places, mine in _rows(masked):
+        allowed = constraint.allowed(x[b], places)
         if allowed is not None:
             log_probs[mine] = log_probs[mine].masked_fill(~allowed.to(raw.device), -torch.inf)
-    if len(log_probs) and bool((log_probs.amax(-1) == -torch.inf).any()):
+    if bool((log_probs.amax(-1) == -torch.inf).any()):
         raise ValueError("The constraint leaves no token for a masked place of the canvas.")
     return log_probs

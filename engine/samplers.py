@@ -136,6 +136,11 @@ def entropy_bound(options: Options) -> Tensor:
     return order[: max(options.due, within)]
 
 
+def everything(options: Options) -> Tensor:
+    """All positions, the likeliest first: what the last step reveals, whatever the sampler."""
+    return _first(options.probability, len(options.positions))
+
+
 def surprisal(log_probs: Tensor) -> Tensor:
     """(n,) on the CPU, in nats: how surprising to the model a token drawn from what is allowed is, in expectation.
 

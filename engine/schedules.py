@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 
 class Schedule(ABC):
@@ -70,15 +71,19 @@ class LogLinear(Schedule):
 
     eps: float = 1e-3
 
+    @override
     def move_chance(self, t: Tensor) -> Tensor:
         return (1 - self.eps) * t
 
+    @override
     def slope(self, t: Tensor) -> Tensor:
         return torch.full_like(t, self.eps - 1)
 
+    @override
     def weight(self, t: Tensor) -> Tensor:
         return 1 / t
 
+    @override
     def time_of_move_chance(self, move_chance: Tensor) -> Tensor:
         return move_chance / (1 - self.eps)
 
@@ -89,15 +94,19 @@ class Cosine(Schedule):
 
     eps: float = 1e-3
 
+    @override
     def move_chance(self, t: Tensor) -> Tensor:
         return 2 * (1 - self.eps) * torch.sin(t * (math.pi / 4)) ** 2
 
+    @override
     def slope(self, t: Tensor) -> Tensor:
         return -(1 - self.eps) * (math.pi / 2) * torch.sin(t * (math.pi / 2))
 
+    @override
     def weight(self, t: Tensor) -> Tensor:
         return (math.pi / 2) / torch.tan(t * (math.pi / 4))
 
+    @override
     def time_of_move_chance(self, move_chance: Tensor) -> Tensor:
         return torch.asin(torch.sqrt(move_chance / (2 * (1 - self.eps)))) * (4 / math.pi)
 
@@ -108,15 +117,19 @@ class CosineSquared(Schedule):
 
     eps: float = 1e-3
 
+    @override
     def move_chance(self, t: Tensor) -> Tensor:
         return (1 - self.eps) * torch.sin(t * (math.pi / 2)) ** 2
 
+    @override
     def slope(self, t: Tensor) -> Tensor:
         return -(1 - self.eps) * (math.pi / 2) * torch.sin(t * math.pi)
 
+    @override
     def weight(self, t: Tensor) -> Tensor:
         return math.pi / torch.tan(t * (math.pi / 2))
 
+    @override
     def time_of_move_chance(self, move_chance: Tensor) -> Tensor:
         return torch.asin(torch.sqrt(move_chance / (1 - self.eps))) * (2 / math.pi)
 
@@ -125,6 +138,7 @@ class _SigmaSchedule(Schedule):
     """A schedule given by its total noise sigma(t); alpha = exp(-sigma)."""
 
     @abstractmethod
+    @override
     def sigma(self, t: Tensor) -> Tensor: ...
 
     @abstractmethod
@@ -135,21 +149,27 @@ class _SigmaSchedule(Schedule):
     def time_of_sigma(self, sigma: Tensor) -> Tensor:
         """The inverse of sigma."""
 
+    @override
     def alpha(self, t: Tensor) -> Tensor:
         return torch.exp(-self.sigma(t))
 
+    @override
     def move_chance(self, t: Tensor) -> Tensor:
         return -torch.expm1(-self.sigma(t))
 
+    @override
     def slope(self, t: Tensor) -> Tensor:
         return -self.rate(t) * self.alpha(t)
 
+    @override
     def weight(self, t: Tensor) -> Tensor:
         return self.rate(t) / torch.expm1(self.sigma(t))
 
+    @override
     def time(self, alpha: Tensor) -> Tensor:
         return self.time_of_sigma(-alpha.log())
 
+    @override
     def time_of_move_chance(self, move_chance: Tensor) -> Tensor:
         return self.time_of_sigma(-torch.log1p(-move_chance))
 
@@ -161,12 +181,15 @@ class LinearSigma(_SigmaSchedule):
     sigma_min: float = 0.0
     sigma_max: float = 10.0
 
+    @override
     def sigma(self, t: Tensor) -> Tensor:
         return self.sigma_min + t * (self.sigma_max - self.sigma_min)
 
+    @override
     def rate(self, t: Tensor) -> Tensor:
         return torch.full_like(t, self.sigma_max - self.sigma_min)
 
+    @override
     def time_of_sigma(self, sigma: Tensor) -> Tensor:
         return (sigma - self.sigma_min) / (self.sigma_max - self.sigma_min)
 
@@ -178,12 +201,15 @@ class Geometric(_SigmaSchedule):
     sigma_min: float = 1e-4
     sigma_max: float = 20.0
 
+    @override
     def sigma(self, t: Tensor) -> Tensor:
         return self.sigma_min ** (1 - t) * self.sigma_max**t
 
+    @override
     def rate(self, t: Tensor) -> Tensor:
         return self.sigma(t) * math.log(self.sigma_max / self.sigma_min)
 
+    @override
     def time_of_sigma(self, sigma: Tensor) -> Tensor:
         return torch.log(sigma / self.sigma_min) / math.log(self.sigma_max / self.sigma_min)
 
@@ -194,15 +220,19 @@ class Polynomial(Schedule):
 
     power: float = 2.0
 
+    @override
     def move_chance(self, t: Tensor) -> Tensor:
         return t**self.power
 
+    @override
     def slope(self, t: Tensor) -> Tensor:
         return -self.power * t ** (self.power - 1)
 
+    @override
     def weight(self, t: Tensor) -> Tensor:
         return self.power / t
 
+    @override
     def time_of_move_chance(self, move_chance: Tensor) -> Tensor:
         return move_chance ** (1 / self.power)
 

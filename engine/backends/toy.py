@@ -47,15 +47,19 @@ class Toy:
         self._from_right = torch.cat([pair.T, torch.zeros(1, 256)])
 
     def encode(self, text: str) -> list[int]:
+        """The text's bytes in UTF-8."""
         return list(text.encode())
 
     def decode(self, ids: Sequence[int]) -> str:
+        """The text of bytes; no mask among them."""
         return bytes(ids).decode("utf-8", errors="replace")
 
     def frame(self, ids: list[int], *, starts: bool, ends: bool) -> tuple[list[int], int]:
+        """The ids alone: this model has no special ends."""
         return list(ids), 0
 
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        """Log p(byte | left) p(right | byte) up to a constant, of which a neighbour that is masked or not there drops out."""
         self.calls += 1
         self.tokens += ids.numel()
         seen = ids if attend is None else torch.where(attend, ids, MASK)
