@@ -1,0 +1,92 @@
+"""Lacuna's engine, and its front door: everything that others may use is an attribute of this package.
+
+Torch is imported when something is first asked for that computes; drafts, settings, frames and the samplers' names cost
+no such import.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from engine.draft import Draft, DraftError, Gap, Length, Pin, Rewrite, words
+from engine.frames import MASKED_TEXT, Cell, Frame
+from engine.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from engine.backends import load
+    from engine.fill import fill
+    from engine.samplers import SAMPLERS
+    from engine.schedules import SCHEDULES
+
+__all__ = [
+    "MASKED_TEXT",
+    "SAMPLERS",
+    "SCHEDULES",
+    "Cell",
+    "Draft",
+    "DraftError",
+    "Frame",
+    "Gap",
+    "Length",
+    "Pin",
+    "Rewrite",
+    "Settings",
+    "SettingsError",
+    "fill",
+    "load",
+    "sampler_help",
+    "schedule_names",
+    "words",
+]
+
+_HOMES = {"SAMPLERS": "engine.samplers", "SCHEDULES": "engine.schedules", "fill": "engine.fill", "load": "engine.backends"}
+"""The names that need torch, and the modules that they come from."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _FrontDoor(ModuleType):
+    """Keeps `engine.fill` the function: Python would put the module of that name in its place once it is imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _HOMES:
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _FrontDoor
+
+
+@cache
+def _syntax(module: str) -> ast.Module:
+    return ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+
+
+def sampler_help() -> dict[str, str]:
+    """The samplers' names with the first line of their docstrings, read from the source: torch stays out."""
+    return {
+        node.name: (ast.get_docstring(node) or "").partition("\n")[0]
+        for node in _syntax("samplers").body
+        if isinstance(node, ast.FunctionDef) and any(isinstance(by, ast.Name) and by.id == "sampler" for by in node.decorator_list)
+    }
+
+
+def schedule_names() -> list[str]:
+    """The noise schedules' names, read from the source: torch stays out."""
+    for node in _syntax("schedules").body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "SCHEDULES":
+            return list(ast.literal_eval(ast.Tuple(elts=list(node.value.keys)))) if isinstance(node.value, ast.Dict) else []
+    return []
