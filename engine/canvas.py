@@ -1,0 +1,312 @@
+"""A draft as a canvas of cells: what is given stays a string, what is written are tokens, seen through windows.
+
+Only the cells of gaps are ever decoded. The model reads the given text near a gap (straight quotes, LF, without the
+one space that the first token of a gap brings itself); the page reads the given strings as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.denoiser import Denoiser
+from engine.draft import Draft, Gap, Length, Pin
+from engine.frames import MASKED_TEXT
+from engine.spacing import GAP_SIGN, Style, space_after, space_before, straighten, unwanted
+from engine.text import is_wordlike
+from engine.vocabulary import vocabulary
+
+LONGEST_WINDOW = 512
+"""Windows are no longer than this many tokens, however much the model could read: the cost of a step grows with them."""
+_CHARS_A_TOKEN = 8
+_NEAR = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of cells that the model writes, between two given texts: a gap, or a piece of a rewrite between pins."""
+
+    gap: int
+    was: str
+    """The words that a rewrite replaces; empty for a gap."""
+    length: Length | None
+    before: str
+    """The last characters of the given text before; GAP_SIGN stands for a gap before that."""
+    after: str
+    """The first characters of the given text after; empty at the end of the draft."""
+    takes_space: bool
+    """The model sees the text before without its last space: the span's first token brings it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Given text inside a rewrite: a pin, or the spaces and signs around one."""
+
+    gap: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One canvas for the denoiser: token ids with masks, and which cell of which span stands at which position."""
+
+    ids: list[int]
+    cells: dict[int, tuple[int, int]]
+    """Canvas position -> (span, cell)."""
+
+    @property
+    def spans(self) -> list[int]:
+        """The spans that the window writes in, in reading order."""
+        return sorted({span for span, _ in self.cells.values()})
+
+
+class Canvas:
+    """A draft laid out for one model. Lengths of spans are handed in: they are estimated on the canvas itself."""
+
+    def __init__(self, model: Denoiser, draft: Draft) -> None:
+        self._model = model
+        self._carries_spaces = vocabulary(model).carries_spaces
+        self.style = Style.of("".join(part for part in draft.parts if isinstance(part, str)) + _pins(draft))
+        self.items: list[str | Fixed | int] = []
+        """In reading order: given text, fixed text of a rewrite, or the index of a span."""
+        self.given: list[str] = [""]
+        """The given text before each span, and after the last one."""
+        raw: list[tuple[int, str, Length | None]] = []
+        gap = -1
+
+        def fixed(text: str, item: str | Fixed) -> None:
+            if text:
+                self.items.append(item)
+                self.given[-1] += text
+
+        def span(was: str, length: Length | None) -> None:
+            self.items.append(len(raw))
+            raw.append((gap, was, length))
+            self.given.append("")
+
+        for part in draft.parts:
+            if isinstance(part, str):
+                fixed(part, part)
+                continue
+            gap += 1
+            if isinstance(part, Gap):
+                span("", part.length)
+                continue
+            for piece in part.pieces:
+                if isinstance(piece, Pin):
+                    fixed(piece.text, Fixed(gap, piece.text))
+                    continue
+                words = piece.strip()
+                start = piece.index(words)
+                if not any(map(is_wordlike, words)):  # nothing in it to rewrite
+                    fixed(piece, Fixed(gap, piece))
+                    continue
+                fixed(piece[:start], Fixed(gap, piece[:start]))
+                span(words, None)
+                fixed(piece[start + len(words) :], Fixed(gap, piece[start + len(words) :]))
+        self.gaps = gap + 1
+        self.spans = [self._span(i, *about) for i, about in enumerate(raw)]
+
+    def _span(self, i: int, gap: int, was: str, length: Length | None) -> Span:
+        before, after = self.given[i][-_NEAR:], self.given[i + 1][:_NEAR]
+        if i > 0 and len(self.given[i]) < _NEAR:
+            before = GAP_SIGN + before
+        takes_space = self._carries_spaces and before.endswith(" ")
+        return Span(gap, was, length, before, after, takes_space)
+
+    def rewritten_tokens(self, i: int) -> int:
+        """How many tokens the words hold that a rewrite's span replaces."""
+        span = self.spans[i]
+        return len(self._model.encode((" " if span.takes_space else "") + straighten(span.was)))
+
+    # What the page reads
+
+    def texts(self, i: int, tokens: Sequence[int]) -> list[str]:
+        """The text of each cell of a span that holds these tokens (the mask id where none); joined they stand in the gap."""
+        span = self.spans[i]
+        chars = _tidy(_characters(self._model, tokens))
+        texts = [""] * len(tokens)
+        shown = [char for char, _ in chars]
+        brought = bool(shown) and shown[0] == " "
+        if brought or shown[:1] == ["\n"]:
+            chars, shown = chars[1:], shown[1:]
+        if not chars:
+            return texts
+        first, last = chars[0][1], chars[-1][1]
+        before = span.before
+        if shown[0] != _MASKED and space_before(before, shown[0], brought=brought):
+            texts[first] = " "
+            before += " "
+        for at, (char, cell) in enumerate(chars):
+            if char == _MASKED:
+                before = "x"
+                continue
+            rest = "".join(shown[at + 1 : at + 7])
+            texts[cell] += self.style.write(before, char, rest)
+            before = (before + char)[-2:]
+        if shown[-1] != _MASKED and space_after(shown[-1], span.after):
+            texts[last] += " "
+        return texts
+
+    def text(self, cells: Sequence[Sequence[str]], masked: Sequence[Sequence[bool]]) -> str:
+        """The whole draft, from the texts of every span's cells, with MASKED_TEXT for each that is masked."""
+        parts: list[str] = []
+        for item in self.items:
+            if isinstance(item, int):
+                parts += (MASKED_TEXT if m else text for text, m in zip(cells[item], masked[item], strict=True))
+            else:
+                parts.append(item.text if isinstance(item, Fixed) else item)
+        return "".join(parts)
+
+    # What the model reads
+
+    @property
+    def room(self) -> int:
+        """Tokens in a window, without the family's special ends."""
+        return min(self._model.max_length, LONGEST_WINDOW) - len(self._model.frame([], starts=True, ends=True)[0])
+
+    def windows(self, sizes: Sequence[int]) -> list[list[tuple[int, int, int]]]:
+        """The spans in groups that share a window, in reading order, as (span, first cell, end cell).
+
+        Spans are together while they and the text between take no more than half a window; a span longer than
+        three quarters of one is filled in several, from left to right.
+        """
+        half = max(1, self.room // 2)
+        plan: list[list[tuple[int, int, int]]] = []
+        core = 0
+        for i, size in enumerate(sizes):
+            if size > max(1, self.room * 3 // 4):
+                plan += [[(i, start, min(start + half, size))] for start in range(0, size, half)]
+                core = half  # nothing shares a window with it
+                continue
+            if plan and core < half:
+                between = self._between(i, half)
+                if core + between + size <= half:
+                    plan[-1].append((i, 0, size))
+                    core += between + size
+                    continue
+            plan.append([(i, 0, size)])
+            core = size
+        return plan
+
+    def window(self, group: Sequence[tuple[int, int, int]], tokens: Sequence[Sequence[int]], room: int | None = None) -> Window:
+        """The canvas for a group of spans: their cells and the text between, with as much context as there is room for.
+
+        `tokens`: what every span holds so far; spans before the group are filled. Only text near the group is encoded.
+        """
+        room = self.room if room is None else room
+        ids: list[int] = []
+        places: dict[int, tuple[int, int]] = {}
+        for i, start, end in group:
+            if i != group[0][0]:
+                ids += self._model.encode(self._seen(i, None))
+            for cell in range(start, end):
+                places[len(ids)] = (i, cell)
+                ids.append(tokens[i][cell])
+        (first, start, _), (last, _, end) = group[0], group[-1]
+        spare = max(0, room - len(ids))
+        left, starts = self._left(first, tokens, spare)
+        written = list(tokens[first][:start])
+        left = (left + written)[-spare:] if spare else []
+        right: list[int] = []
+        ends = False
+        if end == len(tokens[last]):
+            right, ends = self._right(last + 1, spare)
+        on_left = min(len(left), max(spare // 2, spare - len(right)))
+        on_right = min(len(right), spare - on_left)
+        starts = starts and on_left == len(left)
+        ends = ends and on_right == len(right)
+        canvas, put = self._model.frame(left[len(left) - on_left :] + ids + right[:on_right], starts=starts, ends=ends)
+        return Window(canvas, {put + on_left + at: place for at, place in places.items()})
+
+    def _between(self, i: int, limit: int) -> int:
+        """Tokens between span i - 1 and span i, or more than `limit` without counting."""
+        if len(self.given[i]) > limit * _CHARS_A_TOKEN:
+            return limit + 1
+        return len(self._model.encode(self._seen(i, None)))
+
+    def _seen(self, i: int, limit: int | None) -> str:
+        """The text after span i - 1, as the model sees it: at most `limit` characters, cut at a word."""
+        text = self.given[i] if limit is None else self.given[i][:limit]
+        cut = len(text) < len(self.given[i])
+        text = straighten(text.rsplit(None, 1)[0] if cut and len(text.split(None, 1)) > 1 else text)
+        if i < len(self.spans) and not cut and self.spans[i].takes_space:
+            text = text[:-1]
+        if i > 0 and space_after("a", text):
+            text = " " + text
+        return text
+
+    def _left(self, i: int, tokens: Sequence[Sequence[int]], spare: int) -> tuple[list[int], bool]:
+        """Up to `spare` tokens of the text before span i, and whether that is all there is."""
+        limit = spare * _CHARS_A_TOKEN
+        text, at = self.given[i][-limit:] if limit else "", i
+        while len(text) < limit and at > 0:
+            at -= 1
+            text = (self.given[at] + "".join(self.texts(at, tokens[at])) + text)[-limit:]
+        whole = at == 0 and len(text) < limit
+        if not whole and len(words := text.split(None, 1)) > 1:
+            text = text[len(text) - len(words[1]) - 1 :]
+        text = straighten(text)
+        if self.spans[i].takes_space:
+            text = text[:-1]
+        ids = self._model.encode(text)
+        return ids[-spare:] if spare else [], whole and len(ids) <= spare
+
+    def _right(self, i: int, spare: int) -> tuple[list[int], bool]:
+        """Up to `spare` tokens of the text after span i - 1, and whether that is all there is."""
+        limit = spare * _CHARS_A_TOKEN
+        ids = self._model.encode(self._seen(i, limit))
+        return ids[:spare], i == len(self.spans) and len(self.given[i]) <= limit and len(ids) <= spare
+
+
+_MASKED = "\0"
+
+
+def _pins(draft: Draft) -> str:
+    return "".join(p.text if isinstance(p, Pin) else p for part in draft.parts if hasattr(part, "pieces") for p in part.pieces)
+
+
+def _characters(model: Denoiser, tokens: Sequence[int]) -> list[tuple[str, int]]:
+    """(character, cell) for the characters that tokens spell, _MASKED for a mask.
+
+    A character split over tokens belongs to the cell that completes it; bytes that make none are dropped.
+    """
+    known = vocabulary(model)
+    found: list[tuple[str, int]] = []
+    run: list[int] = []
+    shown = 0
+    for cell, token in enumerate(tokens):
+        if token != model.mask_id and known.partial[token]:
+            run.append(token)
+            text = model.decode(run).rstrip("\ufffd")
+            found += ((char, cell) for char in text[shown:])
+            shown = max(shown, len(text))
+            continue
+        run, shown = [], 0
+        found += ((char, cell) for char in (_MASKED if token == model.mask_id else known.texts[token]))
+    return [(char, cell) for char, cell in found if char == _MASKED or not unwanted(char)]
+
+
+def _tidy(chars: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """White space as a fill may hold it: one space, one line end or one empty line at a time, none at the end.
+
+    At the start a single space or line end is left, to tell that the model brought one.
+    """
+    tidy: list[tuple[str, int]] = []
+    blank: list[tuple[str, int]] = []
+    for char, cell in [*chars, (_END, 0)]:
+        if char.isspace():
+            blank.append((char, cell))
+            continue
+        lines = [c for c in blank if c[0] == "\n"]
+        if not tidy:
+            tidy += lines[:1] or [(" ", blank[0][1])] if blank else []
+        elif char != _END:
+            tidy += lines[:2] if lines else [(" ", blank[0][1])] if blank else []
+        blank = []
+        if char != _END:
+            tidy.append((char, cell))
+    return tidy
+
+
+_END = "\1"

@@ -1,0 +1,142 @@
+"""`python launch.py fill`: fill a draft on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from engine.draft import Draft, DraftError
+from engine.settings import Settings, SettingsError
+
+DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 130
+BOM = "\ufeff"
+HELP = {
+    "sampler": "which masked tokens are revealed next",
+    "schedule": "the noise schedule that says how many are due",
+    "steps": "denoiser calls a window at most",
+    "temperature": "0 is greedy; higher is more surprising",
+    "top_p": "draw from the smallest set of tokens with this probability",
+    "top_k": "draw from the k likeliest tokens; 0 is all",
+    "choice": "deterministic, stochastic, or hybrid (drawn early, likeliest late)",
+    "threshold": "threshold sampler: reveal what is at least this probable",
+    "entropy_bound": "entropy_bound sampler: the joint-error budget in nats",
+    "block_length": "left_to_right sampler: tokens in a block",
+    "seed": "the same seed gives the same fill",
+}
+
+
+class _Wrong(ValueError):
+    """The command line or the draft is wrong; one sentence."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _Wrong(f"{message[:1].upper()}{message[1:]}; see fill --help.")
+
+
+def main(arguments: list[str]) -> int:
+    """Fill a draft and print it: 0 done, 1 failed, 2 wrong draft or setting, 130 interrupted; errors are one sentence on stderr."""
+    try:
+        return _run(_parser().parse_args(arguments))
+    except KeyboardInterrupt:
+        return STOPPED
+    except BrokenPipeError:
+        # Nobody reads on: a quiet end, also for what Python would still flush at its own end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (DraftError, SettingsError, _Wrong) as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"The draft could not be filled: {reason}", file=sys.stderr)
+        return FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
+    source, bom = _read(options)
+    draft = Draft.parse(source)
+    settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
+
+    from engine.backends import load
+    from engine.fill import fill_events
+
+    model = load(options.model, device=options.device, dtype=options.dtype)
+    out = sys.stdout.buffer
+    event: dict[str, Any] = {}
+    for event in _progress(fill_events(model, draft, settings)):
+        if options.json:
+            _write(out, json.dumps(event, ensure_ascii=False) + "\n")
+    if not options.json:
+        text = event["text"]
+        _write(out, bom + text + ("" if text.endswith("\n") else "\n"))
+    return DONE
+
+
+def _progress(events: Any) -> Any:
+    """Pass the events on and count the steps on stderr when somebody watches."""
+    from tqdm import tqdm
+
+    with tqdm(unit="step", leave=False, file=sys.stderr, disable=None, bar_format="Filling: {n_fmt}/{total_fmt} {bar:30}") as bar:
+        for event in events:
+            if "step" in event:
+                bar.total = event["steps"]
+                bar.update(event["step"] - bar.n)
+            yield event
+
+
+def _write(out: IO[bytes], text: str) -> None:
+    out.write(text.encode("utf-8", "replace"))
+    out.flush()
+
+
+def _read(options: argparse.Namespace) -> tuple[str, str]:
+    """The draft and its byte order mark, if it has one."""
+    if (options.draft is None) == (options.file is None):
+        raise _Wrong("Give either a draft or --file with the name of one; - reads the draft from standard input.")
+    if options.file is None and options.draft != "-":
+        return options.draft, ""
+    name = options.file or "-"
+    if name == "-":
+        name, data = "Standard input", sys.stdin.buffer.read()
+    else:
+        try:
+            data = Path(name).read_bytes()
+        except OSError as error:
+            raise _Wrong(f"{name} can't be read: {error.strerror}.") from error
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _Wrong(f"{name} is not UTF-8 text: the byte 0x{data[error.start]:02x} in line {line} is no character.") from error
+    return (text[1:], BOM) if text.startswith(BOM) else (text, "")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="launch.py fill",
+        description="Fill the gaps of a draft and print it. A gap is [[]] or ___; [[7]] is seven words, [[12 tokens]] twelve tokens, "
+        "[[~ these words {{but not these}}]] a passage to rewrite.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("draft", nargs="?", metavar="DRAFT", help="the text with its gaps; - reads it from standard input")
+    parser.add_argument("--file", metavar="FILE", help="read the draft from this file (UTF-8)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line: every frame, then the result")
+    parser.add_argument("--model", metavar="MODEL", help="a folder; the embedded model by default")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
+    for field in fields(Settings):
+        text = f"{HELP[field.name]} (default {field.default})"
+        parser.add_argument(
+            "--" + field.name.replace("_", "-"), dest=field.name, type=type(field.default), default=field.default, help=text
+        )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,135 @@
+"""How many cells a gap gets: what the writer asked for, or what the model thinks fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from engine.canvas import Canvas
+from engine.constraints import Edges, WordCount
+from engine.denoiser import Denoiser
+from engine.forward import subs_log_probs
+from engine.text import is_wordlike
+from engine.vocabulary import vocabulary
+
+CANDIDATES = (1, 2, 3, 5, 8, 12, 18, 26)
+"""Lengths in tokens that are tried for a gap without a length."""
+DEFAULT = 8
+"""Length in tokens of a gap whose turn has not come yet."""
+FREE = 48
+"""Length in tokens of a draft that is one gap and nothing else."""
+CONTEXT = 128
+"""Tokens of the canvases that lengths are compared on."""
+LONGEST = 8192
+
+Rules = Callable[[Denoiser, Canvas, int, int], tuple[Edges, WordCount]]
+"""(model, canvas, span, size) -> what the span's cells may hold."""
+
+SAMPLE = (
+    "The path along the river was still wet from the night, and she walked slowly, with one hand on the fence. On the other "
+    "side two men were mending a boat. They had not seen her yet. She thought about what her father would have said, and "
+    "then about the letter in her pocket, which nobody else had read. It was nearly nine o'clock when she came to the bridge."
+)
+"""Plain prose, to learn how many tokens a model spends on a word."""
+
+
+def decide_lengths(model: Denoiser, canvas: Canvas, rules: Rules) -> list[int]:
+    """Cells for every span. Lengths that nobody gave are estimated one after the other, each in one batched call."""
+    options = [_options(model, canvas, i, rules) for i in range(len(canvas.spans))]
+    sizes = [found[0] if len(found) == 1 else min(found, key=lambda n: abs(n - DEFAULT)) for found in options]
+    for i, found in enumerate(options):
+        if len(found) > 1:
+            sizes[i] = _estimate(model, canvas, sizes, i, found)
+    return sizes
+
+
+def tokens_a_word(model: Denoiser) -> float:
+    """How many tokens the model spends on a word of plain prose, with its share of the punctuation."""
+    return len(model.encode(SAMPLE)) / len(SAMPLE.split())
+
+
+def _options(model: Denoiser, canvas: Canvas, i: int, rules: Rules) -> list[int]:
+    """Lengths to choose from for a span: one when there is nothing to choose."""
+    span = canvas.spans[i]
+    if span.was:
+        return [max(1, canvas.rewritten_tokens(i))]
+    length = span.length
+    if length is None:
+        if len(canvas.spans) == 1 and not any(map(is_wordlike, span.before + span.after)):
+            return [FREE]
+        return list(CANDIDATES)
+    if length.unit == "tokens":
+        return _between(length.low, length.high)
+    ratio = tokens_a_word(model)
+    low, high = (_reachable(model, canvas, i, max(1, round(ratio * n)), rules) for n in (length.low, length.high))
+    return _between(low, high)
+
+
+def _between(low: int, high: int) -> list[int]:
+    """A few lengths from low to high, evenly spread by their ratio."""
+    if low == high:
+        return [low]
+    count = min(len(CANDIDATES), high - low + 1)
+    return sorted({round(math.exp(math.log(low) + (math.log(high) - math.log(low)) * k / (count - 1))) for k in range(count)})
+
+
+def _reachable(model: Denoiser, canvas: Canvas, i: int, size: int, rules: Rules) -> int:
+    """The first length from `size` up that can hold the words asked for."""
+    class_of = vocabulary(model).class_of
+    while size < LONGEST:
+        edges, count = rules(model, canvas, i, size)
+        if count.reachable(edges.classes(class_of, size)):
+            return size
+        size += 1
+    raise ValueError("This model's tokens can't spell the words that a gap asks for.")
+
+
+def _estimate(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int, options: Sequence[int]) -> int:
+    """The best of several lengths for span i, the others as they are."""
+    scores = _confidence(model, canvas, sizes, i, options)
+    bias = length_bias(model)
+    return max(zip(options, scores, strict=True), key=lambda pair: pair[1] / bias(pair[0]))[0]
+
+
+def _confidence(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int, options: Sequence[int]) -> list[float]:
+    """For each length the mean probability of the best guesses for the span's cells, all masked (CAL, arXiv 2602.00476)."""
+    windows = []
+    for size in options:
+        tried = [size if k == i else n for k, n in enumerate(sizes)]
+        group = next(g for g in canvas.windows(tried) if any(k == i for k, _, _ in g))
+        windows.append(canvas.window(group, [[model.mask_id] * n for n in tried], min(canvas.room, CONTEXT)))
+    longest = max(len(w.ids) for w in windows)
+    ids = torch.full((len(windows), longest), model.mask_id)
+    attend, positions = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids, dtype=torch.bool)
+    for row, w in enumerate(windows):
+        ids[row, : len(w.ids)] = torch.tensor(w.ids)
+        attend[row, : len(w.ids)] = True
+        positions[row, [p for p, (k, _) in w.cells.items() if k == i]] = True
+    log_probs = subs_log_probs(model.logits(ids, positions, attend=attend), model.suppressed)
+    best: Tensor = log_probs.amax(-1).exp().cpu()
+    return [float(part.mean()) for part in best.split(positions.sum(-1).tolist())]
+
+
+def length_bias(model: Denoiser) -> Callable[[int], float]:
+    """The model's mean confidence by length, whatever the context, interpolated over log length.
+
+    `model.length_bias`, a dict from length to confidence (see `fit_length_bias`), or what is typical where there is none.
+    """
+    known = getattr(model, "length_bias", None) or TYPICAL_BIAS
+    points = sorted((math.log(int(n)), math.log(float(value))) for n, value in known.items())
+
+    def bias(n: int) -> float:
+        x = min(max(math.log(n), points[0][0]), points[-1][0])
+        for (x0, y0), (x1, y1) in pairwise(points):
+            if x <= x1:
+                return math.exp(y0 + (y1 - y0) * (x - x0) / (x1 - x0))
+        return math.exp(points[-1][1])
+
+    return bias
+
+
+TYPICAL_BIAS = {1: 0.40, 2: 0.30, 3: 0.26, 5: 0.22, 8: 0.19, 12: 0.17, 18: 0.16, 26: 0.15}

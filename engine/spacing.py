@@ -1,0 +1,100 @@
+"""Where a filled word meets a given one: spaces, quotes and line ends, decided here and nowhere else. No torch.
+
+Given text never changes, so every rule is about the fill: which space it brings, which it must not bring, and how
+its quotes and line ends are written so that they match the draft.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from engine.text import SPACELESS, is_wordlike
+
+GAP_SIGN = "\ufffc"
+"""Stands for a neighbouring gap in the text around a gap: no letter, no space, no line start."""
+
+OPENING = "([{“‘«¿¡"
+CLOSING = ",.;:!?)]}”’»%"
+STOPS = ",.;:!?"
+_NO_SPACE_AFTER = OPENING + "—–-/#@$£€_"
+_STRAIGHT = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
+_ELISIONS = re.compile(r"(?:\d|tis\b|twas\b|twere\b|twill\b|em\b|cause\b|til\b|round\b|bout\b|n\b)", re.IGNORECASE)
+_UNWANTED = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def straighten(text: str) -> str:
+    """The text as a model sees it: straight quotes and LF."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").translate(_STRAIGHT)
+
+
+def unwanted(char: str) -> bool:
+    """Whether a fill may never hold this character: controls (but for the line feed), line separators, U+FFFD."""
+    return char != "\n" and (char in "\ufffd\ufeff" or unicodedata.category(char) in _UNWANTED)
+
+
+def opens(before: str) -> bool:
+    """Whether the text before ends in a sign that no space may follow: an opening bracket or quote, a dash, `£`."""
+    if not before:
+        return False
+    if before[-1] == '"':
+        return quote_opens(before[:-1])
+    if before[-1] == "'":
+        return quote_opens(before[:-1])
+    return before[-1] in _NO_SPACE_AFTER
+
+
+def quote_opens(before: str) -> bool:
+    """Whether a straight quote after this text opens a quotation."""
+    return not before or before[-1].isspace() or before[-1] in "([{“‘«—–\"'"
+
+
+def space_before(before: str, text: str, *, brought: bool) -> bool:
+    """Whether a space stands between the given text `before` and the fill `text` (not empty, no space in front).
+
+    `brought`: whether the model itself began the fill with a space.
+    """
+    if not before or before[-1].isspace() or opens(before) or text[0] in CLOSING:
+        return False
+    return brought or _words_touch(before[-1], text[0])
+
+
+def space_after(text: str, after: str) -> bool:
+    """Whether a space stands between the fill `text` (not empty, no space at its end) and the given text `after`."""
+    if not after or not is_wordlike(after[0]) or SPACELESS.match(after):
+        return False
+    return _words_touch(text[-1], after[0]) or text[-1] in STOPS + ")]}"
+
+
+def _words_touch(left: str, right: str) -> bool:
+    return is_wordlike(left) and is_wordlike(right) and not (SPACELESS.match(left) or SPACELESS.match(right))
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a draft writes its quotes and line ends; fills are written the same way."""
+
+    curly_double: bool = False
+    curly_single: bool = False
+    crlf: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> Style:
+        """The style that a text uses more often; a kind of quote it does not use follows the other kind."""
+        double, single = text.count("“") + text.count("”"), text.count("‘") + text.count("’")
+        straight_double, straight_single = text.count('"'), text.count("'")
+        curly_double = double > straight_double if double or straight_double else single > straight_single
+        curly_single = single > straight_single if single or straight_single else double > straight_double
+        crlf = text.count("\r\n")
+        return cls(curly_double, curly_single, crlf > text.count("\n") - crlf)
+
+    def write(self, before: str, char: str, rest: str) -> str:
+        """One character of a fill in this style; `before` and `rest` are the text on its two sides."""
+        if char == "\n":
+            return "\r\n" if self.crlf else "\n"
+        if char == '"' and self.curly_double:
+            return "“" if quote_opens(before) else "”"
+        if char == "'" and self.curly_single:
+            return "‘" if quote_opens(before) and not _ELISIONS.match(rest) and rest else "’"
+        return char
