@@ -50,7 +50,9 @@ def prepare(requirements: list[str], flag: str) -> None:
         if error.errno == errno.ENOSPC:
             raise Problem(DISK_FULL) from None
         reason = error.strerror or str(error)
-        raise Problem(f"Lacuna cannot write {error.filename or VENV} ({reason}): move it to a folder that is yours.") from None
+        raise Problem(
+            f"Lacuna cannot write {error.filename or VENV} ({reason}): make it writable, or move Lacuna to a folder that is."
+        ) from None
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
@@ -84,11 +86,10 @@ def venv_python() -> str:
     """The version of the Python in .venv; empty when there is none that works and has pip."""
     probe = "import pip, sys; print(sys.version.split()[0])"
     try:
-        found = subprocess.run([PYTHON, "-I", "-c", probe], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
+        found = subprocess.run([PYTHON, "-I", "-c", probe], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
-    number, new_enough = found.split()
-    return number if new_enough == "True" else ""
+    return found.stdout.strip()
 
 
 def is_ready(requirements: list[str], torch: str) -> bool:
@@ -102,7 +103,9 @@ def is_ready(requirements: list[str], torch: str) -> bool:
 def build(requirements: list[str], torch: str) -> None:
     """Make or mend .venv and install into it."""
     state = read_state()
-    with Status("Preparing Lacuna's own Python environment in .venv. This happens once and may take some minutes.") as status:
+    first = not state.get("installed")
+    title = "Preparing Lacuna's Python environment in .venv; this happens once and may take some minutes."
+    with Status(title if first else "Bringing Lacuna's Python environment in .venv up to date.") as status:
         if state.get("unfinished") or state.get("torch", torch) != torch or not venv_python():
             make_venv(status)
         install(requirements, torch, status)
@@ -179,8 +182,7 @@ def choose_torch(flag: str, installed: str | None) -> str:
         raise Problem("--cuda installs PyTorch for CUDA on Linux only: elsewhere install it yourself and set LACUNA_PYTHON=this.")
     if not flag and installed:
         return installed
-    has_driver = os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi") is not None
-    if not linux or flag == "cuda" or (not flag and has_driver):
+    if not linux or flag == "cuda" or (not flag and has_nvidia_driver()):
         return "usual"
     if installed == "cpu" or answers(CPU_INDEX + "/torch/"):
         return "cpu"
@@ -189,8 +191,13 @@ def choose_torch(flag: str, installed: str | None) -> str:
     return "usual"
 
 
-def answers(url: str) -> bool:
-    """Whether an address answers within three seconds, name look-up and all."""
+def has_nvidia_driver() -> bool:
+    """Whether this machine can run CUDA; in WSL only the tool tells."""
+    return os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi") is not None
+
+
+def answers(url: str, seconds: float = 3) -> bool:
+    """Whether an address answers in time, name look-up and all."""
     if os.environ.get("PIP_NO_INDEX"):
         return False
     result: list[bool] = []
@@ -198,12 +205,12 @@ def answers(url: str) -> bool:
     def ask() -> None:
         import urllib.request
 
-        with suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=3):
+        with suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=seconds):
             result.append(True)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(3)
+    thread.join(seconds)
     return bool(result)
 
 
@@ -271,8 +278,8 @@ class Status:
 
     def pip(self, line: str) -> None:
         """Take note of a line of pip's."""
-        if wanted := re.match(r"Collecting ([\w.-]+)", line):
-            self.now("looking up " + wanted[1], quietly="(from -r" not in line)
+        if wanted := re.match(r"Collecting ([\w.-]+)|Processing \S*/([\w.]+)-\S+\.whl", line):
+            self.now(f"looking up {wanted[1] or wanted[2]}", quietly="(from -r" not in line)
         elif fetched := re.match(r"\s*(?:Downloading|Using cached) (?:\S*/)?([\w.]+)-([\w.+]+)-\S+\.whl (\(.+\))", line):
             self.now(
                 f"fetching {fetched[1]} {fetched[2]} {fetched[3]}", quietly="GB" not in line and not re.search(r"\(\d{2,}\.\d MB", line)

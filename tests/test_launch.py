@@ -1,0 +1,303 @@
+"""launch.py in real runs: a small copy of Lacuna in a directory of its own, whose only package is a wheel made here."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import environment
+import launch
+
+ROOT = Path(__file__).resolve().parent.parent
+CLI = """
+import sys
+
+def main(argv):
+    import tiny
+    print(tiny.VERSION, sys.prefix, *argv, sep="|", flush=True)
+    if argv == ["wait"]:
+        sys.stdin.read()
+    return len(argv)
+"""
+ECHO = "def main(argv):\n    print(*argv, sep='|')\n"
+
+
+def wheel(folder: Path, version: str) -> None:
+    """Write a package `tiny` of one line as a wheel."""
+    folder.mkdir(exist_ok=True)
+    info = f"tiny-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"tiny-{version}-py3-none-any.whl", "w") as file:
+        file.writestr("tiny.py", f"VERSION = {version!r}\n")
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", f"tiny.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+
+
+def checkout(folder: Path) -> Path:
+    """A small Lacuna: the real launcher, a command line and an app that tell where and how they were run."""
+    folder.mkdir(parents=True)
+    for name in ("launch.py", "environment.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "requirements.txt").write_text("tiny==1.0\n")
+    for package, module, text in (("engine", "cli.py", CLI), ("app", "main.py", ECHO)):
+        (folder / package).mkdir()
+        (folder / package / module).write_text(text)
+    for version in ("1.0", "2.0"):
+        wheel(folder / "wheels", version)
+    return folder
+
+
+def variables(home: Path, **changes: str) -> dict[str, str]:
+    """This process's variables without those that steer Python or pip; pip sees the folder `wheels` and no network."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON", "LACUNA_"))}
+    return {**kept, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": (home / "wheels").as_uri(), **changes}
+
+
+def start(home: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run `python launch.py ...` there to its end."""
+    command = [sys.executable, "launch.py", *arguments]
+    return subprocess.run(command, cwd=home, env=variables(home, **changes), capture_output=True, text=True, timeout=120, check=False)
+
+
+def assert_one_sentence(result: subprocess.CompletedProcess[str], *parts: str, code: int = 1) -> None:
+    last = result.stderr.splitlines()[-1]
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    assert last.endswith(".")
+    assert [part for part in parts if part not in last] == [], last
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout, in a folder with a space and an accent in its name, that has been started once."""
+    folder = checkout(tmp_path_factory.mktemp("launch") / "dépôt de Lacuna")
+    first = start(folder, "fill")
+    assert first.returncode == 0, first.stderr
+    assert "happens once" in first.stderr
+    assert "looking up tiny" in first.stderr
+    assert first.stdout == f"1.0|{folder / '.venv'}\n"
+    return folder
+
+
+def test_second_start_installs_nothing_and_passes_arguments_and_exit_code_on(home: Path) -> None:
+    state = (home / ".venv" / "lacuna.json").stat().st_mtime_ns
+    result = start(home, "fill", "It was [[]] here.", "--seed", "3", PIP_FIND_LINKS="")
+    assert result.stderr == ""
+    assert result.stdout == f"1.0|{home / '.venv'}|It was [[]] here.|--seed|3\n"
+    assert result.returncode == 3
+    assert (home / ".venv" / "lacuna.json").stat().st_mtime_ns == state
+
+
+def test_changed_requirements_are_installed_into_the_same_environment(home: Path) -> None:
+    kept = home / ".venv" / "kept"
+    kept.touch()
+    (home / "requirements.txt").write_text("tiny==2.0\n")
+    result = start(home, "fill")
+    assert result.stdout.startswith("2.0|")
+    assert "up to date" in result.stderr
+    assert kept.exists()
+
+
+def test_without_network_one_sentence_and_the_environment_stays_whole(home: Path) -> None:
+    before = (home / "requirements.txt").read_text()
+    (home / "requirements.txt").write_text(before + "nowhere==1.0\n")
+    with socket.socket() as closed:  # bound and not listening: every connection is refused
+        closed.bind(("127.0.0.1", 0))
+        index = f"http://127.0.0.1:{closed.getsockname()[1]}/simple"
+        offline = start(home, "fill", PIP_NO_INDEX="", PIP_INDEX_URL=index, PIP_RETRIES="1")
+    assert_one_sentence(offline, "network", "nowhere==1.0")
+    assert_one_sentence(start(home, "fill"), "could not be installed", "nowhere==1.0")
+    (home / "requirements.txt").write_text(before)
+    assert start(home, "fill").stderr == ""
+
+
+def remove_pip(venv: Path) -> None:
+    shutil.rmtree(next(venv.glob("[Ll]ib/**/site-packages/pip")))
+
+
+def leave_unfinished(venv: Path) -> None:
+    (venv / "lacuna.json").write_text('{"unfinished": true}')
+
+
+@pytest.mark.parametrize("damage", [remove_pip, leave_unfinished])
+def test_half_made_environment_is_made_anew(home: Path, damage: Callable[[Path], None]) -> None:
+    rubbish = home / ".venv" / "rubbish"
+    rubbish.touch()
+    damage(home / ".venv")
+    result = start(home, "fill")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(("1.0|", "2.0|"))
+    assert not rubbish.exists()
+
+
+if os.name != "nt":  # Windows sends Ctrl+C to a console, not to a process
+
+    def interrupt_after(process: subprocess.Popen[str], words: str) -> str:
+        """Send Ctrl+C once the process has said `words` on stderr; what it says after that."""
+        assert process.stderr is not None
+        while words not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        return process.communicate(timeout=60)[1]
+
+    def test_interrupted_first_start_says_so_and_two_starts_at_once_both_work_after_it(tmp_path: Path) -> None:
+        folder = checkout(tmp_path / "lacuna")
+        command = [sys.executable, "launch.py", "fill"]
+        first = subprocess.Popen(command, cwd=folder, env=variables(folder), stderr=subprocess.PIPE, text=True)
+        assert interrupt_after(first, "making the environment").splitlines()[-1].startswith("Stopped while preparing")
+        assert first.returncode == 1
+        pair = [subprocess.Popen(command, cwd=folder, env=variables(folder), stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        assert [each.communicate(timeout=120)[0] for each in pair] == [f"1.0|{folder / '.venv'}\n"] * 2
+
+    def test_interrupted_command_ends_without_a_traceback(home: Path) -> None:
+        command = [sys.executable, "launch.py", "fill", "wait"]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, cwd=home, env=variables(home), text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+        assert process.stdout is not None
+        assert process.stdout.readline().endswith("wait\n")
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == "Stopped.\n"
+        assert process.returncode == 130
+
+
+def test_this_python_is_used_as_it_is(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "lacuna")
+    lacking = start(folder, "fill", LACUNA_PYTHON="this")
+    assert_one_sentence(lacking, sys.executable, "tiny", "LACUNA_PYTHON")
+    (folder / "tiny.py").write_text("VERSION = 'beside'\n")
+    assert start(folder, "fill", "--seed", LACUNA_PYTHON="this").stdout == f"beside|{sys.prefix}|--seed\n"
+    assert not (folder / ".venv").exists()
+
+
+def test_this_python_needs_a_torch_that_is_new_enough(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "lacuna")
+    (folder / "torch-2.4.1.dist-info").mkdir()
+    (folder / "torch-2.4.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.4.1\n")
+    assert_one_sentence(start(folder, "fill", LACUNA_PYTHON="this"), "torch 2.11 or newer", "2.4.1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "parts"),
+    [
+        (["fil"], {}, ["'fil'", "fill, train, evaluate, test, bench"]),
+        (["fill"], {"LACUNA_PYTHON": "that"}, ["'this'", "'that'"]),
+        (["--cpu", "fill"], {"LACUNA_PYTHON": "this"}, ["--cpu"]),
+        (["--port", "many"], {"LACUNA_PYTHON": "this"}, ["--port", "65535", "'many'"]),
+        (["--host", "192.0.2.1"], {"LACUNA_PYTHON": "this"}, ["192.0.2.1", "--host"]),
+    ],
+)
+def test_what_is_not_understood_is_refused(tmp_path: Path, arguments: list[str], changes: dict[str, str], parts: list[str]) -> None:
+    folder = checkout(tmp_path / "lacuna")
+    assert_one_sentence(start(folder, *arguments, **changes), *parts)
+    assert not (folder / ".venv").exists()
+
+
+def test_help_and_version_need_no_environment(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "lacuna")
+    shown = start(folder, "--help").stdout
+    assert [
+        word for word in (*launch.COMMANDS, "--host", "--port", "--model", "--no-browser", "--cuda", "LACUNA_PYTHON") if word not in shown
+    ] == []
+    assert start(folder, "--version").stdout == f"Lacuna {launch.version()}\n"
+    assert not (folder / ".venv").exists()
+
+
+def test_python_without_venv_is_told_how_to_get_it(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "lacuna")
+    (folder / "ensurepip.py").write_text("raise ImportError('as Debian has it')\n")
+    assert_one_sentence(start(folder, "fill"), "apt install python3", "-venv")
+
+
+@pytest.mark.parametrize("name", [".venv", ".cache"])
+def test_folder_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
+    folder = checkout(tmp_path / "lacuna")
+    (folder / name).write_text("a file in the way, which stops even root")
+    assert_one_sentence(start(folder, "fill"), str(folder / name))
+
+
+@pytest.mark.parametrize("version", [(3, 6, 9), (3, 10, 14)])
+def test_old_python_gets_one_sentence(version: tuple[int, int, int]) -> None:
+    pretend = f"import runpy, sys; sys.version_info = {version}; runpy.run_path('launch.py', run_name='__main__')"
+    result = subprocess.run([sys.executable, "-c", pretend], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert_one_sentence(result, "Python 3.11 or newer", f"{version[0]}.{version[1]}")
+
+
+def test_old_python_can_read_launch() -> None:
+    """Its syntax is that of Python 3.6, and nothing newer is imported before the version is looked at."""
+    body = ast.parse((ROOT / "launch.py").read_text(), feature_version=(3, 6)).body
+    before = body[: next(i for i, node in enumerate(body) if isinstance(node, ast.If))]
+    imports = {alias.name for node in before if isinstance(node, ast.Import) for alias in node.names}
+    assert imports <= {"argparse", "errno", "importlib", "os", "re", "socket", "sys"}
+    assert not any(isinstance(node, ast.ImportFrom) for node in before)
+
+
+def test_full_disk_is_called_that() -> None:
+    lines = [
+        "Installing collected packages: torch",
+        "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
+    ]
+    assert environment.explain(lines) == environment.DISK_FULL
+
+
+def test_full_disk_while_making_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(environment, "is_ready", full)
+    with pytest.raises(environment.Problem, match="disk is full"):
+        environment.prepare(["requirements.txt"], "")
+
+
+def test_busy_port_moves_to_the_next_free_one(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = start(home, "--no-browser", "--port", str(port))
+        words = result.stdout.strip().split("|")
+        assert words[:3] == ["--host", "127.0.0.1", "--port"]
+        assert words[4:] == ["--no-browser"]
+        assert int(words[3]) > port
+        assert result.stderr == f"Port {port} is in use; taking {words[3]}.\n"
+
+
+@pytest.mark.parametrize(
+    ("system", "driver", "index", "flag", "installed", "build"),
+    [
+        ("linux", False, True, "", None, "cpu"),
+        ("linux", False, False, "", None, "usual"),
+        ("linux", True, True, "", None, "usual"),
+        ("linux", True, True, "cpu", None, "cpu"),
+        ("linux", False, True, "cuda", "cpu", "usual"),
+        ("linux", False, True, "", "usual", "usual"),
+        ("linux", True, False, "", "cpu", "cpu"),
+        ("darwin", False, True, "", None, "usual"),
+        ("win32", False, True, "cpu", None, "usual"),
+    ],
+)
+def test_build_of_torch(
+    monkeypatch: pytest.MonkeyPatch, system: str, driver: bool, index: bool, flag: str, installed: str | None, build: str
+) -> None:
+    """By system, NVIDIA driver, whether PyTorch's index answers, what is asked for and what is there already."""
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(environment, "has_nvidia_driver", lambda: driver)
+    monkeypatch.setattr(environment, "answers", lambda url: index)
+    assert environment.choose_torch(flag, installed) == build
+
+
+def test_address_that_does_not_answer_in_time() -> None:
+    with socket.socket() as mute:  # accepts a connection and then says nothing
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        assert not environment.answers(f"http://127.0.0.1:{mute.getsockname()[1]}/", seconds=0.2)
