@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
+from engine.backends.toy import Toy
 from engine.denoiser import Denoiser
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "model"
@@ -21,8 +24,6 @@ def load(name_or_path: str | Path | None = None, *, device: str = "auto", dtype:
     Raises LoadError, or the back end's own one-sentence ValueError for a folder that holds no usable model.
     """
     if name_or_path == "toy":
-        from engine.backends.toy import Toy
-
         return Toy()
     folder = EMBEDDED if name_or_path is None else Path(name_or_path).expanduser()
     if not folder.is_dir():
@@ -31,19 +32,32 @@ def load(name_or_path: str | Path | None = None, *, device: str = "auto", dtype:
         raise LoadError(f"There is no model called {str(name_or_path)!r}; give the folder of one, or leave it out for the embedded model.")
     from engine.backends import dit
 
-    return dit.load(folder, _device(device), dtype)
+    where = _device(device)
+    return dit.load(folder, where, _dtype(dtype, where))
 
 
-def _device(name: str) -> str:
-    """torch's name of a device that is there."""
-    import torch
-
+def _device(name: str) -> torch.device:
+    """The device of that name, when it can be used; `auto` is the best there is."""
     if name == "auto":
         if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise LoadError(f"The device {name!r} can't be used here; try cpu, or auto for the best there is.") from error
-    return name
+
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of that name; `auto` is bfloat16 where the device computes in it, float32 elsewhere."""
+    if name == "auto":
+        if device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        native = device.type == "cpu" and any(torch.cpu.get_capabilities().get(f) for f in ("avx512_bf16", "amx_bf16"))
+        return torch.bfloat16 if native else torch.float32
+    if name not in DTYPES:
+        raise LoadError(f"There is no dtype {name!r}; choose auto, {', '.join(DTYPES)}.")
+    return DTYPES[name]
