@@ -32,11 +32,19 @@ def fill(model: Denoiser, draft: str | Draft, settings: Settings | None = None) 
     """
     settings = settings or Settings()
     draft = Draft.parse(draft) if isinstance(draft, str) else draft
+    check(draft, settings)
+    return _run(model, draft, settings)
+
+
+def check(draft: Draft, settings: Settings) -> None:
+    """Raise DraftError or SettingsError for what can't be done, whatever the model."""
     for name, known, kind in ((settings.sampler, SAMPLERS, "sampler"), (settings.schedule, SCHEDULES, "schedule")):
         if name not in known:
             raise SettingsError(f"There is no {kind} called {name!r}; there are {', '.join(known)}.")
-    _refuse_what_comes_later(draft)
-    return (frame for frame, _ in _run(model, draft, settings))
+    for number, mark in enumerate(draft.marks):
+        if isinstance(mark, Gap) and (mark.keywords or mark.bans):
+            what = "must hold certain words" if mark.keywords else "must not hold certain words"
+            raise draft.error(number, f"A gap that {what} can't be filled yet; leave the words out of its mark.")
 
 
 def fill_events(model: Denoiser, draft: str | Draft, settings: Settings | None = None) -> Iterator[dict[str, Any]]:
@@ -127,14 +135,14 @@ class _Cells:
         return Cell(self._first_id[i] + c, gap, index + c, shown, self.tokens[i][c], probability, state, self._alternatives[i][c])
 
 
-def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[tuple[Frame, Move | None]]:
+def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
     canvas = Canvas(model, draft)
     sizes = decide_lengths(model, canvas, _edges)
     cells = _Cells(model, canvas, sizes)
     plan = canvas.windows(sizes)
     steps_of = [_planned(settings, sum(end - start for _, start, end in group)) for group in plan]
     steps = sum(steps_of)
-    yield Frame(0, steps, 1.0 if plan else 0.0, 0, cells.text(), cells.all()), None
+    yield Frame(0, steps, 1.0 if plan else 0.0, 0, cells.text(), cells.all())
     done = 0
     for number, (group, planned) in enumerate(zip(plan, steps_of, strict=True)):
         window = canvas.window(group, cells.tokens)
@@ -148,7 +156,7 @@ def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[tuple[Fr
             step = planned if last else step + 1
             changed = cells.take(window, move)
             time = (len(plan) - 1 - number + (0.0 if last else move.time)) / len(plan)
-            yield Frame(done + step, steps, time, 0, cells.text(), changed), move
+            yield Frame(done + step, steps, time, 0, cells.text(), changed)
         done += planned
 
 
@@ -180,10 +188,3 @@ def _constraint(model: Denoiser, canvas: Canvas, window: Window, tokens: Sequenc
     rules = [SpanRule(*_edges(model, canvas, i, len(tokens[i])), tokens=tokens[i]) for i in spans]
     cells = {position: (spans.index(i), c) for position, (i, c) in window.cells.items()}
     return SpanConstraint(vocabulary(model), model.mask_id, rules, cells)
-
-
-def _refuse_what_comes_later(draft: Draft) -> None:
-    for number, mark in enumerate(draft.marks):
-        if isinstance(mark, Gap) and (mark.keywords or mark.bans):
-            what = "must hold certain words" if mark.keywords else "must not hold certain words"
-            raise draft.error(number, f"a gap that {what} can't be filled yet; leave the words out of its mark.")
