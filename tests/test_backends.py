@@ -1,0 +1,73 @@
+"""Finding a back end, and the toy that the other tests lean on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import backends
+from engine.backends.toy import MASK, VISIBLE, Toy
+from engine.denoiser import Denoiser
+
+
+def test_toy_is_found_by_name():
+    model = backends.load("toy")
+    assert isinstance(model, Toy) and isinstance(model, Denoiser)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"name_or_path": "no/such-model"}, "There is no model called 'no/such-model'"),
+        ({"device": "abacus"}, "The device 'abacus' can't be used here"),
+        ({"dtype": "float31"}, "There is no dtype 'float31'; choose auto, float32"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_in_one_sentence(arguments, says, tmp_path):
+    with pytest.raises(backends.LoadError, match=says) as refused:
+        backends.load(**{"name_or_path": tmp_path, **arguments})
+    assert "\n" not in str(refused.value) and str(refused.value).endswith(".")
+
+
+def test_a_folder_without_a_model_is_refused_in_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match=r"\.$"):
+        backends.load(tmp_path)
+
+
+def test_a_missing_embedded_model_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(backends, "EMBEDDED", tmp_path / "gone")
+    with pytest.raises(backends.LoadError, match="embedded model is missing"):
+        backends.load()
+
+
+@given(st.text())
+def test_toy_encodes_any_text(text):
+    model = Toy()
+    assert model.decode(model.encode(text)) == text
+    assert model.frame(model.encode(text), starts=True, ends=True) == (model.encode(text), 0)
+
+
+@given(st.lists(st.integers(0, 256), min_size=1, max_size=12), st.data())
+def test_toy_looks_at_its_neighbours_only_and_not_at_padding(ids, data):
+    model, x = Toy(), torch.tensor([ids])
+    place = data.draw(st.integers(0, len(ids) - 1))
+    where = torch.zeros_like(x, dtype=torch.bool)
+    where[0, place] = True
+    here = model.logits(x, where)
+    assert here.shape == (1, model.vocab_size) and torch.isfinite(here).all()
+    other = torch.full_like(x, 65)
+    other[0, max(0, place - 1) : place + 2] = x[0, max(0, place - 1) : place + 2]
+    assert torch.equal(model.logits(other, where), here)
+    padded = torch.cat([x, torch.full((1, 3), 65)], 1)
+    attend = torch.arange(padded.shape[1])[None] < len(ids)
+    assert torch.equal(model.logits(padded, torch.cat([where, torch.zeros(1, 3, dtype=torch.bool)], 1), attend=attend), here)
+    assert (model.calls, model.tokens) == (3, 3 * len(ids) + 3)
+
+
+def test_toy_knows_its_paragraph_and_writes_ascii():
+    model = Toy()
+    x = torch.tensor([[ord("t"), MASK, ord("e")]])
+    assert chr(int(model.logits(x, x == MASK)[0, :256].argmax())) == "h"
+    assert set(range(257)) - set(model.suppressed) == VISIBLE and max(VISIBLE) < 128

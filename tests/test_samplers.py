@@ -1,0 +1,119 @@
+"""Each sampler on options made by hand, and against the rule of its paper worked out the long way."""
+
+from __future__ import annotations
+
+import ast
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import samplers
+from engine.samplers import FREE_RUNNING, SAMPLERS, Options, surprisal
+from engine.settings import Settings
+
+
+def options(rows: list[list[float]], *, due: int = 1, clocks: list[float] | None = None, stay: float = 0.5, **values: object) -> Options:
+    """Options for rows of probabilities; the likeliest token is chosen everywhere."""
+    log_probs = torch.tensor(rows).log()
+    n = len(rows)
+    return Options(
+        positions=torch.arange(n) + 3,
+        ranks=torch.arange(n),
+        probability=log_probs.amax(-1).exp(),
+        log_probs=log_probs,
+        clocks=torch.tensor(clocks or [0.5] * n, dtype=torch.float64),
+        due=due,
+        stay=stay,
+        settings=Settings(**values),  # type: ignore[arg-type]
+    )
+
+
+@st.composite
+def any_options(draw: st.DrawFn) -> Options:
+    n, width = draw(st.integers(1, 12)), draw(st.integers(2, 6))
+    rng = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
+    log_probs = torch.log_softmax(torch.randn(n, width, generator=rng) * draw(st.floats(0, 6)), -1)
+    chosen = torch.randint(0, width, (n,), generator=rng)
+    return Options(
+        positions=torch.arange(n) * 2,
+        ranks=torch.arange(n) + draw(st.integers(0, 5)),
+        probability=log_probs.exp()[range(n), chosen],
+        log_probs=log_probs,
+        clocks=torch.rand(n, generator=rng, dtype=torch.float64),
+        due=draw(st.integers(1, n)),
+        stay=draw(st.floats(0, 1)),
+        settings=Settings(threshold=draw(st.floats(0.01, 1)), entropy_bound=draw(st.floats(0, 5)), block_length=draw(st.integers(1, 6))),
+    )
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@given(case=any_options())
+def test_every_sampler_names_places_once_and_gives_what_is_due(name, case):
+    picked = SAMPLERS[name](case).tolist()
+    assert len(set(picked)) == len(picked) and set(picked) <= set(range(len(case.positions)))
+    if name in {"threshold", "entropy_bound"}:
+        assert len(picked) >= case.due
+    elif name not in FREE_RUNNING:
+        assert len(picked) == case.due
+
+
+def test_the_names_and_help_can_be_read_without_running_anything():
+    tree = ast.parse(Path(samplers.__file__).read_text(encoding="utf-8"))
+    read = {
+        node.name: (ast.get_docstring(node) or "")
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and any(isinstance(d, ast.Name) and d.id == "sampler" for d in node.decorator_list)
+    }
+    assert list(read) == list(SAMPLERS)
+    assert set(SAMPLERS) == {"ancestral", "confidence", "margin", "entropy", "random", "left_to_right", "threshold", "entropy_bound"}
+    assert all("arXiv" in text and text.splitlines()[0].endswith(".") for text in read.values()), "each names its paper"
+
+
+ROWS = [[0.5, 0.45, 0.05], [0.9, 0.06, 0.04], [0.5, 0.25, 0.25], [0.6, 0.4, 0.0]]
+
+
+def test_confidence_margin_and_entropy_differ_where_they_should():
+    assert SAMPLERS["confidence"](options(ROWS, due=4)).tolist() == [1, 3, 0, 2]  # equal ones from the left
+    assert SAMPLERS["margin"](options(ROWS, due=4)).tolist() == [1, 2, 3, 0]
+    assert SAMPLERS["entropy"](options(ROWS, due=4)).tolist() == [1, 3, 0, 2]
+
+
+def test_random_follows_the_clocks():
+    assert SAMPLERS["random"](options(ROWS, due=2, clocks=[0.7, 0.2, 0.9, 0.1])).tolist() == [3, 1]
+
+
+def test_ancestral_reveals_where_the_clock_is_below_the_chance_to_be_revealed():
+    assert SAMPLERS["ancestral"](options(ROWS, clocks=[0.29, 0.31, 0.1, 0.299], stay=0.7)).tolist() == [3, 0, 2]
+    assert SAMPLERS["ancestral"](options(ROWS, clocks=[0.9] * 4, stay=0.7)).tolist() == []
+
+
+def test_left_to_right_finishes_a_block_before_the_next():
+    case = options([[0.1 * k, 1 - 0.1 * k] for k in (1, 2, 3, 4, 1, 2)], due=3, block_length=4)
+    assert SAMPLERS["left_to_right"](case).tolist() == [0, 1, 2]
+    assert SAMPLERS["left_to_right"](options([[0.3, 0.7], [0.2, 0.8], [0.01, 0.99]], due=3, block_length=2)).tolist() == [1, 0, 2]
+
+
+def test_threshold_takes_all_that_is_likely_enough():
+    assert SAMPLERS["threshold"](options(ROWS, threshold=0.6)).tolist() == [1, 3]
+    assert SAMPLERS["threshold"](options(ROWS, threshold=0.95)).tolist() == [1]
+    assert SAMPLERS["threshold"](options(ROWS, threshold=0.95, due=3)).tolist() == [1, 3, 0]
+
+
+@given(any_options())
+def test_entropy_bound_takes_the_longest_start_within_its_budget(case):
+    entropies = sorted((-(row.exp() * row).nansum()).double().item() for row in case.log_probs)
+    gamma = case.settings.entropy_bound
+    longest = max(m for m in range(1, len(entropies) + 1) if sum(entropies[:m]) - max(entropies[:m]) <= gamma + 1e-6)
+    shortest = max(m for m in range(1, len(entropies) + 1) if sum(entropies[:m]) - max(entropies[:m]) <= gamma - 1e-6 or m == 1)
+    assert max(shortest, case.due) <= len(SAMPLERS["entropy_bound"](case)) <= max(longest, case.due)
+
+
+def test_surprisal_is_the_entropy_and_counts_what_a_constraint_forbids():
+    free = torch.tensor([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]).log()
+    assert surprisal(free).tolist() == pytest.approx([1.5 * math.log(2), 0.0])
+    forced = torch.tensor([[0.0, 0.01, 0.0], [0.0, 0.25, 0.25]]).log()
+    assert surprisal(forced).tolist() == pytest.approx([-math.log(0.01), math.log(4)])
