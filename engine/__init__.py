@@ -63,7 +63,7 @@ class _FrontDoor(ModuleType):
     """Keeps `engine.fill` the function: Python would put the module of that name in its place once it is imported."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name not in _HOMES:
+        if name not in _HOMES or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 
 
@@ -88,5 +88,6 @@ def schedule_names() -> list[str]:
     """The noise schedules' names, read from the source: torch stays out."""
     for node in _syntax("schedules").body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "SCHEDULES":
-            return list(ast.literal_eval(ast.Tuple(elts=list(node.value.keys)))) if isinstance(node.value, ast.Dict) else []
+            names = node.value.keys if isinstance(node.value, ast.Dict) else []
+            return [name.value for name in names if isinstance(name, ast.Constant) and isinstance(name.value, str)]
     return []

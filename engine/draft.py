@@ -34,9 +34,7 @@ class Draft:
         text = write(parts)
         # What was written is read again: one set of rules, and nothing can be built that would not survive a file.
         again, starts = read(text)
-        if again != parts:
-            place = next((place for place, (a, b) in enumerate(zip(again, parts, strict=False)) if a != b), len(again))
-            raise DraftError.at(text, len(write(parts[:place])), f"This part can't be written in a draft: {parts[place]!r}.")
+        assert again == parts, "a draft is read back as it was written"
         self._set(parts, text, starts)
 
     @classmethod
@@ -76,9 +74,9 @@ class Draft:
         for number, segment in enumerate(segments, 1):
             try:
                 parts.append(_part(segment))
-            except _ShapeError as error:
+            except ValueError as error:
                 before = write(_joined(parts))
-                raise DraftError.at(before, len(before), f"Segment {number} of the draft is not well formed: {error}.") from None
+                raise DraftError.at(before, len(before), f"Segment {number} of the draft: {error}") from None
         return cls(tuple(parts))
 
 
@@ -111,46 +109,42 @@ def _segment(part: Part) -> dict[str, Any]:
     return {"kind": "gap", "length": length, "keywords": list(part.keywords), "bans": list(part.bans)}
 
 
-class _ShapeError(Exception):
-    """A segment has not the shape it must have; the message is the end of a sentence."""
-
-
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else text[:40] + "…"
 
 
 def _fields(value: object, what: str, needed: dict[str, type | tuple[type, ...]], optional: Sequence[str] = ()) -> dict[str, Any]:
-    """The value as an object whose fields have these names and types."""
+    """The value as an object whose fields have these names and types. Raises ValueError with one sentence."""
     if not isinstance(value, dict):
-        raise _ShapeError(f"{what} must be an object, not {_shown(value)}")
-    if unknown := next((name for name in value if name not in needed), None):
-        raise _ShapeError(f"{what} has no field {_shown(unknown)}, only {', '.join(needed)}")
+        raise ValueError(f"A {what} must be an object, not {_shown(value)}.")
+    if unknown := [name for name in value if name not in needed]:
+        raise ValueError(f"A {what} has no field {_shown(unknown[0])}, only {', '.join(needed)}.")
     for name, kind in needed.items():
         if name not in value and name not in optional:
-            raise _ShapeError(f"{what} needs the field {name}")
+            raise ValueError(f"A {what} needs the field {name}.")
         if name in value and (not isinstance(value[name], kind) or (isinstance(value[name], bool) and kind is not bool)):
-            raise _ShapeError(f"{name} of {what} can't be {_shown(value[name])}")
+            raise ValueError(f"The {name} of a {what} can't be {_shown(value[name])}.")
     return value
 
 
 def _part(segment: object) -> Part:
     kind = segment.get("kind") if isinstance(segment, dict) else None
     if kind == "text":
-        return str(_fields(segment, "a text", {"kind": str, "text": str})["text"])
+        return str(_fields(segment, "text", {"kind": str, "text": str})["text"])
     if kind == "rewrite":
-        pieces = _fields(segment, "a rewrite", {"kind": str, "pieces": list})["pieces"]
-        checked = [_fields(piece, "a piece", {"text": str, "pin": bool}) for piece in pieces]
+        pieces = _fields(segment, "rewrite", {"kind": str, "pieces": list})["pieces"]
+        checked = [_fields(piece, "piece", {"text": str, "pin": bool}) for piece in pieces]
         return Rewrite(tuple(Pin(piece["text"]) if piece["pin"] else piece["text"] for piece in checked))
     if kind == "gap":
-        shape = {"kind": str, "length": (dict, type(None)), "keywords": list, "bans": list}
-        gap = _fields(segment, "a gap", shape, optional=("length", "keywords", "bans"))
+        shape: dict[str, type | tuple[type, ...]] = {"kind": str, "length": (dict, type(None)), "keywords": list, "bans": list}
+        gap = _fields(segment, "gap", shape, optional=("length", "keywords", "bans"))
         length = gap.get("length")
         if length is not None:
-            length = Length(**_fields(length, "a length", {"low": int, "high": int, "unit": str}))
+            length = Length(**_fields(length, "length", {"low": int, "high": int, "unit": str}))
         phrases = {name: gap.get(name, []) for name in ("keywords", "bans")}
         for name, phrase in ((name, phrase) for name, found in phrases.items() for phrase in found):
             if not isinstance(phrase, str):
-                raise _ShapeError(f"{name} must be texts, not {_shown(phrase)}")
+                raise ValueError(f"The {name} must be texts, not {_shown(phrase)}.")
         return Gap(length, **{name: tuple(found) for name, found in phrases.items()})
-    raise _ShapeError(f"its kind must be text, gap or rewrite, not {_shown(kind)}")
+    raise ValueError(f"The kind must be text, gap or rewrite, not {_shown(kind)}.")

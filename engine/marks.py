@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 LONGEST_GAP = 2000
-"""The most words or tokens that a gap may be given."""
+"""The most words or tokens that a gap may be given, and so the most keywords or bans."""
+
+Unit: TypeAlias = Literal["words", "tokens"]
 
 NEWLINE = re.compile(r"(\r\n|\r|\n)")
 
@@ -37,11 +39,19 @@ class DraftError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """How long a gap's fill must be, both ends included: 1 <= low <= high <= 2000."""
+    """How long a gap's fill must be: 1 <= low <= high <= 2000, both included. ValueError, one sentence, for anything else."""
 
     low: int
     high: int
-    unit: Literal["words", "tokens"] = "words"
+    unit: Unit = "words"
+
+    def __post_init__(self) -> None:
+        if self.unit not in get_args(Unit):
+            raise ValueError(f"A gap's length is in words or in tokens, not in {self.unit!r}.")
+        if not all(type(end) is int and 1 <= end <= LONGEST_GAP for end in (self.low, self.high)):
+            raise ValueError(f"A gap must be 1 to {LONGEST_GAP} words or tokens long.")
+        if self.low > self.high:
+            raise ValueError(f"A gap can't be between {self.low} and {self.high} {self.unit} long, the smaller number comes first.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,8 @@ class Gap:
 
     def __post_init__(self) -> None:
         for name in ("keywords", "bans"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"A gap's {name} are several texts, not one.")
             object.__setattr__(self, name, tuple(phrase.strip() for phrase in getattr(self, name)))
 
 

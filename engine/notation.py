@@ -1,4 +1,11 @@
-"""The draft format's spelling: marks read from text and written to it. The rules are in the README. No torch.
+r"""The draft format's spelling: marks read from text and written to it. No torch.
+
+    gap     = "[[" [length] [":" list] [";" list] "]]"      length = (n | n "-" m) [" tokens"]      list = phrase {"," phrase}
+            | three or more underscores, not alone on their line and not touching a letter or digit
+    rewrite = "[[~" passage "]]"                            passage may hold {{pins}}; a newline in it is a pin of its own
+
+`[[` is a mark only before a digit, `]`, `~`, `:` or `;`. Of the backslashes right before `[[` or underscores, read as a mark
+or not, pairs are halved and an odd one makes what follows literal; inside a mark a backslash does so for `, ; ] } { \`, too.
 
 Everything is linear in the text: regular expressions find what matters, and no place is looked at more than a few times.
 """
@@ -115,19 +122,18 @@ class _Reader:
         length, at = self.length(start + 2)
         keywords: list[str] = []
         bans: list[str] = []
-        expected = "`:`, `;` or `]]`"
+        expected = "`:`, `;` or `]]`" if length else "`]]`"
+        if length and length.unit == "words":
+            expected = ("` tokens`, " if length.low < length.high else "`-`, ` tokens`, ") + expected
         if text[at : at + 1] == ":":
             keywords, at = self.phrases(at + 1, start, "keyword", ends=";")
             expected = "`;` or `]]`"
         if text[at : at + 1] == ";":
             bans, at = self.phrases(at + 1, start, "banned word", ends="")
         elif not text.startswith("]]", at):
-            if length and at == start + 2 + 0:
-                expected = "a length"
             self.fail(at, f"Expected {expected} here; write `\\[[` before brackets that are no gap.")
-        for ban in bans:
-            if keyword := next((keyword for keyword in keywords if _holds(keyword, ban)), None):
-                self.fail(start, f"This gap must contain “{keyword}” and must not contain “{ban}”; take one of them out.")
+        if clash := _clash(keywords, bans):
+            self.fail(start, f"This gap must contain “{clash[0]}” and must not contain “{clash[1]}”; take one of them out.")
         return Gap(length, tuple(keywords), tuple(bans)), at + 2
 
     def length(self, at: int) -> tuple[Length | None, int]:
@@ -136,21 +142,12 @@ class _Reader:
             return None, at
         if found[2] and not found[3]:
             self.fail(found.end(2), "Expected a number after `-`, as in `[[5-12]]`.")
-        low, high = (self.number(found, group) for group in (1, 3 if found[2] else 1))
-        if low > high:
-            self.fail(at, f"A gap can't be between {low} and {high} long; expected the smaller number first, as in `[[{high}-{low}]]`.")
-        return Length(low, high, "tokens" if found[4] else "words"), found.end()
-
-    def number(self, found: re.Match[str], group: int) -> int:
-        digits = found[group].lstrip("0")
-        value = int(digits or "0") if len(digits) <= 4 else LONGEST_GAP + 1
-        if not 1 <= value <= LONGEST_GAP:
-            shown = found[group] if len(found[group]) <= 12 else found[group][:12] + "…"
-            self.fail(
-                found.start(group),
-                f"A gap can't be {shown} long; expected 1 to {LONGEST_GAP}, or `\\[[` for brackets that are no gap.",
-            )
-        return value
+        # Five digits without leading zeros are too many already: Python need not read a million.
+        low, high = (int(found[group].lstrip("0")[:5] or 0) for group in (1, 3 if found[2] else 1))
+        try:
+            return Length(low, high, "tokens" if found[4] else "words"), found.end()
+        except ValueError as error:
+            self.fail(at, f"{str(error)[:-1]}; write `\\[[` before brackets that are no gap.")
 
     def tokens(self, at: int, start: int) -> Iterator[tuple[str, str, int]]:
         """The inside of a mark from `at` up to and with its `]]`: (kind, text, offset); kind "text" is unescaped."""
@@ -191,6 +188,8 @@ class _Reader:
                 phrase.clear()
                 if not phrases[-1]:
                     self.fail(offset, f"Expected a {what} before `{piece}`.")
+                if len(phrases) > LONGEST_GAP:
+                    self.fail(offset, f"This list is too long; expected at most {LONGEST_GAP} phrases.")
                 if what == "keyword" and not words(phrases[-1]):
                     self.fail(offset, f"“{phrases[-1]}” is no word; expected a {what} with a letter or digit.")
                 if piece != ",":
@@ -269,12 +268,15 @@ class _Reader:
                 )
 
 
-def _holds(keyword: str, ban: str) -> bool:
-    """Whether whoever writes the keyword writes the ban: its words, or its signs when it has no word."""
-    inside, banned = bare_words(keyword), bare_words(ban)
-    if not banned:
-        return fold(ban) in fold(keyword)
-    return any(inside[at : at + len(banned)] == banned for at in range(len(inside)))
+def _clash(keywords: Sequence[str], bans: Sequence[str]) -> tuple[str, str] | None:
+    """A keyword that no one can write without writing a ban, and that ban: its words, or its signs if it has no word."""
+    spoken = [(keyword, fold(keyword), f" {' '.join(bare_words(keyword))} ") for keyword in keywords]
+    for ban in bans:
+        signs, banned = fold(ban), " ".join(bare_words(ban))
+        for keyword, written, said in spoken:
+            if f" {banned} " in said if banned else signs in written:
+                return keyword, ban
+    return None
 
 
 def _write_text(text: str, *, after_mark: bool, before_mark: bool) -> str:

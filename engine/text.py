@@ -37,12 +37,21 @@ def words(text: str) -> list[str]:
 
 def fold(text: str) -> str:
     """The key by which two spellings count as the same: case, the shape of apostrophes and Unicode composition aside."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).replace("’", "'").casefold())
+    return unicodedata.normalize("NFC", text.replace("’", "'").casefold())
 
 
 def bare_words(text: str) -> list[str]:
     """The folded words of a text without the punctuation at their edges: what keywords and bans are compared by."""
-    return [re.sub(r"^[\W_]+|[\W_]+$", "", fold(word)) for word in words(text)]
+    return [_bare(word) for word in words(fold(text))]
+
+
+def _bare(word: str) -> str:
+    start, end = 0, len(word)
+    while not is_wordlike(word[start]):
+        start += 1
+    while not is_wordlike(word[end - 1]):
+        end -= 1
+    return word[start:end]
 
 
 def is_wordlike(character: str) -> bool:
