@@ -1,0 +1,113 @@
+"""`python launch.py` without a subcommand: serve the page, then load the model behind it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import os
+import socket
+import threading
+import webbrowser
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+
+import gradio as gr
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+import engine
+from app import page
+from app.service import Service
+
+PORTS_TRIED = 50
+WILDCARDS = ("0.0.0.0", "::")
+
+
+def main(argv: list[str]) -> int:
+    """Serve the page until interrupted; returns the exit status."""
+    options = parser().parse_args(argv)
+    try:
+        port = free_port(options.host, options.port)
+    except OSError as error:
+        print(f"Lacuna can't listen on {options.host}: {error.strerror or error}; choose another --host or --port.")
+        return 1
+    service = Service(lambda: engine.load(options.model, device=options.device, dtype=options.dtype))
+    url = serve(service, options.host, port)
+    print(f"Lacuna is at {url}  (Ctrl+C ends it)", flush=True)
+    service.start()
+    if not options.no_browser:
+        webbrowser.open(url)
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the app."""
+    options = argparse.ArgumentParser(prog="launch.py", description="Open Lacuna's page in the browser.")
+    options.add_argument("--host", default="127.0.0.1", help="address to listen on (0.0.0.0: every network this machine is on)")
+    options.add_argument("--port", type=int, default=7860, help="port to listen on; a busy one moves to the next")
+    options.add_argument("--model", help="folder or hub name of a model (default: the embedded one)")
+    options.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    options.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    options.add_argument("--no-browser", action="store_true", help="do not open the browser")
+    return options
+
+
+def serve(service: Service, host: str, port: int) -> str:
+    """Start the server in the background; returns the page's address."""
+    blocks = page.build(service).queue(max_size=32)
+    blocks.launch(
+        server_name=host,
+        server_port=port,
+        prevent_thread_lock=True,
+        quiet=True,
+        show_error=False,
+        share=False,
+        ssr_mode=False,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        favicon_path=page.ASSETS / "icons" / "lacuna.svg",
+        theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        head=page.HEAD,
+        app_kwargs={
+            "routes": page.routes(service),
+            "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=names(host), www_redirect=False)],
+        },
+    )
+    shown = "127.0.0.1" if host in WILDCARDS else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}/"
+
+
+def names(host: str) -> list[str]:
+    """The Host headers to answer. A page elsewhere that makes its own name point here (DNS rebinding) gets nothing."""
+    known = ["localhost", "127.0.0.1", host]
+    if host in WILDCARDS:
+        own = socket.gethostname()
+        known += [own, f"{own}.local"]
+        with contextlib.suppress(OSError):
+            known += socket.gethostbyname_ex(own)[2]
+    if ":" in host:
+        known.append("[")  # what the middleware makes of any bracketed IPv6 address; such an address is never a rebound name
+    return list(dict.fromkeys(known))
+
+
+def free_port(host: str, first: int) -> int:
+    """The first port from `first` on that can be listened on; OSError if there is none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in range(first, min(first + PORTS_TRIED, 65536)):
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name != "nt")
+            try:
+                probe.bind((host, port))
+                probe.listen()
+            except PermissionError:
+                raise
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            return port
+    raise OSError(f"the ports from {first} to {first + PORTS_TRIED - 1} are all busy")

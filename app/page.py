@@ -1,0 +1,90 @@
+"""The page put together: the editor component, the /fill endpoint, and the few plain routes that the editor uses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+import engine
+from app.editor import DraftEditor
+from app.service import Service, print_draft, read_draft
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+ASSETS = HERE.parent / "assets"
+SHEETS = ("base", "draft", "dock", "panel", "phone")
+HEAD = '<meta name="color-scheme" content="light dark">' + "".join(
+    f'<link rel="stylesheet" href="lacuna/static/{sheet}.css">' for sheet in SHEETS
+)
+
+
+def build(service: Service) -> gr.Blocks:
+    """The Gradio app: one component, and the named endpoint that gradio_client streams."""
+
+    async def fill(draft: str, settings: dict[str, Any], with_text: bool = True) -> AsyncIterator[dict[str, Any]]:
+        """Fill a draft's gaps, streaming a frame a step; the last message is {"done": true, ...} or {"error": ...}.
+
+        `settings` holds fields of engine.Settings; `with_text=false` leaves the draft's text out of the messages.
+        """
+        async for message in service.fill(draft, settings, with_text):
+            yield message
+
+    with gr.Blocks(title="Lacuna", fill_width=True, analytics_enabled=False) as blocks:
+        DraftEditor(facts())
+        gr.api(fill, api_name="fill", concurrency_limit=1, concurrency_id="model")
+    return blocks
+
+
+def facts() -> dict[str, Any]:
+    """What the page must know before it is drawn: settings with their defaults and help, and the example drafts."""
+    return {
+        "settings": asdict(engine.Settings()),
+        "samplers": engine.sampler_help(),
+        "schedules": list(engine.schedule_names()),
+        "examples": [
+            {"title": path.stem.partition("-")[2].replace("-", " ").capitalize(), "segments": engine.Draft.parse(text).segments()}
+            for path in sorted((ASSETS / "examples").glob("*.txt"))
+            for text in [path.read_text(encoding="utf-8").rstrip("\n")]
+        ],
+    }
+
+
+def routes(service: Service) -> list[BaseRoute]:
+    """Plain routes beside Gradio's: the page's own files, the model's state, and the draft format both ways."""
+
+    async def status(_: Request) -> Response:
+        return JSONResponse(service.status())
+
+    async def to_draft(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(print_draft, await request.json()))
+
+    async def to_segments(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(read_draft, await request.json()))
+
+    return [
+        Route("/lacuna/status", status),
+        Route("/lacuna/draft", to_draft, methods=["POST"]),
+        Route("/lacuna/segments", to_segments, methods=["POST"]),
+        Mount("/lacuna/static", Fresh(directory=STATIC)),
+        Mount("/lacuna/icons", Fresh(directory=ASSETS / "icons")),
+    ]
+
+
+class Fresh(StaticFiles):
+    """Static files that the browser checks for a newer version: after an update nobody runs half of the old page."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file, to be revalidated at each use."""
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response

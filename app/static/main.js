@@ -1,0 +1,116 @@
+// The page: builds the parts, gives them each other, and owns what they share: the commands and the messages.
+import { Draft, fragmentOf, isFilled, islandText } from "./document.js";
+import { button, el, keys } from "./dom.js";
+import { buildFiles } from "./files.js";
+import { installKeys } from "./keys.js";
+import { marks } from "./marks.js";
+import { watchModel } from "./model.js";
+import { buildPanel } from "./panel.js";
+import { installPopovers } from "./popover.js";
+import { Runs } from "./run.js";
+import { fromSegments } from "./segments.js";
+import { openStore, packed, unpacked } from "./store.js";
+import { buildTimeline } from "./timeline.js";
+import { buildTools } from "./tools.js";
+import { installTyping } from "./typing.js";
+import { View } from "./view.js";
+
+export async function mount(element, facts) {
+  const root = element.querySelector(".lacuna");
+  const draft = new Draft();
+  let title = "";
+  const page = { root, draft, commands: {} };
+  const saved = el("span", { class: "saved" });
+  const titleShown = el("span", { class: "title" });
+  page.title = () => title;
+
+  // ---- messages
+  page.say = (text) => {
+    page.timeline.say.classList.remove("failed");
+    page.timeline.say.textContent = text;
+  };
+  page.fail = (text, place = null) => {
+    const here = place?.line ? ` (line ${place.line}, column ${place.column})` : "";
+    page.timeline.say.textContent = text.replace(/\.?$/, `${here}.`).replace(/\?\.$/, "?");
+    page.timeline.say.classList.add("failed");
+    if (place?.line) page.view.row(Math.min(place.line, draft.lines.length) - 1)?.scrollIntoView({ block: "nearest" });
+  };
+
+  // ---- the parts
+  const editor = el("div", { class: "draft", role: "textbox", "aria-label": "Draft", "aria-multiline": "true", tabindex: 0, spellcheck: "true", translate: "no",
+    "data-empty": "Write or paste here. Select words and press Gap, or type ___, where Lacuna shall write." });
+  editor.contentEditable = "true";
+  try { editor.contentEditable = "plaintext-only"; } catch { /* an older browser keeps "true"; every edit is ours anyway */ }
+  page.view = new View(draft, editor);
+  page.runs = new Runs(page);
+  page.panel = buildPanel(page, facts);
+  const model = watchModel(page);
+  page.reasonNotToFill = () => model.reason() || (page.runs.live ? "A run is going on" : "");
+  page.panelButton = button("How", () => root.classList.toggle("sheet"), { label: "", shape: "dials", hint: "How to fill", class: "sheet-opener" });
+  page.timeline = buildTimeline(page);
+  page.dock = page.timeline.root;
+  page.card = el("section", { class: "card", "aria-label": "Page" }, editor);
+  const legend = el("div", { class: "legend", "aria-hidden": "true" }, "less sure", ...[1, 2, 3, 4].map((step) => el("i", { class: `c${step}` })), "surer");
+  page.selection = () => page.view.selection() ?? page.lastSelection ?? null;
+  Object.assign(page.commands, marks(page), {
+    fill: () => { if (!page.reasonNotToFill()) page.runs.start(); },
+    undo: () => travel("undo"),
+    redo: () => travel("redo"),
+    reopen(id) {
+      const found = draft.find(id);
+      if (found) draft.swap(id, { ...found.island, fill: null });
+    },
+    keepAll() {
+      draft.group(() => {
+        for (const { island } of draft.islands().reverse()) {
+          if (!isFilled(island)) continue;
+          const { at } = draft.find(island.id);
+          draft.replace(at, { line: at.line, offset: at.offset + 1 }, fragmentOf(islandText(island)));
+        }
+      });
+      page.say("Kept: the words are yours now, as plain text.");
+    },
+  });
+  function travel(way) {
+    const caret = draft[way]();
+    if (!caret) return page.say(way === "undo" ? "Nothing to undo." : "Nothing to redo.");
+    page.view.caret(caret);
+    page.runs.stopIfUndone();
+  }
+  const tools = buildTools(page, buildFiles(page, facts.examples));
+  installTyping(page);
+  page.popover = installPopovers(page);
+  installKeys(page);
+
+  root.replaceChildren(
+    el("header", { class: "top" }, el("span", { class: "mark", role: "img", "aria-label": "Lacuna" }, "L", el("b"), "cuna"),
+      el("div", { class: "about" }, titleShown, saved), model.chip),
+    el("main", {}, el("div", { class: "sheet-of-paper" }, tools.bar, page.card, legend), el("aside", {}, page.panel.root)),
+    page.dock, page.popover.root, tools.floating);
+
+  // ---- the document's life
+  page.load = (lines, name) => {
+    page.runs.stop();
+    page.popover.close();
+    title = name;
+    page.runs.forget();
+    draft.load(lines);
+    page.card.scrollTop = 0;
+    drawTitle();
+  };
+  const drawTitle = () => { titleShown.textContent = title || "Untitled"; };
+  const store = await openStore(() => ({ title, lines: packed(draft.lines) }), (state) => { saved.textContent = state; });
+  page.changed = () => { store.touch(); tools.draw(); };
+  const begun = store.found;
+  title = begun ? begun.title : facts.examples[0]?.title ?? "";
+  draft.load(begun ? unpacked(begun.lines) : fromSegments(facts.examples[0]?.segments ?? []));
+  drawTitle();
+  draft.addEventListener("splice", page.changed);
+  draft.addEventListener("history", page.changed);
+  page.runs.addEventListener("state", tools.draw);
+  page.timeline.drawState();
+  tools.draw();
+  model.onchange = page.timeline.drawState;
+  page.say(begun ? "Your draft is as you left it." : `Press Fill, or mark gaps of your own: select words, then ${keys("Ctrl+M")}.`);
+  root.dataset.ready = "true";
+}

@@ -1,0 +1,125 @@
+// The commands on a draft's marks: make a gap, mark a passage, pin words, take a mark away.
+import { fragmentOf, isText, islandText, lineLength, makeGap, makeRewrite, same } from "./document.js";
+import { toPlainText } from "./segments.js";
+import { passageParts } from "./islands.js";
+
+const SPACE = /^\s*$/;
+
+export function marks(page) {
+  const { draft, view, say } = page;
+  const isWord = (ch) => Boolean(ch) && /[\p{L}\p{N}]/u.test(ch);
+
+  /** The range without the spaces at its ends: a gap takes words, the writer's spaces stay. */
+  function trimmed({ from, to }) {
+    const text = toPlainText(draft.slice(from, to));
+    if (SPACE.test(text)) return { from, to };
+    const move = (at, step, edge) => {
+      const place = { ...at };
+      for (;;) {
+        const next = draft.itemAt(place, step < 0);
+        if (!next) {
+          const line = place.line + step;
+          if (same(place, edge) || line < 0 || line >= draft.lines.length) return place;
+          place.line = line;
+          place.offset = step > 0 ? 0 : lineLength(draft.lines[line]);
+        } else if (isText(next.item) && /\s/.test(next.item[place.offset - next.start - (step < 0 ? 1 : 0)])) place.offset += step;
+        else return place;
+      }
+    };
+    return { from: move(from, 1, to), to: move(to, -1, from) };
+  }
+
+  /** Whether a mark between these positions would stand right beside another: two marks need text between them. */
+  function crowded(from, to) {
+    const neighbour = (at, back) => {
+      const next = draft.itemAt(at, back);
+      return next && !isText(next.item) && !next.item.fill;
+    };
+    if (!neighbour(from, true) && !neighbour(to, false)) return false;
+    say("Two gaps need some text between them.");
+    return true;
+  }
+
+  function put(range, island) {
+    if (crowded(range.from, range.to)) return null;
+    draft.breakUndo();
+    const after = draft.replace(range.from, range.to, [{ items: [island], eol: "" }]);
+    view.caret(after);
+    return after;
+  }
+
+  function gap() {
+    const selection = page.selection();
+    if (!selection) return say("Select some words, or put the caret where words are missing.");
+    const range = selection.collapsed ? selection : trimmed(selection);
+    const was = selection.collapsed ? null : draft.slice(range.from, range.to).map(({ items, eol }) => ({
+      items: items.map((item) => (isText(item) ? item : islandText(item))).filter((text) => text !== ""), eol,
+    }));
+    if (put(range, makeGap({ was }))) say("Gap made. Click it to set its length.");
+  }
+
+  function rewrite() {
+    const selection = page.selection();
+    if (!selection || selection.collapsed) return say("Select the passage that may be written anew.");
+    const range = trimmed(selection);
+    const text = draft.slice(range.from, range.to).map(({ items, eol }) => items.map((item) => (isText(item) ? item : islandText(item))).join("") + eol).join("");
+    if (SPACE.test(text)) return say("Select the passage that may be written anew.");
+    if (put(range, makeRewrite([{ text, pin: false }]))) say("Marked for rewriting. Click the words in it that must stay.");
+  }
+
+  /** Pin, or unpin, words of a passage: those selected. */
+  function pin() {
+    const selection = getSelection();
+    const words = selection.rangeCount && !selection.isCollapsed
+      ? [...view.root.querySelectorAll(".island.rewrite .word")].filter((word) => selection.getRangeAt(0).intersectsNode(word)) : [];
+    const focused = document.activeElement?.closest?.(".island.rewrite .word");
+    if (focused && !words.length) words.push(focused);
+    if (!words.length) return say("Text outside gaps stays as it is. Mark a passage with Rewrite, then pin the words in it that must stay.");
+    const id = view.islandAt(words[0]);
+    const inside = words.filter((word) => view.islandAt(word) === id).map((word) => Number(word.dataset.part));
+    pinParts(id, inside, !inside.every((part) => passageParts(draft.find(id).island.pieces)[part].pin));
+  }
+
+  function pinParts(id, indices, pinned) {
+    const { island } = draft.find(id);
+    const parts = passageParts(island.pieces).map((part, index) => (indices.includes(index) ? { ...part, pin: pinned } : part));
+    draft.breakUndo();
+    draft.swap(id, { ...island, pieces: joined(parts) });
+    say(pinned ? "Pinned: it stays, word for word." : "Unpinned.");
+  }
+
+  /** Take a mark away: its words become text again. */
+  function unmark(id) {
+    const found = draft.find(id);
+    if (!found) return;
+    const { island, at } = found;
+    const words = island.fill ? fragmentOf(islandText(island)) : island.kind === "gap" ? island.was ?? fragmentOf("") : fragmentOf(islandText(island));
+    draft.breakUndo();
+    view.caret(draft.replace(at, { line: at.line, offset: at.offset + 1 }, words));
+  }
+
+  /** The third underscore in a row, typed where no word touches it, is a gap. Undo gives the underscores back. */
+  function gapOfUnderscores() {
+    const at = view.selection()?.from;
+    const here = at && draft.itemAt(at, true);
+    if (!here || !isText(here.item)) return;
+    const offset = at.offset - here.start;
+    const [previous, next] = [here.item[offset - 4], here.item[offset]];
+    if (here.item.slice(offset - 3, offset) !== "___" || previous === "_" || previous === "\\" || isWord(previous) || isWord(next) || next === "_") return;
+    put({ from: { line: at.line, offset: at.offset - 3 }, to: at }, makeGap());
+  }
+
+  return { gap, rewrite, pin, pinParts, unmark, gapOfUnderscores };
+}
+
+/** Parts as pieces. Pinned words side by side are one pin, with the spaces between them. */
+function joined(parts) {
+  const settled = parts.map((part, index) => (part.word ? part : { ...part, pin: Boolean(parts[index - 1]?.pin && parts[index + 1]?.pin) }));
+  const pieces = [];
+  for (const { text, pin } of settled) {
+    const last = pieces[pieces.length - 1];
+    if (last && last.pin === pin) last.text += text;
+    else pieces.push({ text, pin });
+  }
+  return pieces;
+}

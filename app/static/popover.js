@@ -1,0 +1,164 @@
+// The small windows beside a mark: a gap's length, a passage's way back, what the model thought of a word.
+import { isFilled, isOpen } from "./document.js";
+import { button, el } from "./dom.js";
+import { toPlainText } from "./segments.js";
+
+export function installPopovers(page) {
+  const { draft, view } = page;
+  const root = el("div", { class: "pop", hidden: true });
+  let anchor = null; // the element it belongs to
+  let owner = 0; // and its island
+
+  function open(element, id, label, role, ...children) {
+    anchor = element;
+    owner = id;
+    root.replaceChildren(...children.filter(Boolean));
+    root.setAttribute("role", role);
+    root.setAttribute("aria-label", label);
+    root.hidden = false;
+    place();
+  }
+  /** Under its anchor, within the page; above it where there is no room below. */
+  function place() {
+    if (!anchor?.isConnected) return close();
+    const rects = anchor.getClientRects();
+    const rect = rects[0] ?? anchor.getBoundingClientRect();
+    const frame = page.root.getBoundingClientRect();
+    const width = root.offsetWidth;
+    root.style.left = `${Math.max(8, Math.min(rect.left - frame.left - 6, frame.width - width - 8))}px`;
+    const bottom = (rects[rects.length - 1] ?? rect).bottom;
+    const dock = page.dock.getBoundingClientRect().top;
+    const below = bottom + 5 + root.offsetHeight <= dock;
+    root.style.top = `${(below ? bottom + 5 : Math.max(8, rect.top - root.offsetHeight - 5)) - frame.top}px`;
+  }
+  function close(refocus = false) {
+    if (root.hidden) return;
+    const focused = root.contains(document.activeElement);
+    root.hidden = true;
+    if (focused || refocus) (anchor?.isConnected ? anchor : view.root).focus({ preventScroll: true });
+    anchor = null;
+  }
+
+  // ---- a gap
+  function openGap(element, island) {
+    const { length } = island;
+    const unit = length?.unit ?? "auto";
+    const count = el("input", { type: "number", min: 1, max: 2000, step: 1, value: length?.low ?? (island.was ? Math.max(1, toPlainText(island.was).trim().split(/\s+/).length) : 5),
+      "aria-label": "Number", disabled: !length, onchange: () => apply(), onkeydown: (event) => { if (event.key === "Enter") { event.preventDefault(); apply(); close(true); } } });
+    const radios = ["auto", "words", "tokens"].map((value) => {
+      const input = el("input", { type: "radio", name: `length-${island.id}`, value, checked: value === unit, onchange: () => {
+        count.disabled = value === "auto";
+        apply();
+        if (value !== "auto") { count.focus(); count.select(); }
+      } });
+      return el("label", {}, input, el("span", {}, value));
+    });
+    const apply = () => {
+      const chosen = radios.map((label) => label.firstChild).find((input) => input.checked).value;
+      const value = Math.round(Number(count.value));
+      if (chosen !== "auto" && !(value >= 1 && value <= 2000)) return;
+      const now = draft.find(island.id)?.island;
+      if (!now) return close();
+      const low = chosen === "auto" ? null : { low: value, high: value, unit: chosen };
+      if (JSON.stringify(low) === JSON.stringify(now.length)) return;
+      draft.swap(island.id, { ...now, length: low });
+      anchor = view.islandElement(island.id);
+      place();
+    };
+    const words = island.was && toPlainText(island.was).trim();
+    open(element, island.id, "Length", "dialog",
+      el("div", { class: "lengths" }, el("div", { class: "segmented", role: "radiogroup", "aria-label": "Length" }, ...radios), count),
+      words && el("p", { class: "was" }, "Was: ", el("q", {}, words.length > 90 ? `${words.slice(0, 88)}…` : words)),
+      el("div", { class: "choices" }, button(words ? "Remove, put the words back" : "Remove", () => { close(); page.commands.unmark(island.id); }, { class: "quiet" })));
+    radios.map((label) => label.firstChild).find((input) => input.checked).focus({ preventScroll: true });
+  }
+
+  // ---- a passage to rewrite
+  function openRewrite(element, island) {
+    open(element, island.id, "Passage", "dialog",
+      el("p", {}, "Click the words that must stay."),
+      el("div", { class: "choices" }, button("Back to text", () => { close(); page.commands.unmark(island.id); }, { class: "quiet" })));
+  }
+
+  // ---- what a run wrote
+  function openCell(element, island, index) {
+    const cell = (island.fill.shown ?? island.fill.cells)[index];
+    if (!cell) return;
+    const options = cell.alternatives.slice(0, 5).map(([text, probability]) => el("li", { class: text === cell.text ? "chosen" : null, style: `--p:${Math.round(probability * 100)}%` },
+      el("span", {}, text.trim() || (text === "" ? "nothing" : "space")), el("small", {}, percent(probability))));
+    const settled = cell.state === "pinned" ? "Yours: pinned, it stays."
+      : isOpen(cell) ? "Still open." : `Settled${cell.step ? ` in step ${cell.step}` : ""}, ${percent(cell.probability)} sure.`;
+    const idle = !page.runs.live && isFilled(island);
+    open(element, island.id, "Alternatives", "dialog",
+      options.length ? el("ol", { class: "options", "aria-label": "What the model thought of" }, ...options) : null,
+      el("div", { class: "choices" }, el("p", {}, settled),
+        idle && button("Keep", () => { close(); page.commands.unmark(island.id); }, { class: "quiet", hint: "Make it plain text" }),
+        idle && button("Again", () => { close(); page.runs.start([island.id]); }, { class: "quiet", hint: "Write only this place anew" }),
+        idle && button("Reopen", () => { close(); page.commands.reopen(island.id); }, { class: "quiet", hint: "Take these words out again" })));
+  }
+
+  function activate(target) {
+    const span = target.closest?.(".island");
+    const found = span && draft.find(Number(span.dataset.island));
+    if (!found) return false;
+    const { island } = found;
+    if (island.fill) {
+      const cell = target.closest(".cell") ?? span.querySelector(".cell.current") ?? span.querySelector(".cell");
+      if (!cell) return false;
+      setCurrent(span, cell);
+      openCell(cell.querySelector(".ink") ?? cell, island, Number(cell.dataset.cell));
+    } else if (island.kind === "gap") {
+      openGap(span, island);
+    } else {
+      const word = target.closest(".word");
+      if (word) page.commands.pinParts(island.id, [Number(word.dataset.part)], word.getAttribute("aria-pressed") !== "true");
+      openRewrite(view.islandElement(island.id), draft.find(island.id).island);
+    }
+    return true;
+  }
+  function setCurrent(span, cell) {
+    span.querySelector(".current")?.classList.remove("current");
+    cell.classList.add("current");
+  }
+
+  view.root.addEventListener("click", (event) => {
+    const selection = getSelection();
+    if (!selection.isCollapsed && event.detail < 2 && selection.toString().trim()) return;
+    if (!activate(event.target)) close();
+  });
+  view.root.addEventListener("keydown", (event) => {
+    const span = event.target.closest?.(".island");
+    if (!span) return;
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      const current = span.querySelector(".word:focus, .cell.current") ?? event.target;
+      const part = current.dataset?.part;
+      activate(current);
+      if (part) view.islandElement(Number(span.dataset.island)).querySelector(`[data-part="${part}"]`)?.focus();
+      else root.querySelector("button, input:checked")?.focus({ preventScroll: true });
+    } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
+      const stops = [...span.querySelectorAll(".word, .cell")];
+      if (!stops.length) return;
+      event.preventDefault();
+      const here = stops.findIndex((stop) => stop === document.activeElement || stop.classList.contains("current"));
+      const next = stops[Math.max(0, Math.min(stops.length - 1, here + (event.key === "ArrowRight" ? 1 : -1)))];
+      if (next.classList.contains("word")) next.focus();
+      else {
+        setCurrent(span, next);
+        if (!root.hidden) activate(next);
+      }
+    } else if (event.key === "Backspace" || event.key === "Delete") {
+      event.preventDefault();
+      page.commands.unmark(Number(span.dataset.island));
+    }
+  });
+  document.addEventListener("pointerdown", (event) => {
+    if (!root.contains(event.target) && !event.target.closest?.(".island")) close();
+  });
+  page.card.addEventListener("scroll", () => place());
+  addEventListener("resize", () => place());
+  draft.addEventListener("splice", () => { if (!root.hidden && !draft.find(owner)) close(); });
+  return { root, close, get isOpen() { return !root.hidden; } };
+}
+
+const percent = (probability) => (probability > 0 && probability < 0.01 ? "< 1 %" : `${Math.round(probability * 100)} %`);

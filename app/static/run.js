@@ -1,0 +1,162 @@
+// One run: which places it fills, the frames that came, and any of them shown again. Frames stay in the page, so
+// scrubbing and replaying ask nothing of the server.
+//
+// A Fill is what a run wrote at one island: {cells, shown, guesses, step, done}. `cells` is the latest state, `shown`
+// an earlier one that is being looked at (null: the latest), `guesses` the first guess for each masked cell.
+import { isFilled, isOpen } from "./document.js";
+import { toSegments } from "./segments.js";
+import * as server from "./server.js";
+
+const WAIT_MS = 500; // after which a run that has not begun says what it waits for
+
+export class Runs extends EventTarget {
+  current = null; // {targets, states, frames, at, live, ...} of the last run
+  #abort = null;
+
+  constructor(page) {
+    super();
+    this.page = page;
+  }
+  get live() { return this.#abort !== null; }
+
+  /** The islands that Fill would fill: those still open; if there are none, all of them again. */
+  targets() {
+    const all = this.page.draft.islands().map(({ island }) => island);
+    const open = all.filter((island) => !isFilled(island));
+    return open.length ? open : all;
+  }
+
+  async start(only = null) {
+    const { draft, say, panel } = this.page;
+    if (this.live) return;
+    const islands = only ? this.targets().filter(({ id }) => only.includes(id)) : this.targets();
+    const chosen = only && !islands.length ? draft.islands().map(({ island }) => island).filter(({ id }) => only.includes(id)) : islands;
+    if (!chosen.length) return say("Mark a gap first: select some words and press Gap, or type ___.");
+    const abort = (this.#abort = new AbortController());
+    const ids = chosen.map(({ id }) => id);
+    const before = new Map(chosen.map((island) => [island.id, island]));
+    const segments = toSegments(draft.lines, ({ id }) => ids.includes(id));
+    const settings = panel.settingsForRun();
+    this.dispatchEvent(new Event("state"));
+    say("Starting …");
+    const run = { targets: [], states: [], frames: [], at: 0, settings, times: [], follow: true };
+    const waiting = setTimeout(() => this.#explainWait(abort), WAIT_MS);
+    try {
+      const printed = await server.printDraft(segments, abort.signal);
+      if (printed.error) throw new DraftMistake(printed);
+      for await (const message of server.fillStream(printed.draft, settings, abort.signal)) {
+        clearTimeout(waiting);
+        if (message.error) throw message.line ? new DraftMistake(message) : new Error(message.error);
+        if (message.done) run.score = message.candidates[0].score;
+        else {
+          if (!run.frames.length) this.#begin(run, before);
+          this.#receive(run, message);
+        }
+      }
+      this.#finish(run);
+    } catch (error) {
+      this.#finish(run);
+      if (error.name === "AbortError") say(run.frames.length ? `Stopped at step ${run.frames.length - 1} of ${run.frames[0].steps}. Fill starts the open gaps again; Undo goes back.` : "Stopped.");
+      else this.page.fail(error.message, error.place ?? null);
+    } finally {
+      clearTimeout(waiting);
+      this.#abort = null;
+      this.dispatchEvent(new Event("state"));
+    }
+  }
+
+  stop() { this.#abort?.abort(); }
+
+  /** Say what a run waits for that has not begun: the model, another tab's run, or its own first look at the gaps. */
+  async #explainWait(abort) {
+    const waiting = () => this.#abort === abort && !this.current?.receiving;
+    for (let steps = null; waiting(); await new Promise((resolve) => setTimeout(resolve, WAIT_MS))) {
+      const state = await server.status().catch(() => null);
+      if (!state || !waiting()) return;
+      if (state.model.state === "loading") this.page.say("Waiting for the model to load …");
+      else if (steps !== null && state.steps > steps) this.page.say("Waiting for another run to finish …");
+      else if (steps === null) this.page.say("Choosing how long the gaps should be …");
+      steps = state.steps;
+    }
+  }
+
+  /** The places become fills: one undo step, which Undo takes back. */
+  #begin(run, before) {
+    const { draft } = this.page;
+    run.targets = [...before.keys()].map((id) => ({ id, fill: { cells: [], shown: null, guesses: [], step: 0, done: false } }));
+    draft.breakUndo();
+    draft.group(() => {
+      for (const { id, fill } of run.targets) if (draft.find(id)) draft.swap(id, { ...before.get(id), fill });
+    });
+    this.current?.targets.forEach(({ fill }) => (fill.step = 0));
+    run.receiving = true;
+    this.current = run;
+    this.dispatchEvent(new Event("begin"));
+  }
+
+  #receive(run, frame) {
+    const previous = run.states[run.states.length - 1] ?? run.targets.map(() => []);
+    const state = [...previous];
+    const opened = new Set();
+    for (const cell of frame.cells) {
+      if (!opened.has(cell.gap)) state[cell.gap] = [...state[cell.gap]];
+      opened.add(cell.gap);
+      const old = state[cell.gap][cell.index];
+      const step = cell.state !== "revealed" ? 0 : old && old.state === "revealed" && old.token === cell.token ? old.step : frame.step;
+      state[cell.gap][cell.index] = { ...cell, step };
+      const { guesses } = run.targets[cell.gap].fill;
+      if (isOpen(cell) && cell.alternatives.length) guesses[cell.index] ??= cell.alternatives[0][0];
+    }
+    run.frames.push(frame);
+    run.states.push(state);
+    run.times.push(performance.now());
+    run.targets.forEach(({ fill }, gap) => (fill.cells = state[gap]));
+    if (run.follow) this.show(run.frames.length - 1);
+    this.dispatchEvent(new Event("frame"));
+  }
+
+  #finish(run) {
+    if (!run.frames.length) return;
+    run.receiving = false;
+    for (const target of run.targets) target.fill.done = target.fill.cells.length > 0 && !target.fill.cells.some(isOpen);
+    this.show(run.follow ? run.frames.length - 1 : run.at);
+    this.page.changed();
+    this.dispatchEvent(new Event("finish"));
+  }
+
+  /** Show the draft as it was after a step. The last one is the fill itself. */
+  show(at) {
+    const { draft, view } = this.page;
+    const run = this.current;
+    if (!run?.frames.length) return;
+    run.at = Math.max(0, Math.min(at, run.frames.length - 1));
+    const last = run.at === run.frames.length - 1;
+    for (const [gap, { id, fill }] of run.targets.entries()) {
+      fill.shown = last ? null : run.states[run.at][gap];
+      fill.step = last && !run.receiving ? 0 : run.frames[run.at].step;
+      const island = draft.find(id)?.island;
+      if (island?.fill === fill) view.refresh(island);
+    }
+    this.dispatchEvent(new Event("show"));
+  }
+
+  /** Another draft is opened: its fills have no frames. */
+  forget() {
+    this.current = null;
+    this.dispatchEvent(new Event("forget"));
+  }
+
+  /** Undo took back what the run writes into: then it has nothing left to do. */
+  stopIfUndone() {
+    const { targets, receiving } = this.current ?? {};
+    if (receiving && !targets.some(({ id, fill }) => this.page.draft.find(id)?.island.fill === fill)) this.stop();
+  }
+}
+
+/** A mistake in the draft, with its place in the draft as it was sent. */
+class DraftMistake extends Error {
+  constructor({ error, line, column }) {
+    super(error);
+    this.place = { line, column };
+  }
+}

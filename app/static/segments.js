@@ -1,0 +1,60 @@
+// The draft as the server speaks of it: segments {kind: "text"} | {kind: "gap"} | {kind: "rewrite"}, and as plain text.
+import { fragmentOf, isText, islandText, makeGap, makeRewrite } from "./document.js";
+
+/** Segments of lines. `open(island)` says which islands go as marks; the others go as the text they read as. */
+export function toSegments(lines, open) {
+  const segments = [];
+  const text = (value) => {
+    const last = segments[segments.length - 1];
+    if (value === "") return;
+    if (last?.kind === "text") last.text.push(value);
+    else segments.push({ kind: "text", text: [value] });
+  };
+  for (const { items, eol } of lines) {
+    for (const item of items) {
+      if (isText(item)) text(item);
+      else if (!open(item)) text(islandText(item));
+      else if (item.kind === "gap") segments.push({ kind: "gap", length: item.length, keywords: item.keywords, bans: item.bans });
+      else segments.push({ kind: "rewrite", pieces: item.pieces });
+    }
+    text(eol);
+  }
+  return segments.map((segment) => (segment.kind === "text" ? { ...segment, text: segment.text.join("") } : segment));
+}
+
+/** Lines of segments. */
+export function fromSegments(segments) {
+  let lines = fragmentOf("");
+  const append = (fragment) => {
+    const last = lines.pop();
+    lines.push({ items: [...last.items, ...fragment[0].items], eol: fragment[0].eol });
+    for (const line of fragment.slice(1)) lines.push(line);
+  };
+  for (const segment of segments) {
+    if (segment.kind === "text") append(fragmentOf(segment.text));
+    else if (segment.kind === "gap") append([{ items: [makeGap({ length: segment.length, keywords: segment.keywords, bans: segment.bans })], eol: "" }]);
+    else append([{ items: [makeRewrite(segment.pieces)], eol: "" }]);
+  }
+  return lines;
+}
+
+/** What a reader sees: filled words as words, an open gap as three underscores. */
+export function toPlainText(lines) {
+  const read = (item) => (isText(item) ? item : item.kind === "gap" && !item.fill ? "___" : islandText(item));
+  return lines.map(({ items, eol }) => items.map(read).join("") + eol).join("");
+}
+
+/** A gap's length as the draft format writes it. */
+export function gapMark(island) {
+  const { length, keywords, bans } = island;
+  const size = !length ? "" : (length.low === length.high ? `${length.low}` : `${length.low}-${length.high}`) + (length.unit === "tokens" ? " tokens" : "");
+  return `[[${size}${keywords.length ? ": " + keywords.join(", ") : ""}${bans.length ? "; " + bans.join(", ") : ""}]]`;
+}
+
+/** A gap's length in words, for its chip. */
+export function lengthLabel({ length }) {
+  if (!length) return "auto";
+  const count = length.low === length.high ? `${length.low}` : `${length.low}–${length.high}`;
+  const unit = length.unit === "tokens" ? "token" : "word";
+  return `${count} ${unit}${length.high === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,55 @@
+// Talking to the server: the model's state, the draft format, and a fill as a stream of messages.
+const GONE = "The Lacuna server does not answer; is it still running? Your draft is kept here.";
+const at = (path) => new URL(path, document.baseURI);
+
+async function ask(path, options) {
+  let response;
+  try {
+    response = await fetch(at(path), options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error(GONE);
+  }
+  if (!response.ok) throw new Error(`The Lacuna server refused this (${response.status} ${response.statusText}).`);
+  return response;
+}
+const post = (path, body, signal) => ask(path, {
+  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal,
+});
+
+export const status = async () => (await ask("lacuna/status")).json();
+/** {draft} or {error, line, column} of segments. */
+export const printDraft = async (segments, signal) => (await post("lacuna/draft", segments, signal)).json();
+/** {segments} or {error, line, column} of a draft's text. */
+export const readDraft = async (text) => (await post("lacuna/segments", text)).json();
+
+/** The messages of one fill; aborting the signal stops the engine. */
+export async function* fillStream(draft, settings, signal) {
+  const { event_id: id } = await (await post("gradio_api/call/fill", { data: [draft, settings, false] }, signal)).json();
+  const response = await ask(`gradio_api/call/fill/${id}`, { signal });
+  let last = null;
+  try {
+    for await (const { event, data } of events(response.body)) {
+      if (event === "error") throw new Error(typeof data === "string" && data ? data : "The server stopped this run.");
+      if (event === "generating" && data) yield (last = data[0]);
+      if (event === "complete" && data?.[0] && !last?.done && !last?.error) yield (last = data[0]);
+    }
+  } catch (error) {
+    throw error instanceof TypeError ? new Error(GONE) : error;
+  }
+  if (!last?.done && !last?.error) throw new Error(GONE);
+}
+
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let buffer = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    buffer += value;
+    for (let end; (end = buffer.indexOf("\n\n")) >= 0; buffer = buffer.slice(end + 2)) {
+      const field = (name) => buffer.slice(0, end).split("\n").find((line) => line.startsWith(name))?.slice(name.length);
+      yield { event: field("event: "), data: JSON.parse(field("data: ") ?? "null") };
+    }
+  }
+}

@@ -1,0 +1,160 @@
+// The dock: what happened in a step, in words and as a picture; play, step, scrub, speed; Fill and Stop.
+import { isOpen } from "./document.js";
+import { button, el, icon, keys } from "./dom.js";
+
+const SPEEDS = [["0.5×", 700], ["1×", 350], ["2×", 170], ["4×", 80]];
+const WIDTH = 800;
+const HEIGHT = 46;
+
+export function buildTimeline(page) {
+  const { runs } = page;
+  const say = el("div", { class: "say", role: "status", "aria-live": "polite" });
+  const area = el("path", { class: "open-area" });
+  const line = el("path", { class: "confidence" });
+  const chart = el("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img",
+    "aria-label": "How sure the model was, as a line, and what was still open, as a shape, by step" }, area, line);
+  const slider = el("input", { class: "scrub", type: "range", "aria-label": "Step", min: 0, max: 0, value: 0, step: 1, disabled: true });
+  const back = button("Step back", () => step(-1), { label: "", shape: "back", hint: keys("One step back") });
+  const play = button("Play", () => toggle(), { label: "", shape: "play", hint: "Play the run again", "aria-pressed": "false" });
+  const forward = button("Step forward", () => step(1), { label: "", shape: "forward", hint: "One step forward" });
+  const speed = button("Speed", () => { pace = (pace + 1) % SPEEDS.length; drawSpeed(); if (timer) start(); }, { label: "1×", hint: "Speed of the replay", class: "speed" });
+  const stop = button("Stop", () => runs.stop(), { hint: "Stop the run (Esc)", disabled: true });
+  const fill = button("Fill", () => page.commands.fill(), { class: "go" });
+  let timer = 0;
+  let pace = 1;
+
+  const drawSpeed = () => {
+    speed.lastChild.textContent = SPEEDS[pace][0];
+    speed.setAttribute("aria-label", `Speed ${SPEEDS[pace][0]}`);
+  };
+  drawSpeed();
+
+  // ---- moving through the frames
+  const last = () => (runs.current?.frames.length ?? 1) - 1;
+  function go(at) {
+    if (!runs.current) return;
+    runs.current.follow = at >= last();
+    runs.show(at);
+  }
+  function step(by) { halt(); go((runs.current?.at ?? 0) + by); }
+  function halt() {
+    clearInterval(timer);
+    timer = 0;
+    drawPlay();
+  }
+  function start() {
+    clearInterval(timer);
+    timer = setInterval(() => {
+      if (runs.current.at >= last()) { if (!runs.current.receiving) halt(); } else go(runs.current.at + 1);
+    }, SPEEDS[pace][1]);
+    drawPlay();
+  }
+  function toggle() {
+    if (timer) return halt();
+    if (!runs.current) return;
+    if (runs.current.at >= last() && !runs.current.receiving) go(0);
+    start();
+  }
+  function drawPlay() {
+    play.querySelector("svg").replaceWith(icon(timer ? "pause" : "play"));
+    play.setAttribute("aria-pressed", `${Boolean(timer)}`);
+    play.title = timer ? "Pause" : "Play the run again";
+  }
+  slider.addEventListener("input", () => { halt(); go(Number(slider.value)); });
+
+  // ---- drawing
+  function draw() {
+    const run = runs.current;
+    const usable = Boolean(run?.frames.length);
+    for (const control of [slider, back, play, forward]) control.disabled = !usable;
+    if (!usable) {
+      area.setAttribute("d", "");
+      line.setAttribute("d", "");
+      slider.value = 0;
+      return;
+    }
+    const planned = Math.max(run.receiving ? run.frames[0].steps : 1, last(), 1);
+    slider.max = run.receiving ? planned : last();
+    slider.value = run.at;
+    slider.style.setProperty("--at", `${(100 * run.at) / slider.max}%`);
+    slider.setAttribute("aria-valuetext", `Step ${run.at} of ${slider.max}`);
+    const x = (k) => ((WIDTH * k) / Number(slider.max)).toFixed(1);
+    run.shares ??= [];
+    for (let k = run.shares.length; k < run.states.length; k++) run.shares.push(shares(run.states[k]));
+    const shape = run.shares.map(({ open }, k) => `L${x(k)} ${(HEIGHT - open * (HEIGHT - 3)).toFixed(1)}`).join("");
+    area.setAttribute("d", `M0 ${HEIGHT}${shape}L${x(last())} ${HEIGHT}Z`);
+    const sure = run.shares.map(({ sure }, k) => (sure === null ? "" : `${x(k)} ${(HEIGHT - 4 - sure * (HEIGHT - 8)).toFixed(1)}`)).filter(Boolean);
+    line.setAttribute("d", sure.length ? `M${sure.join("L")}` : "");
+    chart.style.setProperty("--at", `${(100 * run.at) / Number(slider.max)}%`);
+  }
+
+  function tell() {
+    const run = runs.current;
+    if (!run?.frames.length) return;
+    const frame = run.frames[run.at];
+    const settled = phrases(run.states[run.at], (cell) => cell.step === frame.step && cell.state === "revealed");
+    const taken = run.at ? phrases(run.states[run.at - 1], (cell) => frame.cells.some((now) => now.id === cell.id && isOpen(now) && !isOpen(cell))) : [];
+    const open = run.states[run.at].flat().filter(isOpen).length;
+    const parts = [el("span", {}, "Step ", el("b", {}, `${frame.step}`), ` of ${frame.steps}`)];
+    if (settled.length) parts.push(el("span", {}, "settled ", ...listed(settled)));
+    if (taken.length) parts.push(el("span", {}, "taken back ", ...listed(taken)));
+    if (open) parts.push(el("span", {}, `${open} to go`));
+    else if (!run.receiving && run.at === last()) {
+      parts.push(el("span", {}, `all settled${run.score === undefined ? "" : `, ${Math.round(run.score * 100)} % sure`}`));
+    }
+    say.classList.remove("failed");
+    say.replaceChildren(...parts.flatMap((part, k) => (k ? [" · ", part] : [part])));
+  }
+
+  runs.addEventListener("show", () => { draw(); tell(); });
+  runs.addEventListener("frame", draw);
+  runs.addEventListener("begin", halt);
+  runs.addEventListener("forget", () => { halt(); draw(); });
+  runs.addEventListener("finish", () => { draw(); tell(); });
+  const drawState = () => {
+    const reason = page.reasonNotToFill();
+    fill.disabled = Boolean(reason);
+    fill.title = reason || `Fill the gaps; again for another version (${keys("Ctrl+Enter")})`;
+    stop.disabled = !runs.live;
+    root.classList.toggle("running", runs.live);
+  };
+  runs.addEventListener("state", drawState);
+
+  const root = el("div", { class: "dock", role: "region", "aria-label": "Run" },
+    el("div", { class: "dock-inner" },
+      el("div", { class: "transport" }, back, play, forward),
+      el("div", { class: "track" }, say, el("div", { class: "plot" }, chart, slider)),
+      el("div", { class: "acts" }, speed, page.panelButton, stop, fill)));
+  return { root, say, drawState };
+}
+
+/** The share of the cells that is still open, and the mean probability of the others (null: there are none). */
+function shares(state) {
+  const cells = state.flat().filter((cell) => cell.state !== "pinned");
+  const settled = cells.filter((cell) => !isOpen(cell));
+  return {
+    open: cells.length ? 1 - settled.length / cells.length : 0,
+    sure: settled.length ? settled.reduce((sum, cell) => sum + cell.probability, 0) / settled.length : null,
+  };
+}
+
+/** The texts of the cells that pass, those side by side as one. */
+function phrases(state, passes) {
+  const found = [];
+  for (const cells of state) {
+    let open = false;
+    for (const cell of cells) {
+      if (passes(cell)) {
+        if (open) found[found.length - 1] += cell.text;
+        else found.push(cell.text);
+      }
+      open = passes(cell);
+    }
+  }
+  return found.map((text) => text.trim()).filter(Boolean);
+}
+
+function listed(texts) {
+  const shown = texts.slice(0, 4).flatMap((text, k) => [...(k ? [k === Math.min(texts.length, 4) - 1 && texts.length <= 4 ? " and " : ", "] : []), el("b", {}, text)]);
+  return texts.length > 4 ? [...shown, ` and ${texts.length - 4} more`] : shown;
+}

@@ -1,0 +1,61 @@
+// The buttons over the draft, and the small bar that comes up beside a selection.
+import { isFilled } from "./document.js";
+import { button, el, keys } from "./dom.js";
+
+export function buildTools(page, files) {
+  const { commands, draft, view, runs } = page;
+  const make = (name, act, hint, more = {}) => button(name, act, { hint: keys(hint), shape: name.toLowerCase(), ...more });
+  const undo = make("Undo", () => commands.undo(), "Undo (Ctrl+Z)", { label: "" });
+  const redo = make("Redo", () => commands.redo(), "Redo (Ctrl+Shift+Z)", { label: "" });
+  const keep = button("Keep all", () => commands.keepAll(), { hint: "Make all the words that Lacuna wrote plain text", class: "keep" });
+  const bar = el("div", { class: "tools", role: "toolbar", "aria-label": "Marks" },
+    make("Gap", () => commands.gap(), "Make a gap of the selection, or at the caret (Ctrl+M)"),
+    make("Rewrite", () => commands.rewrite(), "Mark the selection to be written anew (Ctrl+J)"),
+    make("Pin", () => commands.pin(), "Keep the selected words of a passage (Ctrl+K)"),
+    el("span", { class: "rule", "aria-hidden": "true" }), undo, redo, keep, el("span", { class: "space" }), files);
+
+  // The floating bar only repeats buttons of the toolbar for the mouse, so assistive technology is spared it.
+  const quick = (name, act) => button(name, () => { act(); hide(); }, { shape: name.toLowerCase(), tabindex: -1 });
+  const marking = [quick("Gap", commands.gap), quick("Rewrite", commands.rewrite)];
+  const pinning = quick("Pin", commands.pin);
+  const floating = el("div", { class: "floating", "aria-hidden": "true", hidden: true }, ...marking, pinning);
+  const hide = () => { floating.hidden = true; };
+
+  function follow() {
+    const range = view.selection();
+    if (range) page.lastSelection = range;
+    if (!range || getSelection().isCollapsed || page.popover?.isOpen) return hide();
+    const inPassage = view.islandAt(getSelection().anchorNode) && view.islandAt(getSelection().anchorNode) === view.islandAt(getSelection().focusNode);
+    for (const one of marking) one.hidden = Boolean(inPassage);
+    pinning.hidden = !inPassage;
+    const rects = getSelection().getRangeAt(0).getClientRects();
+    const rect = rects[0];
+    if (!rect) return hide();
+    floating.hidden = false;
+    const frame = page.root.getBoundingClientRect();
+    const above = rect.top - frame.top - floating.offsetHeight - 6;
+    const below = rects[rects.length - 1].bottom - frame.top + 6;
+    floating.style.top = `${above > page.card.getBoundingClientRect().top - frame.top ? above : below}px`;
+    floating.style.left = `${Math.max(8, Math.min(rect.left - frame.left, frame.width - floating.offsetWidth - 8))}px`;
+  }
+  let pressed = false;
+  view.root.addEventListener("pointerdown", () => { pressed = true; });
+  document.addEventListener("pointerup", () => { pressed = false; setTimeout(follow); });
+  document.addEventListener("selectionchange", () => {
+    const range = view.selection();
+    if (range) page.lastSelection = range;
+    if (!pressed) follow();
+  });
+  page.card.addEventListener("scroll", hide);
+  draft.addEventListener("splice", () => { page.lastSelection = null; });
+
+  return {
+    bar,
+    floating,
+    draw() {
+      undo.disabled = !draft.canUndo;
+      redo.disabled = !draft.canRedo;
+      keep.hidden = runs.live || !draft.islands().some(({ island }) => isFilled(island));
+    },
+  };
+}

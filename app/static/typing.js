@@ -1,0 +1,136 @@
+// Typing, deleting, pasting, copying: what the browser would do to the DOM is done to the document instead.
+//
+// Input methods (and Android's keyboards) can't be intercepted: they write into the row, which is then read back.
+import { fragmentOf, isText, lineLength, newId, same } from "./document.js";
+import { toPlainText } from "./segments.js";
+
+const OWN_TYPE = "application/x-lacuna"; // a cut or copied piece of a draft, marks and all
+const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+
+export function installTyping(page) {
+  const { draft, view } = page;
+  const root = view.root;
+  let composing = null; // the line an input method is writing in
+
+  const edit = (from, to, fragment, kind) => {
+    view.caret(draft.replace(from, to, fragment, { kind }));
+  };
+
+  function onBeforeInput(event) {
+    const type = event.inputType;
+    if (type === "insertCompositionText" || type === "deleteCompositionText" || event.isComposing) return;
+    event.preventDefault();
+    if (type === "historyUndo") return page.commands.undo();
+    if (type === "historyRedo") return page.commands.redo();
+    const range = target(event);
+    if (!range) return;
+    const { from, to } = range;
+    if (type === "insertParagraph" || type === "insertLineBreak") edit(from, to, fragmentOf(draft.eol), "");
+    else if (type.startsWith("insert")) {
+      const text = event.data ?? event.dataTransfer?.getData("text/plain") ?? "";
+      if (text === "") return;
+      edit(from, to, fragmentOf(text), type === "insertText" && !/\s/.test(text) ? "type" : "type ");
+      if (text === "_") page.commands.gapOfUnderscores();
+    } else if (type.startsWith("delete") && !same(from, to)) edit(from, to, fragmentOf(""), type);
+  }
+
+  /** What an input event is about: the selection, or for a deletion at the caret what it would take away. */
+  function target(event) {
+    const [range] = event.getTargetRanges();
+    const aimed = range && view.range(range);
+    const selected = view.selection();
+    if (!event.inputType.startsWith("delete") || (selected && !selected.collapsed)) {
+      return event.inputType === "insertReplacementText" || event.inputType === "insertFromDrop" || !selected ? aimed : selected;
+    }
+    if (!selected) return aimed;
+    const back = !/Forward/.test(event.inputType);
+    const caret = selected.from;
+    const next = draft.itemAt(caret, back);
+    if (!next) return lineEdge(caret, back);
+    const edge = (offset) => ({ line: caret.line, offset });
+    if (!isText(next.item)) return back ? { from: edge(next.start), to: edge(next.end) } : { from: edge(next.start), to: edge(next.end) };
+    if (aimed && !/Content(Back|For)ward/.test(event.inputType)) {
+      // A word, a line: as far as the browser says, but not beyond this string.
+      const from = aimed.from.line === caret.line ? Math.max(aimed.from.offset, next.start) : next.start;
+      const to = aimed.to.line === caret.line ? Math.min(aimed.to.offset, next.end) : next.end;
+      return back ? { from: edge(from), to: caret } : { from: caret, to: edge(to) };
+    }
+    return back ? { from: edge(next.start + lastGrapheme(next.item, caret.offset - next.start)), to: caret }
+      : { from: caret, to: edge(caret.offset + [...graphemes.segment(next.item.slice(caret.offset - next.start, caret.offset - next.start + 64))][0].segment.length) };
+  }
+  /** Where the grapheme before an offset begins. */
+  function lastGrapheme(text, offset) {
+    const start = Math.max(0, offset - 64);
+    const found = [...graphemes.segment(text.slice(start, offset))];
+    return start + found[found.length - 1].index;
+  }
+  function lineEdge(caret, back) {
+    if (back) return caret.line === 0 ? null : { from: { line: caret.line - 1, offset: lineLength(draft.lines[caret.line - 1]) }, to: caret };
+    return caret.line === draft.lines.length - 1 ? null : { from: caret, to: { line: caret.line + 1, offset: 0 } };
+  }
+
+  function onPaste(event) {
+    event.preventDefault();
+    const range = view.selection();
+    if (!range) return;
+    const own = event.clipboardData.getData(OWN_TYPE);
+    const fragment = own ? piece(own) : fragmentOf(event.clipboardData.getData("text/plain"));
+    draft.breakUndo();
+    edit(range.from, range.to, fragment, "");
+  }
+  function onCopy(event) {
+    const range = view.selection();
+    if (!range || range.collapsed) return;
+    event.preventDefault();
+    const lines = draft.slice(range.from, range.to);
+    event.clipboardData.setData("text/plain", toPlainText(lines));
+    event.clipboardData.setData(OWN_TYPE, JSON.stringify(lines));
+    if (event.type === "cut") edit(range.from, range.to, fragmentOf(""), "");
+  }
+
+  root.addEventListener("beforeinput", onBeforeInput);
+  root.addEventListener("paste", onPaste);
+  root.addEventListener("copy", onCopy);
+  root.addEventListener("cut", onCopy);
+
+  // ---- input methods
+  root.addEventListener("compositionstart", () => {
+    const range = view.selection();
+    if (range && !range.collapsed) edit(range.from, range.to, fragmentOf(""), "");
+    composing = view.selection()?.from.line ?? null;
+  });
+  const readBack = () => {
+    const range = view.selection();
+    const line = composing ?? range?.from.line;
+    if (line === undefined || line === null || !range) return;
+    const items = view.readRow(line);
+    const caret = caretIn(line);
+    draft.replace({ line, offset: 0 }, { line, offset: lineLength(draft.lines[line]) }, [{ items, eol: "" }], { kind: "compose", caret: { line, offset: lineLength(draft.lines[line]) } });
+    view.redraw(line);
+    view.caret({ line, offset: Math.min(caret, lineLength(draft.lines[line])) });
+  };
+  /** The caret's offset in a row that the browser has just written in. */
+  function caretIn(line) {
+    const { startContainer, startOffset } = getSelection().getRangeAt(0);
+    const measure = document.createRange();
+    measure.setStart(view.row(line), 0);
+    measure.setEnd(startContainer, startOffset);
+    const islands = [...measure.cloneContents().querySelectorAll(".island")];
+    return measure.toString().length - islands.reduce((sum, island) => sum + island.textContent.length - 1, 0);
+  }
+  root.addEventListener("compositionend", () => {
+    readBack();
+    composing = null;
+  });
+  root.addEventListener("input", (event) => { if (!event.isComposing && composing === null) readBack(); });
+
+  // ---- moving text with the mouse: within the draft it is a cut and a paste
+  root.addEventListener("dragstart", (event) => event.preventDefault());
+}
+
+/** Lines from the clipboard; its islands get ids of their own and no fill. */
+function piece(text) {
+  return JSON.parse(text).map(({ items, eol }) => ({
+    items: items.map((item) => (isText(item) ? item : { ...item, id: newId(), fill: null })), eol,
+  }));
+}

@@ -1,0 +1,147 @@
+// The draft on the screen: one element a line, kept in step with the document, and positions both ways.
+//
+// Child k of a line's element is item k of the line: a text node for a string, a span for an island.
+import { isText, lineLength } from "./document.js";
+import { el } from "./dom.js";
+import { drawIsland } from "./islands.js";
+
+const LONG = 300; // lines from which on those out of sight are not laid out
+
+export class View {
+  #rows = [];
+  #islands = new Map();
+
+  constructor(draft, root) {
+    this.draft = draft;
+    this.root = root;
+    draft.addEventListener("splice", ({ detail }) => this.#splice(detail));
+    this.#splice({ at: 0, removed: 0, inserted: draft.lines });
+  }
+
+  #splice({ at, removed, inserted }) {
+    const kept = Math.min(removed, inserted.length);
+    for (let k = 0; k < kept; k++) this.#draw(this.#rows[at + k], inserted[k]);
+    for (const row of this.#rows.splice(at + kept, removed - kept)) row.remove();
+    if (inserted.length > kept) {
+      const rows = inserted.slice(kept).map((line) => this.#draw(el("div", { class: "line", dir: "auto" }), line));
+      const next = this.#rows[at + kept] ?? null;
+      const fragment = document.createDocumentFragment();
+      for (const row of rows) fragment.append(row);
+      this.root.insertBefore(fragment, next);
+      this.#rows = [...this.#rows.slice(0, at + kept), ...rows, ...this.#rows.slice(at + kept)];
+    }
+    this.root.classList.toggle("long", this.#rows.length > LONG);
+    this.root.classList.toggle("empty", this.#rows.length === 1 && lineLength(this.draft.lines[0]) === 0);
+  }
+
+  #draw(row, line) {
+    const old = row.firstChild;
+    if (line.items.length === 1 && isText(line.items[0]) && row.childNodes.length === 1 && old.nodeType === Node.TEXT_NODE) {
+      if (old.data !== line.items[0]) old.data = line.items[0];
+      return row;
+    }
+    const nodes = line.items.map((item) => (isText(item) ? document.createTextNode(item) : this.#island(item)));
+    // A line that is empty or ends with an island needs something for the caret to stand on.
+    if (!nodes.length || nodes[nodes.length - 1].nodeType !== Node.TEXT_NODE) nodes.push(el("br"));
+    row.replaceChildren(...nodes);
+    row.classList.toggle("blank", line.items.length === 0);
+    return row;
+  }
+
+  #island(island) {
+    const span = this.#islands.get(island.id) ?? el("span", { contenteditable: "false" });
+    this.#islands.set(island.id, span);
+    drawIsland(span, island);
+    return span;
+  }
+
+  /** Draw an island anew where it stands: its fill has changed. */
+  refresh(island) {
+    const span = this.#islands.get(island.id);
+    if (span?.isConnected) drawIsland(span, island);
+  }
+  islandElement(id) { return this.#islands.get(id); }
+  /** The id of the island that holds a node. */
+  islandAt(node) { return Number((node?.nodeType === Node.TEXT_NODE ? node.parentElement : node)?.closest?.("[data-island]")?.dataset.island ?? 0); }
+  row(line) { return this.#rows[line]; }
+
+  /** The position of a DOM point. A point inside an island is the one before it, or with `after` the one after it. */
+  position(node, offset, after = false) {
+    if (node === this.root) {
+      if (offset >= this.#rows.length) return this.draft.end;
+      return { line: offset, offset: 0 };
+    }
+    const row = (node.nodeType === Node.TEXT_NODE ? node.parentElement : node).closest(".line");
+    const line = row ? this.#rows.indexOf(row) : -1;
+    if (line < 0) return null;
+    let child = node;
+    while (child !== row && child.parentNode !== row) child = child.parentNode;
+    const stop = child === row ? offset : [...row.childNodes].indexOf(child);
+    const items = this.draft.lines[line].items;
+    let at = 0;
+    for (const item of items.slice(0, stop)) at += isText(item) ? item.length : 1;
+    if (child !== row && stop < items.length) {
+      if (isText(items[stop])) at += Math.min(offset, items[stop].length);
+      else if (after) at += 1;
+    }
+    return { line, offset: at };
+  }
+
+  /** [node, offset] of a position. */
+  point({ line, offset }) {
+    const row = this.#rows[line];
+    const items = this.draft.lines[line].items;
+    let left = offset;
+    for (let k = 0; k < items.length; k++) {
+      const size = isText(items[k]) ? items[k].length : 1;
+      if (isText(items[k]) && left <= size) return [row.childNodes[k], left];
+      if (left < size) return [row, k];
+      left -= size;
+    }
+    return [row, items.length];
+  }
+
+  /** The selection as {from, to, collapsed}, or null when it is elsewhere. */
+  selection() {
+    const selection = getSelection();
+    if (!selection.rangeCount || !this.root.contains(selection.anchorNode)) return null;
+    return this.range(selection.getRangeAt(0));
+  }
+  range({ startContainer, startOffset, endContainer, endOffset, collapsed }) {
+    const from = this.position(startContainer, startOffset);
+    const to = this.position(endContainer, endOffset, true);
+    return from && to && { from, to: collapsed ? from : to, collapsed };
+  }
+  select(from, to = from) {
+    const [startNode, start] = this.point(from);
+    const [endNode, end] = this.point(to);
+    getSelection().setBaseAndExtent(startNode, start, endNode, end);
+  }
+  /** Put the caret, and bring it into sight. */
+  caret(at) {
+    if (!at) return;
+    this.root.focus({ preventScroll: true });
+    this.select(at);
+    const rect = getSelection().getRangeAt(0).getBoundingClientRect();
+    const shown = rect.height ? rect : this.#rows[at.line].getBoundingClientRect();
+    const box = this.root.parentElement.getBoundingClientRect();
+    if (shown.bottom > box.bottom || shown.top < box.top) this.#rows[at.line].scrollIntoView({ block: "nearest" });
+  }
+
+  /** What the browser itself wrote into a row (an input method does), as items. */
+  readRow(line) {
+    const items = [];
+    for (const node of this.#rows[line].childNodes) {
+      const id = this.islandAt(node);
+      const island = id && this.draft.lines[line].items.find((item) => item.id === id);
+      if (island) items.push(island);
+      else if (node.nodeName !== "BR") items.push(node.textContent);
+    }
+    return items.filter((item) => item !== "");
+  }
+  /** Draw a row again from the document, whatever the browser left in it. */
+  redraw(line) {
+    this.#rows[line].replaceChildren();
+    this.#draw(this.#rows[line], this.draft.lines[line]);
+  }
+}
