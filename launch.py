@@ -2,12 +2,9 @@
 """Start here: sees that Lacuna's Python environment is ready, then runs the app or a command in it."""
 # Standard library only, and no syntax that Python 3.6 cannot read: an older Python must still be able to say so.
 
-import argparse
-import errno
 import importlib
 import os
 import re
-import socket
 import sys
 
 OLDEST = (3, 11)
@@ -114,13 +111,12 @@ def run(command: str, arguments: list[str]) -> int:
     own = os.path.realpath(sys.prefix) == os.path.realpath(VENV)
     if not own and command != "test":
         check_torch()
-    if command == "app":
-        arguments = settle_port(arguments)
     try:
         return int(importlib.import_module(COMMANDS[command]).main(arguments) or 0)
     except KeyboardInterrupt:
         say("Stopped.")
-        return 130
+        sys.stdout.flush()
+        os._exit(130)  # at once: a server or a model being loaded in a thread would hold up an ordinary exit
     except ModuleNotFoundError as error:
         name = (error.name or "").partition(".")[0]
         if os.path.exists(os.path.join(ROOT, name)):
@@ -141,38 +137,6 @@ def check_torch() -> None:
         raise Problem(
             f"Lacuna needs torch {needed} or newer and this Python ({sys.executable}) has {has}: install it or unset LACUNA_PYTHON."
         )
-
-
-def settle_port(arguments: list[str]) -> list[str]:
-    """The app's arguments with a host and a port that is free: the one asked for, or the next that is."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", default="7860")
-    asked, rest = parser.parse_known_args(arguments)
-    if not asked.port.isdecimal() or not 1 <= int(asked.port) <= 65535:
-        raise Problem(f"--port must be a number from 1 to 65535, not {asked.port!r}.")
-    port = free_port(asked.host, int(asked.port))
-    if port != int(asked.port):
-        say(f"Port {asked.port} is in use; taking {port}.")
-    return ["--host", asked.host, "--port", str(port), *rest]
-
-
-def free_port(host: str, first: int) -> int:
-    """The first port from `first` on that can be listened on; raises Problem."""
-    for port in range(first, min(first + 100, 65536)):
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-            with socket.socket(family, kind, protocol) as probe:
-                if os.name != "nt":  # as servers do; on Windows it would take a port away from another program
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-                return port
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise Problem(
-                    f"Lacuna cannot serve on {host}, port {port} ({error.strerror or error}): choose another with --host and --port."
-                ) from None
-    raise Problem(f"The ports {first} to {port} are all in use: choose another with --port.")
 
 
 if __name__ == "__main__":

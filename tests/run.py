@@ -22,6 +22,8 @@ def main(arguments: list[str]) -> int:
     if missing := [module for module in ("ruff", "mypy", "pytest", "hypothesis", "playwright") if importlib.util.find_spec(module) is None]:
         print(f"This Python lacks {', '.join(missing)}: install tests/requirements.txt into it.", file=sys.stderr)
         return 1
+    for stub in (ROOT / "app").glob("*.pyi"):  # Gradio writes one beside a component it imports, and mypy would read it instead
+        stub.unlink()
     results = []
     for name, command in CHECKS.items():
         print(f"\n== {name}: {' '.join(command)}", flush=True)
