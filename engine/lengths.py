@@ -24,7 +24,6 @@ FREE = 48
 """Length in tokens of a draft that is one gap and nothing else."""
 CONTEXT = 128
 """Tokens of the canvases that lengths are compared on."""
-LONGEST = 8192
 
 Rules = Callable[[Denoiser, Canvas, int, int], tuple[Edges, WordCount]]
 """(model, canvas, span, size) -> what the span's cells may hold."""
@@ -80,11 +79,10 @@ def _between(low: int, high: int) -> list[int]:
 def _reachable(model: Denoiser, canvas: Canvas, i: int, size: int, rules: Rules) -> int:
     """The first length from `size` up that can hold the words asked for."""
     class_of = vocabulary(model).class_of
-    while size < LONGEST:
+    for size in range(size, 2 * size + 16):
         edges, count = rules(model, canvas, i, size)
         if count.reachable(edges.classes(class_of, size)):
             return size
-        size += 1
     raise ValueError("This model's tokens can't spell the words that a gap asks for.")
 
 

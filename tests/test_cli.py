@@ -1,0 +1,122 @@
+"""`launch.py fill` as a user runs it, in a process of its own, with the toy model."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.backends.toy import Toy
+from engine.cli import main
+from engine.fill import fill_events
+from engine.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
+    """Exit code, stdout, stderr of `python -m engine.cli` with the toy model."""
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.cli", "--model", "toy", *arguments],
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},  # UTF-8 goes out whatever the terminal says
+    )
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def test_prints_the_text_alone():
+    code, out, err = run("“Ça” was [[3]] when")
+    text = out.decode()
+    assert (code, err) == (0, "")
+    assert text.startswith("“Ça” was ") and text.endswith(" when\n") and text.count("\n") == 1
+    assert run("“Ça” was [[3]] when") == (0, out, "")
+
+
+def test_a_file_keeps_its_bytes(tmp_path: Path):
+    given = "\ufeffOne\r\n\ttwo [[2]] thrée\r\n\r\nlone\rreturn, 🙂\u2028\n".encode()
+    file = tmp_path / "draft.txt"
+    file.write_bytes(given)
+    before, after = given.split(b"[[2]]")
+    code, out, err = run("--file", str(file))
+    assert (code, err) == (0, "")
+    assert out.startswith(before) and out.endswith(after)
+    assert run("-", stdin=given) == (0, out, "")
+    assert file.read_bytes() == given
+
+
+def test_json_is_the_engine_s_own_stream():
+    code, out, err = run("--json", "--seed", "3", "--steps", "4", "--sampler", "margin", "It was [[3]] [[~ an {{old}} lamp]]")
+    assert (code, err) == (0, "")
+    lines = [json.loads(line) for line in out.decode().splitlines()]
+    events = list(fill_events(Toy(), "It was [[3]] [[~ an {{old}} lamp]]", Settings(seed=3, steps=4, sampler="margin")))
+    assert lines == json.loads(json.dumps(events))
+    *frames, done = lines
+    assert set(frames[0]) == {"step", "steps", "time", "candidate", "text", "cells"}
+    assert set(frames[0]["cells"][0]) == {"id", "gap", "index", "text", "token", "probability", "state", "alternatives"}
+    assert done["done"] is True and done["text"] == frames[-1]["text"] == done["candidates"][0]["text"]
+    assert 0 < done["candidates"][0]["score"] < 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "sentence"),
+    [
+        (["one\ntwo [[9-2]]"], b"", "Line 2, column 7: "),
+        (["It [[3: lamp]] was"], b"", "Line 1, column 4: A gap that must hold certain words can't be filled yet"),
+        (["It\n was [[3; very]]"], b"", "Line 2, column 6: A gap that must not hold certain words can't be filled yet"),
+        (["--steps", "0", "[[]]"], b"", "Steps must be between 1 and 4096."),
+        (["--steps", "few", "[[]]"], b"", "Argument --steps: invalid int value: 'few'; see fill --help."),
+        (["--sampler", "best", "[[]]"], b"", "There is no sampler called 'best'; there are ancestral"),
+        (["--schedule", "best", "[[]]"], b"", "There is no schedule called 'best'; there are loglinear"),
+        ([], b"", "Give either a draft or --file"),
+        (["-"], b"\xff[[]]", "Standard input is not UTF-8 text: the byte 0xff in line 1 is no character."),
+        (["--file", "no such file"], b"", "no such file can't be read: No such file or directory."),
+        (["--flie", "x", "y"], b"", "Unrecognized arguments: --flie"),
+    ],
+)
+def test_a_wrong_draft_or_setting_is_one_sentence(arguments, stdin, sentence, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(sentence) and err.count("\n") == 1 and err.endswith(".\n")
+
+
+def test_a_missing_model_is_one_sentence(capsys):
+    assert main(["--model", "no/such/folder", "It was [[3]]."]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "no/such/folder" in err
+
+
+def test_a_reader_that_leaves_ends_it_quietly():
+    command = [sys.executable, "-m", "engine.cli", "--model", "toy", "--json", "--steps", "200", "[[2000 tokens]]"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        assert json.loads(process.stdout.readline())["step"] == 0
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_ctrl_c_ends_it_quietly():
+    command = [sys.executable, "-m", "engine.cli", "--model", "toy", "--json", "--steps", "2000", "[[2000 tokens]]"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.stderr.read() == b""
+    assert process.returncode == 130
+
+
+def test_no_gap_leaves_the_text_as_it_is(capfdbinary):
+    assert main(["--model", "toy", "Nothing to fill."]) == 0
+    assert capfdbinary.readouterr() == (b"Nothing to fill.\n", b"")

@@ -1,0 +1,87 @@
+"""Word counts by dynamic programming, against trying everything."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.constraints import Edges, SpanConstraint, SpanRule, WordCount
+from engine.draft import words
+from engine.vocabulary import vocabulary, word_moves
+from tests.pieces import PIECES, Pieces
+
+TEXTS = ["a", " a", "-", " ", "—", "s", " a b", ". C", "é/f", "…"]
+MOVES = [word_moves(text) for text in TEXTS]
+
+counts = st.tuples(st.integers(0, 4), st.none() | st.integers(0, 2)).map(lambda p: (p[0], None if p[1] is None else p[0] + p[1]))
+cells = st.lists(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=4, unique=True), min_size=1, max_size=4)
+
+
+@given(counts, cells)
+def test_permitted_is_exactly_what_some_completion_uses(count, cells):
+    low, high = count
+    good = [
+        choice
+        for choice in itertools.product(*cells)
+        if low <= len(words("".join(TEXTS[c] for c in choice))) and (high is None or len(words("".join(TEXTS[c] for c in choice))) <= high)
+    ]
+    rule = WordCount(MOVES, low, high)
+    assert rule.reachable(cells) == bool(good)
+    assert rule.permitted(cells) == ([{choice[i] for choice in good} for i in range(len(cells))] if good else None)
+
+
+def test_a_count_of_thousands_is_no_work():
+    rule = WordCount(MOVES, 2000, 2000)
+    assert rule.permitted([[0], *[[1, 2]] * 1999]) == [{0}, *[{1}] * 1999]
+    assert not rule.reachable([[1]] * 1999)
+    assert rule.reachable([[0, 1, 2, 3]] * 3400)
+
+
+def constraint(size: int, low: int, high: int | None, before: str, after: str, takes_space: bool) -> SpanConstraint:
+    known = vocabulary(Pieces())
+    edges = Edges.of(known, before, after, takes_space=takes_space, newlines=False, partial=False, counted=True)
+    rule = SpanRule(edges, WordCount(known.classes, low, high), [Pieces.mask_id] * size)
+    return SpanConstraint(known, Pieces.mask_id, [rule], {i: (0, i) for i in range(size)})
+
+
+@given(st.integers(1, 6), st.integers(1, 4), st.randoms(use_true_random=False), st.booleans())
+def test_any_order_of_reveals_ends_with_the_count(size, wanted, random, takes_space):
+    """Tokens drawn blindly from `allowed`, several at once and in any order, always come out at the number of words."""
+    wanted = min(wanted, size)
+    rules = constraint(size, wanted, wanted, "he ", " is", takes_space)
+    x = torch.full((size,), Pieces.mask_id)
+    while bool((x == Pieces.mask_id).any()):
+        masked = (x == Pieces.mask_id).nonzero()[:, 0].tolist()
+        positions = torch.tensor(random.sample(masked, random.randint(1, len(masked))))
+        allowed = rules.allowed(x, positions)
+        assert bool(allowed.any(-1).all())
+        tokens = torch.tensor([random.choice(row.nonzero()[:, 0].tolist()) for row in allowed])
+        log_probs = torch.full(allowed.shape, -5.0).masked_fill(~allowed, -torch.inf)
+        settled = rules.settle(x, positions, tokens, log_probs)
+        assert int(settled[0]) == int(tokens[0]), "the surest keeps its token"
+        x[positions] = settled
+    text = "".join(PIECES[i] for i in x.tolist())
+    assert len(words(text)) == wanted, text
+
+
+def allowed_texts(cell: int, size: int, before: str, after: str, *, takes_space: bool = True) -> set[str]:
+    found = constraint(size, 0, None, before, after, takes_space).allowed(torch.full((size,), Pieces.mask_id), torch.tensor([cell]))
+    return {PIECES[i] for i in found[0].nonzero()[:, 0].tolist()}
+
+
+def test_edges_start_and_end_cleanly():
+    after_space = allowed_texts(0, 3, "it was ", " when")
+    assert {" the", " (", ' "', " —"} <= after_space
+    assert not after_space & {"the", "ing", " ", "  ", "\n", ",", " ,", ")", " )", "."}
+    line_start = allowed_texts(0, 3, "it was.\n", " when", takes_space=False)
+    assert {"the", '"', "("} <= line_start and not line_start & {" the", " ", ",", "\n"}
+    glued = allowed_texts(0, 3, "was", " when", takes_space=False)
+    assert {" the", ",", "."} <= glued and not glued & {"the", "ing"}
+    quoted = allowed_texts(0, 3, 'he said "', " when", takes_space=False)
+    assert "the" in quoted and not quoted & {" the", ","}
+    assert not allowed_texts(2, 3, "it was ", " when") & {" ", "  ", "(", " (", "\n", ' "'}
+    assert "." in allowed_texts(2, 3, "it was ", " when") and "." not in allowed_texts(2, 3, "it was ", ", when")
+    assert not allowed_texts(1, 3, "it was ", " when") & {"\n", "\n\n"}
