@@ -1,0 +1,153 @@
+"""Checkpoints: safetensors, config.json and a SentencePiece model in a folder, written whole and read with suspicion."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from engine.model import ConfigError, DiT, ModelConfig
+from engine.tokenizer import Tokenizer, TokenizerError
+
+FORMAT = "lacuna-dit-1"
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.model"
+_FIELDS = {"format", "name", "model", "sha256", "length_bias", "trained"}
+
+
+class CheckpointError(ValueError):
+    """A model folder cannot be used; the message is one sentence."""
+
+
+@dataclass
+class Checkpoint:
+    """A network with its tokenizer and what else config.json holds."""
+
+    model: DiT
+    tokenizer: Tokenizer
+    name: str
+    length_bias: list[float] | None = None
+    """Fitted by engine.lengths: how the first step's mean confidence depends on length alone."""
+    trained: dict[str, Any] = field(default_factory=dict)
+    """What the weights saw: tokens, rows of how many tokens, the recipe. Told to people, never read by code."""
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether the folder claims to hold a model in our format."""
+    try:
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("format") == FORMAT
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write the three files; each appears whole or not at all, config.json last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {n: p.detach().to("cpu", dtype).contiguous() for n, p in checkpoint.model.state_dict().items()}
+    if checkpoint.model.config.tied:
+        del tensors["head.weight"]
+    _replace(folder / WEIGHTS, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+    _replace(folder / TOKENIZER, lambda path: path.write_bytes(checkpoint.tokenizer.proto))
+    config = {
+        "format": FORMAT,
+        "name": checkpoint.name,
+        "model": checkpoint.model.config.as_dict(),
+        "length_bias": checkpoint.length_bias,
+        "trained": checkpoint.trained,
+        "sha256": {name: _digest(folder / name) for name in (WEIGHTS, TOKENIZER)},
+    }
+    _replace(folder / CONFIG, lambda path: path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8"))
+
+
+def load(folder: Path) -> Checkpoint:
+    """Read a folder that `save` wrote, weights in float32 on the CPU; CheckpointError for anything that is not whole and ours."""
+    config = _read_config(folder)
+    try:
+        shape = ModelConfig.of(config["model"])
+        tokenizer = Tokenizer.load(folder / TOKENIZER)
+    except (ConfigError, TokenizerError) as error:
+        raise CheckpointError(str(error)) from error
+    for name in (WEIGHTS, TOKENIZER):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"The model folder {folder.name} has no {name}; copy it again.")
+        if _digest(folder / name) != config["sha256"].get(name):
+            raise CheckpointError(
+                f"{name} in {folder.name} is not the file that config.json describes (truncated or changed); copy it again."
+            )
+    if tokenizer.vocab_size != shape.vocab_size:
+        raise CheckpointError(
+            f"The tokenizer has {tokenizer.vocab_size} pieces, the network {shape.vocab_size}; they do not belong together."
+        )
+    with torch.device("meta"):
+        model = DiT(shape)
+    fit(model, tensors_of(folder / WEIGHTS))
+    return Checkpoint(model, tokenizer, config["name"], config.get("length_bias"), config.get("trained") or {})
+
+
+def tensors_of(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file; CheckpointError when it is missing or damaged."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path.name} in {path.parent.name} is missing or damaged; copy the model folder again.") from error
+
+
+def fit(model: DiT, tensors: dict[str, torch.Tensor]) -> None:
+    """Give a network (on the meta device) its tensors, in float32; CheckpointError when names or shapes do not match."""
+    if model.config.tied:
+        tensors = {**tensors, "head.weight": tensors.get("head.weight", tensors.get("embedding.weight", torch.empty(0)))}
+    wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
+    if missing := sorted(wanted.keys() - tensors.keys()):
+        raise CheckpointError(f"The weights lack the tensor {missing[0]!r}; they belong to another network.")
+    if extra := sorted(tensors.keys() - wanted.keys()):
+        raise CheckpointError(f"The weights hold a tensor {extra[0]!r} that the network does not have; they belong to another one.")
+    for name, shape in wanted.items():
+        if tuple(tensors[name].shape) != shape:
+            raise CheckpointError(f"The tensor {name!r} has shape {tuple(tensors[name].shape)}, the config asks for {shape}.")
+    model.load_state_dict({n: t.float() for n, t in tensors.items()}, assign=True)
+    if model.config.tied:
+        model.head.weight = model.embedding.weight
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"There is no model in {folder}: it has no readable {CONFIG}.") from error
+    except ValueError as error:
+        raise CheckpointError(f"{CONFIG} in {folder.name} is not JSON; copy the model folder again.") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise CheckpointError(f"{CONFIG} in {folder.name} is not of the format {FORMAT}; this is not a Lacuna model.")
+    if unknown := sorted(set(config) - _FIELDS):
+        raise CheckpointError(f"{CONFIG} has a field {unknown[0]!r} that this version does not understand; update Lacuna.")
+    bias = config.get("length_bias")
+    well_formed = (
+        isinstance(config.get("model"), dict)
+        and isinstance(config.get("sha256"), dict)
+        and isinstance(config.get("name"), str)
+        and (bias is None or (isinstance(bias, list) and all(isinstance(b, float) for b in bias)))
+    )
+    if not well_formed:
+        raise CheckpointError(f"{CONFIG} in {folder.name} is incomplete; copy the model folder again.")
+    return config
+
+
+def _digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path.name} in {path.parent.name} cannot be read; copy the model folder again.") from error
+
+
+def _replace(path: Path, write: Any) -> None:
+    partial = path.with_name(path.name + ".part")
+    write(partial)
+    os.replace(partial, path)

@@ -1,0 +1,229 @@
+"""The denoiser network: a bidirectional transformer that serves our model and MDLM's published DiT weights alike.
+
+Rotary positions, pre-norm, scaled dot product attention, an output head that runs only where a prediction is asked
+for. With `cond_width` it is conditioned on the noise level sigma by adaptive layer norms, as DiT (arXiv 2212.09748)
+and MDLM (arXiv 2406.07524) are; without it, it knows the noise level from the masks it sees.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConfigError(ValueError):
+    """A model config cannot be used; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the network. Defaults are those of the embedded model's recipe."""
+
+    vocab_size: int
+    width: int
+    depth: int
+    heads: int
+    max_length: int
+    """The longest row seen in training, in tokens."""
+    mlp_ratio: int = 4
+    norm: Literal["rms", "layer"] = "rms"
+    """RMSNorm (arXiv 1910.07467), or LayerNorm without bias."""
+    activation: Literal["relu2", "gelu"] = "relu2"
+    """Squared ReLU (arXiv 2109.08668), or GELU in its tanh form."""
+    qk_norm: bool = True
+    """RMS-normalise queries and keys (arXiv 2010.04245)."""
+    embed_norm: bool = True
+    """RMS-normalise the token embeddings."""
+    biases: bool = False
+    """Biases in the MLP and the head."""
+    tied: bool = False
+    """The head uses the embedding matrix."""
+    cond_width: int = 0
+    """Width of the noise-level embedding; 0 leaves the conditioning out."""
+    time_conditioning: bool = False
+    """Feed the noise level to the conditioning; when false it is fed zeros (MDLM-OWT)."""
+    rotary_base: float = 10000.0
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError when the numbers do not fit together."""
+        for name in ("vocab_size", "width", "depth", "heads", "max_length", "mlp_ratio"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 2**24:
+                raise ConfigError(f"The config's {name} must be a whole number above 0, not {value!r}.")
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ConfigError(f"The config's width {self.width} does not split into {self.heads} heads of even width.")
+        if self.norm not in ("rms", "layer") or self.activation not in ("relu2", "gelu"):
+            raise ConfigError(f"The config names norm {self.norm!r} and activation {self.activation!r}, which this network does not have.")
+        if self.time_conditioning and not self.cond_width:
+            raise ConfigError("The config asks for time conditioning but has no cond_width.")
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> ModelConfig:
+        """The config in a JSON object; ConfigError for a field that is missing or not understood."""
+        names = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - names):
+            raise ConfigError(f"The config has a field {unknown[0]!r} that this version does not understand; update Lacuna.")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ConfigError(f"The config is incomplete: {error}.") from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """The config as a JSON object."""
+        return asdict(self)
+
+
+class Norm(nn.Module):
+    """RMSNorm or LayerNorm without bias, eps 1e-5."""
+
+    def __init__(self, width: int, kind: str) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., width)."""
+        if self.kind == "rms":
+            return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), 1e-5)
+        return F.layer_norm(x, (x.shape[-1],), self.weight.to(x.dtype), None, 1e-5)
+
+
+def rotary(length: int, head_width: int, base: float, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """(length, head_width / 2) cosines and sines of the rotary embedding (arXiv 2104.09864), half-split layout."""
+    steps = torch.arange(0, head_width, 2, device=device, dtype=torch.float32) / head_width
+    angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), base**-steps)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn (B, heads, L, head_width) queries or keys by their positions."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+class Block(nn.Module):
+    """Attention and MLP, each behind a norm and, in a conditioned network, an adaptive scale, shift and gate."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, hidden = config.width, config.mlp_ratio * config.width
+        self.heads, self.qk_norm, self.activation = config.heads, config.qk_norm, config.activation
+        self.norm1, self.norm2 = Norm(width, config.norm), Norm(width, config.norm)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.up = nn.Linear(width, hidden, bias=config.biases)
+        self.down = nn.Linear(hidden, width, bias=config.biases)
+        self.condition = nn.Linear(config.cond_width, 6 * width) if config.cond_width else None
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None, c: Tensor | None) -> Tensor:
+        """(B, L, width) -> (B, L, width); `attend` (B, 1, 1, L) bool, `c` (B, cond_width)."""
+        if self.condition is None or c is None:
+            x = x + self.attention(self.norm1(x), turn, attend)
+            return x + self.mlp(self.norm2(x))
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.condition(c)[:, None].chunk(6, dim=-1)
+        x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, turn, attend)
+        return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
+
+    def attention(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None) -> Tensor:
+        """Full attention, every position to every other."""
+        batch, length, width = x.shape
+        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        if self.qk_norm:
+            q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
+        q, k = rotate(q, *turn), rotate(k, *turn)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        return out
+
+    def mlp(self, x: Tensor) -> Tensor:
+        """The position-wise half of the block."""
+        hidden = self.up(x)
+        hidden = F.relu(hidden).square() if self.activation == "relu2" else F.gelu(hidden, approximate="tanh")
+        out: Tensor = self.down(hidden)
+        return out
+
+
+class NoiseLevel(nn.Module):
+    """sigma (B,) -> (B, cond_width): 256 cosines and sines of sigma itself, then a two-layer MLP (MDLM)."""
+
+    FREQUENCIES = 128
+
+    def __init__(self, cond_width: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2 * self.FREQUENCIES, cond_width)
+        self.outer = nn.Linear(cond_width, cond_width)
+
+    def forward(self, sigma: Tensor) -> Tensor:
+        """Embed noise levels."""
+        steps = torch.arange(self.FREQUENCIES, device=sigma.device, dtype=torch.float32) / self.FREQUENCIES
+        angles = sigma.float()[:, None] * torch.exp(-math.log(10000.0) * steps)
+        waves = torch.cat((angles.cos(), angles.sin()), dim=-1).to(self.inner.weight.dtype)
+        return F.silu(self.outer(F.silu(self.inner(waves))))
+
+
+class DiT(nn.Module):
+    """The denoiser: token ids in, logits over the vocabulary out."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.noise_level = NoiseLevel(config.cond_width) if config.cond_width else None
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = Norm(config.width, config.norm)
+        self.condition = nn.Linear(config.cond_width, 2 * config.width) if config.cond_width else None
+        self.head = nn.Linear(config.width, config.vocab_size, bias=config.biases)
+        if config.tied:
+            self.head.weight = self.embedding.weight
+        self.reset()
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Initialise: every branch starts as zero, so that each block starts as the identity."""
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            nn.init.zeros_(block.out.weight)
+            nn.init.zeros_(block.down.weight)
+            if block.condition is not None:
+                nn.init.zeros_(block.condition.weight)
+                nn.init.zeros_(block.condition.bias)
+                # Gates of one, so that the zeroed outputs can learn.
+                block.condition.bias.view(6, -1)[[2, 5]] = 1.0
+        if self.condition is not None:
+            nn.init.zeros_(self.condition.weight)
+            nn.init.zeros_(self.condition.bias)
+        if not self.config.tied:
+            nn.init.zeros_(self.head.weight)
+
+    def forward(self, ids: Tensor, where: Tensor, sigma: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        """Raw logits (N, V) at flat positions `where` (N,) of ids (B, L), row-major.
+
+        `sigma` (B,) is the noise level, used by a time-conditioned network (None there: sigma 0).
+        `attend` (B, L) bool, False where there is only padding.
+        """
+        config = self.config
+        x = self.embedding(ids)
+        if config.embed_norm:
+            x = F.rms_norm(x, x.shape[-1:])
+        c = None
+        if self.noise_level is not None:
+            if sigma is None or not config.time_conditioning:
+                sigma = torch.zeros(len(ids), device=ids.device)
+            c = self.noise_level(sigma)
+        turn = rotary(ids.shape[1], config.width // config.heads, config.rotary_base, x.device, x.dtype)
+        seen = None if attend is None else attend[:, None, None, :]
+        for block in self.blocks:
+            x = block(x, turn, seen, c)
+        x = self.norm(x)
+        if self.condition is not None:
+            assert c is not None
+            shift, scale = self.condition(c)[:, None].chunk(2, dim=-1)
+            x = x * (1 + scale) + shift
+        logits: Tensor = self.head(x.flatten(0, 1)[where])
+        return logits

@@ -1,0 +1,1 @@
+"""Training and evaluation of the embedded model: tokenizer, corpus, train, evaluate, each a module with `main`."""
