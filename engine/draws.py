@@ -81,10 +81,18 @@ def tempered(log_probs: Tensor, settings: Settings) -> Tensor:
     if 0 < settings.top_k < weights.shape[-1]:
         kept = weights.topk(settings.top_k, dim=-1)
         weights = torch.full_like(weights, -torch.inf).scatter(-1, kept.indices, kept.values)
-    if settings.top_p < 1:
-        ordered = weights.sort(dim=-1, descending=True, stable=True)
-        share = torch.softmax(ordered.values, -1)
-        before = share.cumsum(-1) - share  # the mass of everything likelier: below top_p, so the best always stays
-        values = ordered.values.masked_fill(before >= settings.top_p, -torch.inf)
-        weights = torch.full_like(weights, -torch.inf).scatter(-1, ordered.indices, values)
-    return weights
+    return weights if settings.top_p == 1 else _nucleus(weights, settings.top_p)
+
+
+def _nucleus(weights: Tensor, top_p: float) -> Tensor:
+    """The log-weights of the smallest set of tokens with this share of the mass, -inf elsewhere."""
+    total = weights.logsumexp(-1, keepdim=True)
+    width = 0
+    while True:  # a nucleus is seldom wide, and sorting a whole vocabulary costs more than the network
+        width = min(max(256, 4 * width), weights.shape[-1])
+        best = weights.topk(width, dim=-1)
+        share = (best.values - total).exp()
+        before = share.cumsum(-1) - share  # the mass of everything likelier: 0 for the best, which always stays
+        if width == weights.shape[-1] or bool((before[:, -1] >= top_p).all()):
+            break
+    return torch.full_like(weights, -torch.inf).scatter(-1, best.indices, best.values.masked_fill(before >= top_p, -torch.inf))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.denoiser import Denoiser
-from engine.schedules import LogLinear, Schedule
+from engine.schedules import LogLinear, Schedule, network_time
 
 WHOLE = LogLinear(eps=0.0)
 """alpha = 1 - t over all of [0, 1]: a NELBO over this interval is a bound with nothing left out at either end."""
@@ -124,7 +124,7 @@ def nelbo(
     xt = mask(x0, schedule.move_chance(t), mask_id=model.mask_id, allowed=valid, uniforms=uniforms, generator=generator)
     masked = (xt == model.mask_id) & valid
     weights = schedule.weight(t) if density is None else schedule.weight(t) / density
-    logits = model.logits(xt, masked, t=t, attend=None if bool(valid.all()) else valid)
+    logits = model.logits(xt, masked, t=network_time(schedule, t), attend=None if bool(valid.all()) else valid)
     losses = token_losses(logits, x0[masked].to(logits.device), mask_id=model.mask_id).to(x0.device)
     per_token = torch.zeros(x0.shape, dtype=torch.float32, device=x0.device)
     per_token[masked] = losses * weights.float()[:, None].expand(x0.shape)[masked]

@@ -13,7 +13,7 @@ from engine.denoiser import Denoiser
 from engine.draws import Noise, SeededNoise, tempered
 from engine.forward import subs_log_probs
 from engine.samplers import FREE_RUNNING, SAMPLERS, Options, everything
-from engine.schedules import SCHEDULES, Schedule
+from engine.schedules import SCHEDULES, network_time
 from engine.settings import Settings
 
 
@@ -81,7 +81,7 @@ def denoise(
     masked = (x == model.mask_id) & writable
     plans = [_Plan.of(settings, int(count), times) for count in masked.sum(-1)]
     noise = noise or SeededNoise(settings.seed, candidate)
-    ranks = (writable.long().cumsum(-1) - 1).cpu()
+    ranks = writable.long().cumsum(-1) - 1
     probability = torch.where(masked, 0.0, 1.0)
     reusable = not getattr(model, "time_conditioned", True)
     raw: Tensor | None = None
@@ -89,28 +89,28 @@ def denoise(
     k = 0
     while masked.any():
         if raw is None:
-            rows = masked.any(-1)
-            t = torch.tensor([plan.time(k) for plan in plans], dtype=torch.float32, device=x.device)
-            raw = subs_log_probs(model.logits(x[rows], masked[rows], t=t[rows]), model.suppressed)
+            raw = _predict(model, x, masked, [plan.told(k) for plan in plans])
         log_probs = raw if constraint is None else _constrained(raw, x, masked, constraint)
-        tokens = _choose(log_probs, masked, plans, k, settings, noise, first_step + k)
-        clocks = noise.clocks(first_step + k, masked)
+        best = log_probs.max(-1)
+        tokens = best.indices
+        drawn = _are_drawn(settings, [plan.time(k) for plan in plans], masked)
+        if drawn.any():
+            tokens = torch.where(drawn, noise.tokens(first_step + k, masked, tempered(log_probs, settings)), tokens)
         surely = log_probs.gather(-1, tokens[:, None])[:, 0].exp().cpu()
+        clocks = noise.clocks(first_step + k, masked)
 
         x_next, revealed = x.clone(), torch.zeros_like(masked)
-        probability = probability.masked_scatter(masked, log_probs.amax(-1).exp().to(x.device))
+        probability = probability.masked_scatter(masked, best.values.exp())
         for b, places, mine in _rows(masked):
-            options = Options(
-                places.cpu(), ranks[b, places.cpu()], surely[mine], log_probs[mine], clocks[mine], *plans[b].due(k, len(places)), settings
-            )
-            chosen = everything(options) if plans[b].is_last(k) else SAMPLERS[settings.sampler](options)
-            where, what = places[chosen.to(x.device)], tokens[mine][chosen.to(tokens.device)].to(x.device)
-            believed = log_probs[mine][chosen.to(log_probs.device)]
+            due, stay = plans[b].due(k, len(places))
+            options = Options(ranks[b, places].cpu(), surely[mine], log_probs[mine], clocks[mine], due, stay, settings)
+            chosen = (everything if plans[b].is_last(k) else SAMPLERS[settings.sampler])(options).to(x.device)
+            where, what, rows = places[chosen], tokens[mine][chosen], log_probs[mine][chosen]
             if constraint is not None and len(chosen):
-                what = constraint.settle(x[b], where, what, believed).to(x.device)
+                what = constraint.settle(x[b], where, what, rows)
             x_next[b, where] = what
             revealed[b, where] = True
-            probability[b, where] = believed.gather(-1, what.to(believed.device)[:, None])[:, 0].exp().to(x.device)
+            probability[b, where] = rows.gather(-1, what[:, None])[:, 0].exp()
 
         k += 1
         time = max(plan.time(k) for plan in plans)
@@ -121,13 +121,20 @@ def denoise(
         x, masked = x_next, masked & ~revealed
 
 
+def _predict(model: Denoiser, x: Tensor, masked: Tensor, times: list[float]) -> Tensor:
+    """(N, V) SUBS log-probabilities of the masked places; rows that are done don't go through the network."""
+    rows = masked.any(-1)
+    t = torch.tensor(times, dtype=torch.float32, device=x.device)
+    return subs_log_probs(model.logits(x[rows], masked[rows], t=t[rows]).to(x.device), model.suppressed)
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """The grid of times of one row."""
 
-    schedule: Schedule
     times: list[float]
     move_chances: list[float]
+    network_times: list[float]
 
     @classmethod
     def of(cls, settings: Settings, count: int, times: Tensor | None) -> _Plan:
@@ -135,11 +142,15 @@ class _Plan:
         if times is None:
             times = grid(settings.steps if settings.sampler in FREE_RUNNING else max(1, min(settings.steps, count)))
         schedule = SCHEDULES[settings.schedule]
-        return cls(schedule, times.tolist(), schedule.move_chance(times).tolist())
+        return cls(times.tolist(), schedule.move_chance(times).tolist(), network_time(schedule, times).tolist())
 
     def time(self, k: int) -> float:
         """The time before step k."""
         return self.times[min(k, len(self.times) - 1)]
+
+    def told(self, k: int) -> float:
+        """The time that a time-conditioned network is told in step k."""
+        return self.network_times[min(k, len(self.times) - 1)]
 
     def is_last(self, k: int) -> bool:
         return k >= len(self.times) - 2
@@ -153,14 +164,12 @@ class _Plan:
         return max(1, min(count - round(count * stay), count - later)), stay
 
 
-def _choose(log_probs: Tensor, masked: Tensor, plans: list[_Plan], k: int, settings: Settings, noise: Noise, step: int) -> Tensor:
-    """(N,) a token for each masked position: drawn, or the likeliest. `hybrid` draws while more than half of the time is left."""
-    likeliest = log_probs.argmax(-1)
-    drawn = torch.tensor([settings.choice == "stochastic" or (settings.choice == "hybrid" and plan.time(k) > 0.5) for plan in plans])
-    if settings.temperature == 0 or not drawn.any():
-        return likeliest
-    tokens = noise.tokens(step, masked, tempered(log_probs, settings))
-    return torch.where(drawn.to(masked.device)[masked.nonzero()[:, 0]].to(tokens.device), tokens, likeliest)
+def _are_drawn(settings: Settings, times: list[float], masked: Tensor) -> Tensor:
+    """(N,) bool: whose token is drawn; the others take the likeliest. `hybrid` draws while more than half of the time is left."""
+    stochastic = settings.choice == "stochastic"
+    hybrid = settings.choice == "hybrid"
+    rows = torch.tensor([settings.temperature > 0 and (stochastic or (hybrid and t > 0.5)) for t in times])
+    return rows.to(masked.device)[masked.nonzero()[:, 0]]
 
 
 def _rows(masked: Tensor) -> Iterator[tuple[int, Tensor, slice]]:

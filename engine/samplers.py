@@ -1,6 +1,6 @@
 """What to reveal next: small functions, one a sampler, each naming its paper.
 
-A sampler looks at one row's masked positions and returns the indices (into `Options.positions`) to reveal in this step,
+A sampler looks at one row's masked positions and returns the indices of those to reveal in this step,
 the ones it is surest of first. The loop has chosen a token for every position already; a sampler never draws one.
 To add a sampler: write a function here under `@sampler`. Its name is the sampler's name and the first line of its docstring
 is the help on the page, both read without importing torch.
@@ -21,10 +21,8 @@ from engine.settings import Settings
 class Options:
     """What a sampler may choose from: the n masked positions of one row. All tensors but `log_probs` are on the CPU."""
 
-    positions: Tensor
-    """(n,) long, places in the row, rising."""
     ranks: Tensor
-    """(n,) long, the place of each among the row's writable positions, masked or not."""
+    """(n,) long, rising: the place of each among the row's writable positions, masked or not."""
     probability: Tensor
     """(n,) the model's probability of the token chosen for each position."""
     log_probs: Tensor
@@ -138,7 +136,7 @@ def entropy_bound(options: Options) -> Tensor:
 
 def everything(options: Options) -> Tensor:
     """All positions, the likeliest first: what the last step reveals, whatever the sampler."""
-    return _first(options.probability, len(options.positions))
+    return _first(options.probability, len(options.probability))
 
 
 def surprisal(log_probs: Tensor) -> Tensor:

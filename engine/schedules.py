@@ -246,3 +246,11 @@ SCHEDULES: dict[str, Schedule] = {
     "polynomial": Polynomial(),
 }
 """The schedules by name. The first line of a class's docstring is its help on the page."""
+
+
+def network_time(schedule: Schedule, t: Tensor) -> Tensor:
+    """What a time-conditioned network is told: the log-linear time at which as many tokens are masked as in the schedule at t.
+
+    Such networks are trained under the log-linear schedule; whatever schedule a run follows, they see the noise level they know.
+    """
+    return LogLinear().time_of_move_chance(schedule.move_chance(t)).clamp(0, 1)

@@ -195,6 +195,13 @@ def test_a_prediction_is_used_again_only_where_that_is_exact():
     assert timed.times == pytest.approx(grid(40)[: len(each)].tolist())
 
 
+def test_a_conditioned_network_is_told_how_much_is_masked_under_any_schedule():
+    x, timed = torch.full((1, 8), MASK), Timed()
+    run(timed, x, x == MASK, Settings(sampler="confidence", schedule="cosine", steps=8))
+    share = 1 - torch.cos(grid(8)[:-1] * math.pi / 2)
+    assert timed.times == pytest.approx(share.tolist(), abs=1e-6)
+
+
 def test_choice_and_temperature():
     x = torch.full((1, 60), MASK)
 

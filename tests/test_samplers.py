@@ -21,7 +21,6 @@ def options(rows: list[list[float]], *, due: int = 1, clocks: list[float] | None
     log_probs = torch.tensor(rows).log()
     n = len(rows)
     return Options(
-        positions=torch.arange(n) + 3,
         ranks=torch.arange(n),
         probability=log_probs.amax(-1).exp(),
         log_probs=log_probs,
@@ -39,7 +38,6 @@ def any_options(draw: st.DrawFn) -> Options:
     log_probs = torch.log_softmax(torch.randn(n, width, generator=rng) * draw(st.floats(0, 6)), -1)
     chosen = torch.randint(0, width, (n,), generator=rng)
     return Options(
-        positions=torch.arange(n) * 2,
         ranks=torch.arange(n) + draw(st.integers(0, 5)),
         probability=log_probs.exp()[range(n), chosen],
         log_probs=log_probs,
@@ -54,7 +52,7 @@ def any_options(draw: st.DrawFn) -> Options:
 @given(case=any_options())
 def test_every_sampler_names_places_once_and_gives_what_is_due(name, case):
     picked = SAMPLERS[name](case).tolist()
-    assert len(set(picked)) == len(picked) and set(picked) <= set(range(len(case.positions)))
+    assert len(set(picked)) == len(picked) and set(picked) <= set(range(len(case.probability)))
     if name in {"threshold", "entropy_bound"}:
         assert len(picked) >= case.due
     elif name not in FREE_RUNNING:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from engine.schedules import SCHEDULES, Cosine, CosineSquared, Geometric, LinearSigma, LogLinear, Polynomial, Schedule
+from engine.schedules import SCHEDULES, Cosine, CosineSquared, Geometric, LinearSigma, LogLinear, Polynomial, Schedule, network_time
 
 GOLDEN = load_file(Path(__file__).parent / "golden/noise_schedule/io.safetensors")
 PUBLISHED: dict[str, Schedule] = {
@@ -118,3 +118,11 @@ def test_importance_density_integrates_to_one_and_flattens_the_weight(schedule):
 def test_importance_sampling_refuses_an_interval_with_an_infinite_weight():
     with pytest.raises(ValueError, match="raise `low`"):
         LogLinear().importance(torch.rand(3))
+
+
+@every
+def test_a_network_is_told_the_loglinear_time_of_the_same_noise(schedule):
+    t = torch.linspace(0, 1, 50, dtype=torch.float64)
+    told = network_time(schedule, t)
+    assert (told.diff() >= 0).all()
+    torch.testing.assert_close(LogLinear().move_chance(told), schedule.move_chance(t).clamp(max=0.999), rtol=1e-9, atol=1e-12)
