@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -48,19 +48,19 @@ def check(draft: Draft, settings: Settings) -> None:
 
 
 def fill_events(model: Denoiser, draft: str | Draft, settings: Settings | None = None) -> Iterator[dict[str, Any]]:
-    """The same as JSON objects: each frame, then `{"done": true, "text": ..., "candidates": [{"text", "score"}]}`.
-
-    A candidate's score is the geometric mean of its tokens' probabilities as they were revealed, from 0 to 1.
-    """
-    text, logs = "", {}
+    """The same as JSON objects: each frame, then `{"done": true, "text": ..., "candidates": [{"text", "score"}]}`."""
+    text, cells = "", dict[int, Cell]()
     for frame in fill(model, draft, settings):
         text = frame.text
-        for cell in frame.cells:
-            if cell.state != "pinned":
-                logs[cell.id] = math.log(max(cell.probability, 1e-12))
+        cells.update((cell.id, cell) for cell in frame.cells)
         yield frame.as_dict()
-    score = math.exp(sum(logs.values()) / len(logs)) if logs else 1.0
-    yield {"done": True, "text": text, "candidates": [{"text": text, "score": score}]}
+    yield {"done": True, "text": text, "candidates": [{"text": text, "score": score(cells.values())}]}
+
+
+def score(cells: Iterable[Cell]) -> float:
+    """How sure the model was of what it wrote: the geometric mean of its tokens' probabilities; 1.0 where it wrote nothing."""
+    logs = [math.log(max(cell.probability, 1e-12)) for cell in cells if cell.state != "pinned"]
+    return math.exp(sum(logs) / len(logs)) if logs else 1.0
 
 
 class _Cells:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.canvas import Canvas
 from engine.constraints import Edges, WordCount
 from engine.denoiser import Denoiser
+from engine.draft import Draft, Gap
 from engine.forward import subs_log_probs
 from engine.text import is_wordlike
 from engine.vocabulary import vocabulary
@@ -76,10 +77,10 @@ def _between(low: int, high: int) -> list[int]:
     return sorted({round(math.exp(math.log(low) + (math.log(high) - math.log(low)) * k / (count - 1))) for k in range(count)})
 
 
-def _reachable(model: Denoiser, canvas: Canvas, i: int, size: int, rules: Rules) -> int:
-    """The first length from `size` up that can hold the words asked for."""
+def _reachable(model: Denoiser, canvas: Canvas, i: int, usual: int, rules: Rules) -> int:
+    """The first length from `usual` up that can hold the words asked for."""
     class_of = vocabulary(model).class_of
-    for size in range(size, 2 * size + 16):
+    for size in range(usual, 2 * usual + 16):
         edges, count = rules(model, canvas, i, size)
         if count.reachable(edges.classes(class_of, size)):
             return size
@@ -113,21 +114,47 @@ def _confidence(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int, o
 
 
 def length_bias(model: Denoiser) -> Callable[[int], float]:
-    """The model's mean confidence by length, whatever the context, interpolated over log length.
+    """The model's mean confidence by length, whatever the context: `model.length_bias`, or what is typical where it has none.
 
-    `model.length_bias`, a dict from length to confidence (see `fit_length_bias`), or what is typical where there is none.
+    A list, for 1 token, 2 tokens and so on (see `fit_length_bias`); beyond its end it goes on as the power of the length
+    that it ends with.
     """
-    known = getattr(model, "length_bias", None) or TYPICAL_BIAS
-    points = sorted((math.log(int(n)), math.log(float(value))) for n, value in known.items())
+    known: Sequence[float] = getattr(model, "length_bias", None) or TYPICAL_BIAS
 
-    def bias(n: int) -> float:
-        x = min(max(math.log(n), points[0][0]), points[-1][0])
-        for (x0, y0), (x1, y1) in pairwise(points):
-            if x <= x1:
-                return math.exp(y0 + (y1 - y0) * (x - x0) / (x1 - x0))
-        return math.exp(points[-1][1])
+    def bias(size: int) -> float:
+        if size <= len(known):
+            return known[size - 1]
+        middle = max(1, len(known) // 2)
+        slope = math.log(known[-1] / known[middle - 1]) / math.log(len(known) / middle) if len(known) > middle else 0.0
+        return known[-1] * math.exp(slope * math.log(size / len(known)))
 
     return bias
 
 
-TYPICAL_BIAS = {1: 0.40, 2: 0.30, 3: 0.26, 5: 0.22, 8: 0.19, 12: 0.17, 18: 0.16, 26: 0.15}
+def fit_length_bias(model: Denoiser, texts: Iterable[str], *, gaps: int = 64, context: int = 80) -> list[float]:
+    """The mean confidence of a model in gaps of 1, 2, ... tokens, measured where words were cut out of given texts.
+
+    At most `gaps` gaps are cut, spread over the texts, of 1 to 16 words each, with `context` words around them.
+    """
+    logs: list[list[float]] = []
+    for text in texts:
+        runs = text.split(" ")
+        for at in range(context // 2, len(runs) - context // 2, context):
+            if len(logs) == gaps:
+                break
+            cut = 1 + len(logs) % 16
+            left, right = runs[at - context // 2 : at], runs[at + cut : at + context // 2]
+            canvas = Canvas(model, Draft((" ".join(left) + " ", Gap(), " " + " ".join(right))))
+            logs.append([math.log(c) for c in _confidence(model, canvas, [DEFAULT], 0, CANDIDATES)])
+    if not logs:
+        raise ValueError("There is too little text to learn from: a length bias needs texts of at least 80 words.")
+    mean = [sum(column) / len(logs) for column in zip(*logs, strict=True)]
+    sizes = [math.log(n) for n in CANDIDATES]
+    bias = []
+    for (x0, x1), (y0, y1), (n0, n1) in zip(pairwise(sizes), pairwise(mean), pairwise(CANDIDATES), strict=True):
+        bias += [math.exp(y0 + (y1 - y0) * (math.log(n) - x0) / (x1 - x0)) for n in range(n0, n1)]
+    return [*bias, math.exp(mean[-1])]
+
+
+TYPICAL_BIAS = [0.4, 0.3, 0.26, 0.24, 0.22, 0.21, 0.2, 0.19]
+"""Mean confidence in gaps of 1, 2, ... tokens, of a small model."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from engine.backends.toy import Toy
 from engine.canvas import Canvas
-from engine.draft import Draft, Gap, Part, Pin, words
-from engine.fill import fill
+from engine.draft import Draft, DraftError, Gap, Part, Pin, words
+from engine.fill import fill, fill_events
 from engine.frames import MASKED_TEXT, Cell
-from engine.settings import Settings
+from engine.settings import Settings, SettingsError
 from tests import wild
 
 
@@ -93,3 +94,60 @@ def test_random_drafts(long: bool) -> None:
         check_run(draft, settings, model)
 
     check()
+
+
+def test_nothing_runs_ahead_of_its_reader() -> None:
+    model = Toy()
+    frames = fill(model, "It was [[12 tokens]] when the door opened.", Settings(steps=6))
+    assert model.calls == 0
+    for calls in range(4):
+        assert next(frames).step == calls
+        assert model.calls == calls
+    frames.close()  # type: ignore[attr-defined]
+    assert model.calls == 3
+
+
+def test_a_draft_without_gaps_is_one_frame() -> None:
+    (frame,) = fill(Toy(), "Nothing to fill.")
+    assert (frame.step, frame.steps, frame.time, frame.text, frame.cells) == (0, 0, 0.0, "Nothing to fill.", ())
+    assert list(fill_events(Toy(), ""))[-1] == {"done": True, "text": "", "candidates": [{"text": "", "score": 1.0}]}
+
+
+def test_frames_hold_every_cell_first_and_then_what_changed() -> None:
+    first, *later = fill(Toy(), "[[~ the {{old}} house]] was [[3 tokens]].", Settings(steps=5))
+    assert [c.id for c in first.cells] == list(range(len(first.cells)))
+    assert {c.state for c in first.cells} == {"masked", "pinned"}
+    assert [(c.gap, c.text, c.token) for c in first.cells if c.state == "pinned"] == [(0, " ", -1), (0, "old", -1), (0, " ", -1)]
+    assert first.text == "░░░ old ░░░░░ was ░░░."
+    for frame in later:
+        for cell in frame.cells:
+            assert cell.state == "revealed" and 0 < len(cell.alternatives) <= 5
+            chances = [p for _, p in cell.alternatives]
+            assert chances == sorted(chances, reverse=True) and cell.probability <= chances[0] + 1e-6
+    revealed = [c.id for frame in later for c in frame.cells]
+    assert set(revealed) == {c.id for c in first.cells if c.state == "masked"}
+
+
+@pytest.mark.parametrize("draft", ["[[]]", "[[40]]", "[[12 tokens]]", "[[~ the house was quiet]]", "[[~\n{{so}}]]"])
+def test_a_draft_that_is_one_gap(draft: str) -> None:
+    *_, last = fill(Toy(), draft, Settings(steps=4))
+    assert MASKED_TEXT not in last.text and last.text.strip() != "" and last.text[-1] not in " \n"
+    if draft == "[[40]]":
+        assert len(words(last.text)) == 40
+
+
+def test_what_cannot_be_done_is_said_before_anything_runs() -> None:
+    for draft in ("so [[3: lamp]]", "so [[; very]]"):
+        with pytest.raises(DraftError, match="Line 1, column 4: A gap that must"):
+            fill(Toy(), draft)
+    with pytest.raises(SettingsError, match="no sampler called 'best'"):
+        fill(Toy(), "[[]]", Settings(sampler="best"))
+    with pytest.raises(SettingsError, match="no schedule called 'best'"):
+        fill(Toy(), "[[]]", Settings(schedule="best"))
+
+
+def test_two_thousand_tokens_in_windows() -> None:
+    model = Toy()
+    first, *_, last = fill(model, "It was [[2000 tokens]] when.", Settings(steps=3))
+    assert len(first.cells) == 2000 and first.steps == last.step == model.calls == 24
+    assert MASKED_TEXT not in last.text

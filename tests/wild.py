@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ SCHEDULE_NAMES = ("loglinear", "cosine", "cosinesqr", "geometric")
 class Wild(Toy):
     """The toy without its manners: it may write any byte, so control characters and halves of characters too."""
 
-    suppressed = (256,)
+    suppressed: Sequence[int] = (256,)
 
     def __init__(self, max_length: int) -> None:
         super().__init__()
