@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import webbrowser
+from dataclasses import dataclass
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
@@ -33,13 +34,14 @@ def main(argv: list[str]) -> int:
         print(f"Lacuna can't listen on {options.host}: {error.strerror or error}; choose another --host or --port.")
         return 1
     service = Service(lambda: engine.load(options.model, device=options.device, dtype=options.dtype))
-    url = serve(service, options.host, port)
-    print(f"Lacuna is at {url}  (Ctrl+C ends it)", flush=True)
+    server = serve(service, options.host, port)
+    print(f"Lacuna is at {server.url}  (Ctrl+C ends it)", flush=True)
     service.start()
     if not options.no_browser:
-        webbrowser.open(url)
+        webbrowser.open(server.url)
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
+    server.close()
     return 0
 
 
@@ -55,15 +57,26 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def serve(service: Service, host: str, port: int) -> str:
-    """Start the server in the background; returns the page's address."""
+@dataclass(frozen=True)
+class Server:
+    """The page being served."""
+
+    url: str
+    blocks: gr.Blocks
+
+    def close(self) -> None:
+        """Stop serving."""
+        self.blocks.close(verbose=False)
+
+
+def serve(service: Service, host: str, port: int) -> Server:
+    """Start the server in the background."""
     blocks = page.build(service).queue(max_size=32)
     blocks.launch(
         server_name=host,
         server_port=port,
         prevent_thread_lock=True,
         quiet=True,
-        show_error=False,
         share=False,
         ssr_mode=False,
         footer_links=[],
@@ -78,7 +91,7 @@ def serve(service: Service, host: str, port: int) -> str:
         },
     )
     shown = "127.0.0.1" if host in WILDCARDS else f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}/"
+    return Server(f"http://{shown}:{port}/", blocks)
 
 
 def names(host: str) -> list[str]:

@@ -101,7 +101,9 @@ function drawCell(node, cell, fill, { starts, ends }) {
     "data-step": fresh ? cell.step : null,
   });
   ink.append(isOpen(cell) ? el("span", { class: "source" }, "░") : body);
-  node.replaceChildren(lead, ink, trail);
+  if (body) node.replaceChildren(lead, ink, trail);
+  else if (isOpen(cell)) node.replaceChildren(ink);
+  else node.replaceChildren(text); // a space of its own
   node.setAttribute("role", isOpen(cell) ? "presentation" : "img");
   if (!isOpen(cell)) node.setAttribute("aria-label", `${body}${cell.state === "revealed" ? `, ${Math.round(cell.probability * 100)} %` : ""}`);
   else node.removeAttribute("aria-label");

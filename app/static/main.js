@@ -6,6 +6,7 @@ import { installKeys } from "./keys.js";
 import { marks } from "./marks.js";
 import { watchModel } from "./model.js";
 import { buildPanel } from "./panel.js";
+import { installPicks } from "./picks.js";
 import { installPopovers } from "./popover.js";
 import { Runs } from "./run.js";
 import { fromSegments } from "./segments.js";
@@ -77,9 +78,10 @@ export async function mount(element, facts) {
     page.view.caret(caret);
     page.runs.stopIfUndone();
   }
-  const tools = buildTools(page, buildFiles(page, facts.examples));
+  const tools = (page.tools = buildTools(page, buildFiles(page, facts.examples)));
   installTyping(page);
   page.popover = installPopovers(page);
+  installPicks(page);
   installKeys(page);
 
   root.replaceChildren(

@@ -48,8 +48,28 @@ export function marks(page) {
     return after;
   }
 
-  function gap() {
-    const selection = page.selection();
+  /** The words picked inside an island, as a range of plain text: the island becomes text for it. */
+  function pickedRange({ id, from, to }) {
+    const { island, at } = draft.find(id);
+    const texts = stopTexts(island);
+    const fragment = fragmentOf(texts.join(""));
+    draft.replace(at, { line: at.line, offset: at.offset + 1 }, fragment);
+    const place = (count) => {
+      let [line, left] = [0, count];
+      for (; left > lineLength(fragment[line]); line++) left -= lineLength(fragment[line]) + fragment[line].eol.length;
+      return { line: at.line + line, offset: Math.max(0, left) + (line === 0 ? at.offset : 0) };
+    };
+    const length = (count) => texts.slice(0, count).join("").length;
+    return { from: place(length(from)), to: place(length(to + 1)), collapsed: false };
+  }
+  /** Run a command on the picked words if there are any, as one undo step, else on the selection. */
+  const onWhatIsChosen = (command) => () => {
+    if (!page.pick) return command(page.selection());
+    const { pick } = page;
+    draft.group(() => command(pickedRange(pick)));
+  };
+
+  function gap(selection) {
     if (!selection) return say("Select some words, or put the caret where words are missing.");
     const range = selection.collapsed ? selection : trimmed(selection);
     const was = selection.collapsed ? null : draft.slice(range.from, range.to).map(({ items, eol }) => ({
@@ -58,8 +78,7 @@ export function marks(page) {
     if (put(range, makeGap({ was }))) say("Gap made. Click it to set its length.");
   }
 
-  function rewrite() {
-    const selection = page.selection();
+  function rewrite(selection) {
     if (!selection || selection.collapsed) return say("Select the passage that may be written anew.");
     const range = trimmed(selection);
     const text = draft.slice(range.from, range.to).map(({ items, eol }) => items.map((item) => (isText(item) ? item : islandText(item))).join("") + eol).join("");
@@ -67,22 +86,31 @@ export function marks(page) {
     if (put(range, makeRewrite([{ text, pin: false }]))) say("Marked for rewriting. Click the words in it that must stay.");
   }
 
-  /** Pin, or unpin, words of a passage: those selected. */
+  /** Pin words: those picked in a passage; picked in what a run wrote, they stay and the rest may be written anew. */
   function pin() {
-    const selection = getSelection();
-    const words = selection.rangeCount && !selection.isCollapsed
-      ? [...view.root.querySelectorAll(".island.rewrite .word")].filter((word) => selection.getRangeAt(0).intersectsNode(word)) : [];
     const focused = document.activeElement?.closest?.(".island.rewrite .word");
-    if (focused && !words.length) words.push(focused);
-    if (!words.length) return say("Text outside gaps stays as it is. Mark a passage with Rewrite, then pin the words in it that must stay.");
-    const id = view.islandAt(words[0]);
-    const inside = words.filter((word) => view.islandAt(word) === id).map((word) => Number(word.dataset.part));
-    pinParts(id, inside, !inside.every((part) => passageParts(draft.find(id).island.pieces)[part].pin));
+    const pick = page.pick ?? (focused && { id: view.islandAt(focused), from: Number(focused.dataset.part), to: Number(focused.dataset.part) });
+    if (!pick) return say("Text outside gaps stays as it is. Mark a passage with Rewrite, then pin the words in it that must stay.");
+    const { island } = draft.find(pick.id);
+    const indices = Array.from({ length: pick.to - pick.from + 1 }, (_, k) => pick.from + k);
+    if (!island.fill) return pinParts(pick.id, indices, true);
+    const texts = stopTexts(island);
+    const start = texts.slice(0, pick.from).join("").length;
+    const end = texts.slice(0, pick.to + 1).join("").length;
+    let at = 0;
+    const parts = passageParts([{ text: texts.join(""), pin: false }]).map((part) => {
+      const inside = at < end && at + part.text.length > start;
+      at += part.text.length;
+      return { ...part, pin: part.word && inside };
+    });
+    draft.breakUndo();
+    draft.swap(pick.id, makeRewrite(joined(parts)));
+    say("Pinned. Fill writes the words around them anew.");
   }
 
   function pinParts(id, indices, pinned) {
     const { island } = draft.find(id);
-    const parts = passageParts(island.pieces).map((part, index) => (indices.includes(index) ? { ...part, pin: pinned } : part));
+    const parts = passageParts(island.pieces).map((part, index) => (indices.includes(index) && part.word ? { ...part, pin: pinned } : part));
     draft.breakUndo();
     draft.swap(id, { ...island, pieces: joined(parts) });
     say(pinned ? "Pinned: it stays, word for word." : "Unpinned.");
@@ -109,8 +137,11 @@ export function marks(page) {
     put({ from: { line: at.line, offset: at.offset - 3 }, to: at }, makeGap());
   }
 
-  return { gap, rewrite, pin, pinParts, unmark, gapOfUnderscores };
+  return { gap: onWhatIsChosen(gap), rewrite: onWhatIsChosen(rewrite), pin, pinParts, unmark, gapOfUnderscores };
 }
+
+/** The texts of an island's places that can be picked: cells, or the parts of a passage. */
+const stopTexts = (island) => (island.fill ? island.fill.cells : passageParts(island.pieces)).map((stop) => stop.text);
 
 /** Parts as pieces. Pinned words side by side are one pin, with the spaces between them. */
 function joined(parts) {

@@ -30,9 +30,9 @@ export function buildPanel(page, facts) {
   const set = (name, value) => { values[name] = value; changed(); };
 
   /** A labelled row; the label names the control, the note behind it says more. */
-  function row(label, control, { note, name } = {}) {
-    const id = `lacuna-${name ?? label}`.replace(/\W+/g, "-").toLowerCase();
-    control.id = id;
+  let ids = 0;
+  function row(label, control, { note } = {}) {
+    const id = (control.id = `lacuna-setting-${++ids}`);
     return el("div", { class: "row" }, el("label", { for: id }, label), note ?? null, control);
   }
   function dial(label, name, { min, max, step, show, toDial = (x) => x, fromDial = (x) => x }) {
@@ -44,7 +44,7 @@ export function buildPanel(page, facts) {
       note.textContent = show(values[name]);
       input.setAttribute("aria-valuetext", show(values[name]));
     });
-    return row(label, input, { note, name });
+    return row(label, input, { note });
   }
   function number(label, name, { min, max, step }) {
     const input = el("input", { type: "number", min, max, step, onchange: () => {
@@ -54,7 +54,7 @@ export function buildPanel(page, facts) {
       set(name, Number.isInteger(defaults[name]) && step === 1 ? Math.round(value) : value);
     } });
     fields.push(() => { input.value = values[name]; });
-    const node = row(label, input, { name });
+    const node = row(label, input);
     if (ONLY_FOR[name]) fields.push(() => { node.hidden = !ONLY_FOR[name].includes(values.sampler); });
     return node;
   }
@@ -66,7 +66,7 @@ export function buildPanel(page, facts) {
       text.textContent = help[values[name]] ?? "";
       text.hidden = !text.textContent;
     });
-    return el("div", {}, row(label, select, { name }), text);
+    return el("div", {}, row(label, select), text);
   }
 
   const nearest = (steps) => STEPS.reduce((best, value, k) => (Math.abs(value - steps) < Math.abs(STEPS[best] - steps) ? k : best), 0);

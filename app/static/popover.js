@@ -122,8 +122,7 @@ export function installPopovers(page) {
   }
 
   view.root.addEventListener("click", (event) => {
-    const selection = getSelection();
-    if (!selection.isCollapsed && event.detail < 2 && selection.toString().trim()) return;
+    if (page.pick || event.detail > 1) return; // the end of a drag over words, or the second half of a double click
     if (!activate(event.target)) close();
   });
   view.root.addEventListener("keydown", (event) => {

@@ -116,7 +116,7 @@ export function buildTimeline(page) {
     fill.disabled = Boolean(reason);
     fill.title = reason || `Fill the gaps; again for another version (${keys("Ctrl+Enter")})`;
     stop.disabled = !runs.live;
-    root.classList.toggle("running", runs.live);
+    root.dataset.run = runs.live ? "live" : "idle";
   };
   runs.addEventListener("state", drawState);
 

@@ -16,27 +16,28 @@ export function buildTools(page, files) {
 
   // The floating bar only repeats buttons of the toolbar for the mouse, so assistive technology is spared it.
   const quick = (name, act) => button(name, () => { act(); hide(); }, { shape: name.toLowerCase(), tabindex: -1 });
-  const marking = [quick("Gap", commands.gap), quick("Rewrite", commands.rewrite)];
   const pinning = quick("Pin", commands.pin);
-  const floating = el("div", { class: "floating", "aria-hidden": "true", hidden: true }, ...marking, pinning);
+  const floating = el("div", { class: "floating", "aria-hidden": "true", hidden: true },
+    quick("Gap", commands.gap), quick("Rewrite", commands.rewrite), pinning);
   const hide = () => { floating.hidden = true; };
 
+  /** Show the bar beside these rectangles. */
+  function showBeside(rects, withPin) {
+    if (!rects.length) return hide();
+    pinning.hidden = !withPin;
+    floating.hidden = false;
+    const frame = page.root.getBoundingClientRect();
+    const above = rects[0].top - frame.top - floating.offsetHeight - 6;
+    const below = rects[rects.length - 1].bottom - frame.top + 6;
+    floating.style.top = `${above > page.card.getBoundingClientRect().top - frame.top ? above : below}px`;
+    floating.style.left = `${Math.max(8, Math.min(rects[0].left - frame.left, frame.width - floating.offsetWidth - 8))}px`;
+  }
   function follow() {
     const range = view.selection();
     if (range) page.lastSelection = range;
+    if (page.pick) return;
     if (!range || getSelection().isCollapsed || page.popover?.isOpen) return hide();
-    const inPassage = view.islandAt(getSelection().anchorNode) && view.islandAt(getSelection().anchorNode) === view.islandAt(getSelection().focusNode);
-    for (const one of marking) one.hidden = Boolean(inPassage);
-    pinning.hidden = !inPassage;
-    const rects = getSelection().getRangeAt(0).getClientRects();
-    const rect = rects[0];
-    if (!rect) return hide();
-    floating.hidden = false;
-    const frame = page.root.getBoundingClientRect();
-    const above = rect.top - frame.top - floating.offsetHeight - 6;
-    const below = rects[rects.length - 1].bottom - frame.top + 6;
-    floating.style.top = `${above > page.card.getBoundingClientRect().top - frame.top ? above : below}px`;
-    floating.style.left = `${Math.max(8, Math.min(rect.left - frame.left, frame.width - floating.offsetWidth - 8))}px`;
+    showBeside([...getSelection().getRangeAt(0).getClientRects()], false);
   }
   let pressed = false;
   view.root.addEventListener("pointerdown", () => { pressed = true; });
@@ -52,6 +53,8 @@ export function buildTools(page, files) {
   return {
     bar,
     floating,
+    showBeside,
+    hide,
     draw() {
       undo.disabled = !draft.canUndo;
       redo.disabled = !draft.canRedo;

@@ -29,7 +29,8 @@ export function installTyping(page) {
     else if (type.startsWith("insert")) {
       const text = event.data ?? event.dataTransfer?.getData("text/plain") ?? "";
       if (text === "") return;
-      edit(from, to, fragmentOf(text), type === "insertText" && !/\s/.test(text) ? "type" : "type ");
+      if (/\s/.test(text)) draft.breakUndo(); // undo goes back word by word
+      edit(from, to, fragmentOf(text), "type");
       if (text === "_") page.commands.gapOfUnderscores();
     } else if (type.startsWith("delete") && !same(from, to)) edit(from, to, fragmentOf(""), type);
   }

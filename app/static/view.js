@@ -41,8 +41,9 @@ export class View {
       return row;
     }
     const nodes = line.items.map((item) => (isText(item) ? document.createTextNode(item) : this.#island(item)));
-    // A line that is empty or ends with an island needs something for the caret to stand on.
-    if (!nodes.length || nodes[nodes.length - 1].nodeType !== Node.TEXT_NODE) nodes.push(el("br"));
+    // A line that is empty, or ends with an island, needs something for the caret to stand on.
+    if (!nodes.length) nodes.push(el("br"));
+    else if (nodes[nodes.length - 1].nodeType !== Node.TEXT_NODE) nodes.push(el("wbr"));
     row.replaceChildren(...nodes);
     row.classList.toggle("blank", line.items.length === 0);
     return row;
@@ -135,7 +136,7 @@ export class View {
       const id = this.islandAt(node);
       const island = id && this.draft.lines[line].items.find((item) => item.id === id);
       if (island) items.push(island);
-      else if (node.nodeName !== "BR") items.push(node.textContent);
+      else if (!["BR", "WBR"].includes(node.nodeName)) items.push(node.textContent);
     }
     return items.filter((item) => item !== "");
   }

@@ -1,0 +1,56 @@
+// Picking words inside an island with the mouse. Browsers don't select text there, so a drag over the words of a
+// passage, or over the cells of a fill, is followed here: page.pick is {id, from, to}, places counted in the island.
+const FAR = 4; // px from which on a press is a drag
+
+export function installPicks(page) {
+  const { view, draft } = page;
+  let press = null;
+  page.pick = null;
+
+  const placeOf = (target) => {
+    const stop = target?.closest?.(".island .word, .island .cell");
+    const span = stop?.closest(".island");
+    return span ? { id: Number(span.dataset.island), index: [...span.childNodes].indexOf(stop) } : null;
+  };
+  function draw() {
+    for (const stop of view.root.querySelectorAll(".picked")) stop.classList.remove("picked");
+    if (!page.pick) return [];
+    const stops = [...view.islandElement(page.pick.id).childNodes].slice(page.pick.from, page.pick.to + 1);
+    for (const stop of stops) stop.classList.add("picked");
+    return stops;
+  }
+  function clear() {
+    if (!page.pick) return;
+    page.pick = null;
+    draw();
+    page.tools.hide();
+  }
+  function choose(id, a, b) {
+    page.pick = { id, from: Math.min(a, b), to: Math.max(a, b) };
+    return draw();
+  }
+
+  view.root.addEventListener("pointerdown", (event) => {
+    clear();
+    const place = event.button === 0 && event.pointerType !== "touch" && !page.runs.live ? placeOf(event.target) : null;
+    press = place && { ...place, x: event.clientX, y: event.clientY };
+  });
+  document.addEventListener("pointermove", (event) => {
+    if (!press || (!page.pick && Math.hypot(event.clientX - press.x, event.clientY - press.y) < FAR)) return;
+    const place = placeOf(document.elementFromPoint(event.clientX, event.clientY));
+    if (place?.id === press.id || !page.pick) choose(press.id, press.index, place?.id === press.id ? place.index : press.index);
+  });
+  document.addEventListener("pointerup", () => {
+    press = null;
+    if (page.pick) page.tools.showBeside(draw().flatMap((stop) => [...stop.getClientRects()]), true);
+  });
+  view.root.addEventListener("dblclick", (event) => {
+    const place = placeOf(event.target);
+    if (!place || page.runs.live) return;
+    page.popover.close();
+    page.tools.showBeside(choose(place.id, place.index, place.index).flatMap((stop) => [...stop.getClientRects()]), true);
+  });
+  document.addEventListener("pointerdown", (event) => { if (!event.target.closest?.(".draft, .floating, .tools")) clear(); });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") clear(); });
+  draft.addEventListener("splice", clear);
+}

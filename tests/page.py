@@ -1,0 +1,158 @@
+"""Lacuna's page in a real browser: a server on the toy model, and what a writer does with hands and eyes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from playwright.sync_api import FileChooser, Locator, Page, expect
+from torch import Tensor
+
+from app import main
+from app.service import Service
+from engine.backends.toy import Toy
+
+READY = """() => {
+    const page = document.querySelector(".lacuna[data-ready]");
+    if (!page || page.querySelector(".dock .go").disabled) return false;
+    const editor = page.querySelector(".draft"), box = editor.getBoundingClientRect();
+    return editor.contains(document.elementFromPoint(box.left + 60, box.top + 20));  // no overlay of Gradio's is left
+}"""
+MIDDLE = """([text, nth]) => {
+    const walker = document.createTreeWalker(document.querySelector(".draft"), NodeFilter.SHOW_TEXT);
+    for (let node; (node = walker.nextNode());) {
+        const at = node.data.indexOf(text);
+        if (at < 0) continue;
+        const edge = (from, to) => {
+            const range = document.createRange();
+            range.setStart(node, from); range.setEnd(node, to);
+            return range.getBoundingClientRect();
+        };
+        const first = edge(at, at + 1), last = edge(at + text.length - 1, at + text.length);
+        return [first.left + 0.5, first.top + first.height / 2, last.right - 0.5, last.top + last.height / 2];
+    }
+}"""
+
+
+class SlowToy(Toy):
+    """The toy with the patience of a real model: each look takes a while, so that a run can be watched."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        time.sleep(self.seconds)
+        return super().logits(ids, positions, t=t, attend=attend)
+
+
+@contextmanager
+def serving(load: Callable[[], Any]) -> Iterator[tuple[str, Service]]:
+    """The app's own server on a free port, in this process: its address and its service."""
+    service = Service(load)
+    started: list[Any] = []
+
+    def start() -> None:  # in a thread of its own: Playwright keeps an event loop in this one, which Gradio would find
+        started.append(main.serve(service, "127.0.0.1", main.free_port("127.0.0.1", 7960)))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    service.start()
+    server = started[0]
+    try:
+        yield server.url, service
+    finally:
+        server.close()
+
+
+def visit(page: Page, url: str) -> Locator:
+    """Open the page and wait until it can be used; returns the draft."""
+    page.goto(url)
+    page.wait_for_function(READY)
+    return draft(page)
+
+
+def draft(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="Draft")
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def open_draft(page: Page, text: str, name: str = "draft.txt") -> None:
+    """Open a draft file through the page's own button."""
+    with page.expect_file_chooser() as chosen:
+        press(page, "Open")
+    chooser: FileChooser = chosen.value
+    chooser.set_files({"name": name, "mimeType": "text/plain", "buffer": text.encode()})
+
+
+def write(page: Page, text: str) -> None:
+    """An empty page, and this text typed into it."""
+    press(page, "Examples")
+    page.get_by_role("menuitem", name="An empty page").click()
+    draft(page).click()
+    page.keyboard.insert_text(text)
+
+
+def paste(page: Page, text: str) -> None:
+    """Paste as the browser would hand it over."""
+    page.evaluate(
+        """(text) => {
+            const clipboardData = new DataTransfer();
+            clipboardData.setData("text/plain", text);
+            clipboardData.setData("text/html", `<b>${text}</b>`);
+            document.querySelector(".draft").dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+        }""",
+        text,
+    )
+
+
+def select(page: Page, text: str) -> None:
+    """Select these words with the mouse."""
+    left, top, right, bottom = page.evaluate(MIDDLE, [text, 0])
+    page.mouse.move(left, top)
+    page.mouse.down()
+    page.mouse.move((left + right) / 2, (top + bottom) / 2, steps=2)
+    page.mouse.move(right, bottom, steps=2)
+    page.mouse.up()
+
+
+def put_caret(page: Page, text: str, *, after: bool = True) -> None:
+    """Click right behind (or before) these words."""
+    left, top, right, bottom = page.evaluate(MIDDLE, [text, 0])
+    page.mouse.click(right if after else left, bottom if after else top)
+
+
+def text(page: Page) -> str:
+    """The draft as it stands on the page, line by line; a gap reads as its mark, a masked cell as the sign for it."""
+    return page.evaluate("[...document.querySelectorAll('.draft .line')].map((line) => line.textContent).join('\\n')")
+
+
+def gaps(page: Page) -> Locator:
+    return page.locator(".draft .island.gap")
+
+
+def masked(page: Page) -> Locator:
+    return page.locator(".draft .ink.masked")
+
+
+def finished(page: Page) -> None:
+    """Wait for the end of a run."""
+    page.wait_for_function("() => document.querySelector('.dock').dataset.run === 'idle'")
+
+
+def fill(page: Page) -> None:
+    """Press Fill and wait for the end."""
+    press(page, "Fill")
+    page.wait_for_function("() => document.querySelector('.dock').dataset.run === 'live' || document.querySelector('.ink')")
+    finished(page)
+
+
+def said(page: Page, text: str) -> None:
+    expect(page.locator(".say")).to_contain_text(text)

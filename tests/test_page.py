@@ -1,0 +1,246 @@
+"""Writing on the page: typing, pasting, marks, undo, opening and keeping a draft; in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from engine.backends.toy import Toy
+from tests.page import gaps, open_draft, paste, press, put_caret, said, select, serving, text, visit, write
+
+HOSTILE = '<img src=x onerror="window.hit=1"> ${window.hit=2} {{window.hit}} {{#if}} [[3]] [[~ a {{b}}]] ___ <script>window.hit=3</script>'
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serving(Toy) as (address, _):
+        yield address
+
+
+def test_first_visit_shows_an_example_with_gaps(new_page, url):
+    page = new_page()
+    visit(page, url)
+    assert gaps(page).count() >= 3
+    assert page.locator(".draft .island.rewrite").count() == 1
+    expect(page.get_by_role("status", name="Model")).to_contain_text("toy")
+    for name in ("Fill", "Stop", "Gap", "Rewrite", "Pin", "Undo", "Redo", "Play"):
+        assert page.get_by_role("button", name=name).count() == 1, name
+    assert page.get_by_role("slider", name="Step").count() == 1
+
+
+def test_words_selected_with_the_mouse_become_a_gap_and_come_back(new_page, url):
+    page = new_page()
+    visit(page, url)
+    write(page, "The old house was very quiet at night.")
+    select(page, "house was very")
+    page.locator(".floating").get_by_text("Gap").click()
+    assert text(page) == "The old [[]] quiet at night."
+    gaps(page).click()
+    page.get_by_role("radio", name="words").check()
+    assert text(page) == "The old [[3]] quiet at night."
+    page.get_by_role("spinbutton", name="Number").fill("12")
+    page.get_by_role("radio", name="tokens").check()
+    assert text(page) == "The old [[12 tokens]] quiet at night."
+    page.get_by_role("button", name="Remove, put the words back").click()
+    assert text(page) == "The old house was very quiet at night."
+
+
+def test_keyboard_marks_and_undo_redo(new_page, url):
+    page = new_page()
+    visit(page, url)
+    write(page, "One two three four.")
+    select(page, "two")
+    page.keyboard.press("Control+m")
+    assert text(page) == "One [[]] three four."
+    page.keyboard.press("Control+z")
+    assert text(page) == "One two three four."
+    press(page, "Redo")
+    assert text(page) == "One [[]] three four."
+    press(page, "Undo")
+    select(page, "three four")
+    press(page, "Rewrite")
+    page.locator(".rewrite .word", has_text="four").click()
+    expect(page.locator(".rewrite .word.pinned")).to_have_text("four")
+    select(page, "three")
+    press(page, "Pin")
+    assert page.locator(".rewrite .pinned").all_inner_texts() == ["three", " ", "four"]
+
+
+def test_three_underscores_become_a_gap_and_undo_gives_them_back(new_page, url):
+    page = new_page()
+    visit(page, url)
+    write(page, "It was ")
+    page.keyboard.type("___")
+    assert text(page) == "It was [[]]"
+    page.keyboard.type(" when")
+    assert text(page) == "It was [[]] when"
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    assert text(page) == "It was ___"
+    write(page, "the name snake")
+    page.keyboard.type("___case__")
+    assert text(page) == "the name snake___case__"
+
+
+def test_pasted_text_is_literal(new_page, url):
+    page = new_page()
+    visit(page, url)
+    write(page, "Before ")
+    paste(page, HOSTILE + "\nsecond line")
+    page.keyboard.type(" after")
+    assert text(page) == f"Before {HOSTILE}\nsecond line after"
+    assert gaps(page).count() == 0
+    page.reload()
+    visit(page, url)
+    assert text(page) == f"Before {HOSTILE}\nsecond line after"
+    press(page, "Copy text")
+    assert page.locator(".draft img, .draft script, .draft b").count() == 0
+    assert page.evaluate("window.hit") is None
+
+
+def test_a_literal_draft_survives_saving_and_opening(new_page, url):
+    page = new_page()
+    visit(page, url)
+    content = HOSTILE + "\r\n\r\ttab, 👩‍👩‍👧 e\u0301, مرحبا بالعالم\r\n"
+    write(page, "x")
+    page.keyboard.press("Backspace")
+    paste(page, content)
+    put_caret(page, "tab,")
+    press(page, "Gap")
+    with page.expect_download() as saved:
+        press(page, "Save draft")
+    content = saved.value.path().read_bytes().decode()
+    assert "tab,[[]] 👩‍👩‍👧 e\u0301, مرحبا بالعالم\r\n" in content
+    before = text(page)
+    press(page, "Examples")
+    page.get_by_role("menuitem", name="An empty page").click()
+    assert text(page) == ""
+    open_draft(page, content, "mine.txt")
+    expect(page.locator(".title")).to_have_text("mine")
+    assert text(page) == before
+    assert gaps(page).count() == 1
+
+
+def test_a_file_with_a_mistake_is_refused_with_its_place_and_nothing_is_lost(new_page, url):
+    page = new_page()
+    visit(page, url)
+    write(page, "Mine.")
+    open_draft(page, "First line.\nThen [[0]] words.", "bad.txt")
+    said(page, "bad.txt, line 2, column")
+    assert text(page) == "Mine."
+
+
+def test_typing_deleting_and_line_breaks_around_marks(new_page, url):
+    page = new_page()
+    visit(page, url)
+    open_draft(page, "Start [[]] middle [[2]]")
+    expect(page.locator(".title")).to_have_text("draft")
+    put_caret(page, " mid")
+    page.keyboard.press("End")
+    page.keyboard.type("!")
+    assert text(page) == "Start [[]] middle [[2]]!"
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Backspace")
+    assert text(page) == "Start [[]] middle "
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    page.keyboard.type("New 👩‍👩‍👧é")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Backspace")
+    assert text(page) == "Start [[]] middle \n\nNew "
+    page.keyboard.press("Control+Backspace")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Backspace")
+    assert text(page) == "Start [[]] middle "
+    page.keyboard.press("Home")
+    page.keyboard.press("Delete")
+    assert text(page) == "tart [[]] middle "
+    page.keyboard.press("Control+a")
+    page.keyboard.type("All gone")
+    assert text(page) == "All gone"
+    for _ in range(40):
+        page.keyboard.press("Control+z")
+    assert text(page) == "Start [[]] middle [[2]]"
+
+
+def test_cut_and_paste_carry_marks_within_lacuna(new_page, url):
+    page = new_page()
+    visit(page, url)
+    open_draft(page, "One [[3]] two.")
+    expect(page.locator(".title")).to_have_text("draft")
+    put_caret(page, "One")
+    page.keyboard.press("Control+a")
+    page.keyboard.press("Control+x")
+    assert text(page) == ""
+    page.keyboard.press("Control+v")
+    assert text(page) == "One [[3]] two."
+
+
+def test_two_tabs_keep_their_own_drafts(new_page, url):
+    first = new_page()
+    visit(first, url)
+    write(first, "Written in the first tab.")
+    expect(first.locator(".saved")).to_have_text("saved")
+    second = first.context.new_page()
+    visit(second, url)
+    assert text(second) == "Written in the first tab."
+    write(second, "Written in the second.")
+    expect(second.locator(".saved")).to_have_text("saved")
+    for page, words in ((first, "Written in the first tab."), (second, "Written in the second.")):
+        page.reload()
+        visit(page, url)
+        assert text(page) == words
+
+
+def test_a_novel_can_be_pasted_and_typed_in(new_page, url):
+    page = new_page()
+    visit(page, url)
+    novel = "\n\n".join("The river went on under the bridge and nobody counted the boats that night. " * 5 for _ in range(1500))
+    assert len(novel.split()) > 100_000
+    write(page, "x")
+    paste(page, novel)
+    put_caret(page, "nobody counted")
+    times = page.evaluate(
+        """async () => {
+            const times = [];
+            for (const key of "Twenty keys typed at the end of it all.") {
+                const start = performance.now();
+                document.execCommand("insertText", false, key);
+                await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+                times.push(performance.now() - start);
+            }
+            return times.sort((a, b) => a - b);
+        }"""
+    )
+    assert times[len(times) // 2] < 100, f"a key takes {times[len(times) // 2]:.0f} ms to the next frame"
+    assert page.evaluate("document.querySelector('.draft').textContent.length") > 500_000
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_phone_width_has_no_sideways_scroll(new_page, url, dark):
+    page = new_page(phone=True, dark=dark)
+    visit(page, url)
+    page.get_by_role("button", name="Fill").tap()
+    expect(page.locator(".draft .ink").first).to_be_visible()
+    page.wait_for_function("() => document.querySelector('.dock').dataset.run === 'idle'")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for name in ("Fill", "Gap", "Rewrite", "Pin", "Undo"):
+        box = page.get_by_role("button", name=name).bounding_box()
+        assert box["height"] >= 40 and box["width"] >= 40, name
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390, name
+    page.get_by_role("button", name="How").tap()
+    expect(page.get_by_role("slider", name="Variety")).to_be_visible()
+
+
+def test_nothing_is_asked_of_another_machine(new_page, url):
+    page = new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    visit(page, url)
+    press(page, "Fill")
+    expect(page.locator(".draft .ink").first).to_be_visible()
+    elsewhere = [address for address in asked if not address.startswith((url, "data:", "blob:"))]
+    assert len(asked) > 10
+    assert elsewhere == []

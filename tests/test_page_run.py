@@ -1,0 +1,200 @@
+"""Fills on the page: the animation, the timeline, stopping, filling again, typing meanwhile; in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.service import Service
+from tests.page import SlowToy, draft, fill, finished, gaps, masked, open_draft, press, put_caret, said, select, serving, text, visit, write
+
+STEP = 0.06  # seconds a look
+SIXTEEN = "The keeper closed the door and [[16]] before the lamp went out."
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, Service]]:
+    with serving(lambda: SlowToy(STEP)) as running:
+        yield running
+
+
+@pytest.fixture
+def page(new_page, server) -> Page:
+    page = new_page()
+    visit(page, server[0])
+    return page
+
+
+def opened(page: Page, content: str) -> None:
+    open_draft(page, content)
+    expect(page.locator(".say")).to_have_text("Opened draft.txt.")
+
+
+def live(page: Page) -> None:
+    """Wait for the first frame of a run."""
+    page.wait_for_function("() => document.querySelector('.dock').dataset.run === 'live' && document.querySelector('.draft .ink')")
+
+
+def step(page: Page) -> int:
+    return int(page.get_by_role("slider", name="Step").input_value())
+
+
+def test_a_gap_settles_step_by_step_while_the_engine_runs(page, server):
+    opened(page, SIXTEEN)
+    page.evaluate(
+        """() => {
+            window.canvases = new Map();
+            new MutationObserver(async () => {
+                const seen = document.querySelector(".draft").textContent;
+                if (window.canvases.has(seen)) return;
+                window.canvases.set(seen, null);
+                window.canvases.set(seen, (await (await fetch("lacuna/status")).json()).running);
+            }).observe(document.querySelector(".draft"), { subtree: true, childList: true, characterData: true });
+        }"""
+    )
+    fill(page)
+    while_running = page.evaluate("[...window.canvases].filter(([canvas, running]) => canvas.includes('░') && running === 1).length")
+    assert while_running >= 8
+    assert masked(page).count() == 0
+    assert text(page).startswith("The keeper closed the door and ") and text(page).endswith(" before the lamp went out.")
+
+
+def test_scrub_replay_undo_and_fill_again(page, server):
+    _, service = server
+    opened(page, SIXTEEN)
+    fill(page)
+    filled, last = text(page), step(page)
+    made = service.status()["steps"]
+    slider = page.get_by_role("slider", name="Step")
+    slider.fill("2")
+    assert masked(page).count() > 0
+    press(page, "Step forward")
+    assert step(page) == 3
+    slider.fill("0")
+    press(page, "Play")
+    page.wait_for_function(f"() => Number(document.querySelector('.scrub').value) === {last}")
+    assert text(page) == filled
+    assert service.status()["steps"] == made, "replaying asked the engine"
+    press(page, "Undo")
+    assert text(page) == SIXTEEN
+    press(page, "Redo")
+    assert text(page) == filled
+    fill(page)
+    assert text(page) != filled, "filling again has another seed"
+    press(page, "Undo")
+    assert text(page) == filled
+    press(page, "Keep all")
+    assert page.locator(".draft .island").count() == 0
+    assert text(page) == filled
+
+
+def test_stop_ends_the_engine_within_a_step(page, server):
+    _, service = server
+    model = service._model.result()
+    opened(page, "He said that [[60]] and went home.")
+    page.get_by_role("slider", name="Care").fill("10")  # 128 steps
+    press(page, "Fill")
+    live(page)
+    page.wait_for_function("() => Number(document.querySelector('.scrub').value) >= 3")
+    press(page, "Stop")
+    finished(page)
+    said(page, "Stopped at step")
+    page.wait_for_function("async () => (await (await fetch('lacuna/status')).json()).running === 0")
+    shown, calls = step(page), model.calls
+    assert service.status()["steps"] < 100
+    assert masked(page).count() > 0
+    press(page, "Undo")
+    assert text(page) == "He said that [[60]] and went home."
+    page.wait_for_function("async () => { await new Promise((done) => setTimeout(done, 300)); return true; }")
+    assert model.calls == calls, "the engine went on after it was stopped"
+    assert shown >= 3
+
+
+def test_typing_during_a_run_keeps_the_words_and_the_run(page):
+    opened(page, SIXTEEN)
+    press(page, "Fill")
+    live(page)
+    put_caret(page, "before the lamp")
+    page.keyboard.type(" in the hall")
+    put_caret(page, "The ", after=True)
+    page.keyboard.type("old ")
+    finished(page)
+    assert text(page).startswith("The old keeper closed the door and ")
+    assert text(page).endswith(" before the lamp in the hall went out.")
+    assert masked(page).count() == 0
+    for _ in range(12):
+        press(page, "Undo") if page.get_by_role("button", name="Undo").is_enabled() else None
+    assert text(page) == SIXTEEN
+
+
+def test_pins_stay_and_a_passage_is_rewritten(page):
+    write(page, "The sea was black and quite patient that night.")
+    select(page, "black and quite patient")
+    press(page, "Rewrite")
+    page.locator(".rewrite .word", has_text="black").click()
+    select(page, "patient")
+    press(page, "Pin")
+    fill(page)
+    words = text(page)
+    assert words.startswith("The sea was black") and words.endswith("patient that night.")
+    assert page.locator(".draft .ink.pinned").all_inner_texts() == ["black", "patient"]
+
+
+def test_a_second_tab_waits_for_its_turn_and_neither_spoils_the_other(page, server):
+    opened(page, "One [[40]] end.")
+    page.get_by_role("slider", name="Care").fill("7")  # 48 steps
+    second = page.context.new_page()
+    visit(second, server[0])
+    open_draft(second, "Two [[4]] end.")
+    expect(second.locator(".say")).to_have_text("Opened draft.txt.")
+    press(page, "Fill")
+    live(page)
+    press(second, "Fill")
+    said(second, "Waiting for another run")
+    finished(second)
+    finished(page)
+    for tab, first in ((page, "One "), (second, "Two ")):
+        assert text(tab).startswith(first) and text(tab).endswith(" end.")
+        assert masked(tab).count() == 0
+
+
+def test_a_settled_word_tells_its_alternatives_and_keyboard_reaches_it(page):
+    opened(page, SIXTEEN)
+    fill(page)
+    page.locator(".draft .ink").nth(3).click()
+    window = page.get_by_role("dialog", name="Alternatives")
+    expect(window.get_by_role("listitem").first).to_contain_text("%")
+    page.keyboard.press("Escape")
+    expect(window).to_be_hidden()
+    page.locator(".draft .island.fill").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(window).to_be_visible()
+    window.get_by_role("button", name="Reopen").click()
+    assert text(page) == SIXTEEN
+
+
+def test_what_can_not_be_filled_is_said_in_a_sentence(page):
+    write(page, "No gaps here.")
+    press(page, "Fill")
+    said(page, "Mark a gap first")
+    opened(page, "Then [[3-5]] it rained.")
+    press(page, "Fill")
+    expect(page.locator(".say.failed")).to_contain_text("line 1, column 6")
+    assert text(page) == "Then [[3-5]] it rained."
+
+
+def test_the_draft_is_kept_when_the_server_is_gone(new_page):
+    with serving(lambda: SlowToy(STEP)) as (url, _):
+        page = new_page()
+        visit(page, url)
+        opened(page, SIXTEEN)
+        page.route("**/lacuna/**", lambda route: route.abort())
+        page.on("console", lambda _: None)
+        press(page, "Fill")
+        said(page, "The Lacuna server does not answer; is it still running?")
+        assert text(page) == SIXTEEN
+        assert gaps(page).count() == 1
+        expect(draft(page)).to_be_editable()

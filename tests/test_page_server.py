@@ -1,0 +1,130 @@
+"""The page's server without a browser: /fill for gradio_client, the command line of the app, and who is answered."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from gradio_client import Client
+
+import engine
+from app import main
+from app.service import Service, print_draft, read_draft
+from engine.backends.toy import Toy
+from tests.page import SlowToy, serving
+
+DRAFT = "“It was [[5]] when the door opened,” she said, and [[~ the {{old}} house was {{quite still}}]]. مرحبا 👩‍👩‍👧"
+SETTINGS = {"seed": 7, "steps": 8}
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serving(Toy) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(url) -> Client:
+    return Client(url, verbose=False)
+
+
+def stream(client: Client, *arguments: object) -> list[dict]:
+    job = client.submit(*arguments, api_name="/fill")
+    job.result(timeout=60)
+    return job.outputs()
+
+
+def test_gradio_client_streams_the_same_frames_as_the_engine(client):
+    *frames, last = stream(client, DRAFT, SETTINGS)
+    expected = [json.loads(json.dumps(frame.as_dict())) for frame in engine.fill(Toy(), DRAFT, engine.Settings(**SETTINGS))]
+    assert frames == expected
+    assert last["done"] is True
+    assert last["text"] == expected[-1]["text"] == last["candidates"][0]["text"]
+    assert 0 < last["candidates"][0]["score"] <= 1
+
+
+def test_frames_without_the_text_are_the_same_otherwise(client):
+    full, bare = stream(client, DRAFT, SETTINGS), stream(client, DRAFT, SETTINGS, False)
+    assert [{name: value for name, value in frame.items() if name != "text"} for frame in full[:-1]] == bare[:-1]
+    assert bare[-1]["done"] is True
+    assert "text" not in json.dumps(bare[-1])
+
+
+@pytest.mark.parametrize(
+    ("draft", "settings", "message"),
+    [
+        ("Then [[0]] words.", {}, {"line": 1, "column": 8}),
+        ("Line.\nThen [[3-5]] it rained.", {}, {"line": 2, "column": 6}),
+        ("It was [[3]].", {"colour": 1}, {"error": "There is no setting called 'colour'"}),
+        ("It was [[3]].", {"steps": 0}, {"error": "Steps must be between 1 and 4096."}),
+        ("It was [[3]].", {"sampler": "magic"}, {"error": "There is no sampler called 'magic'"}),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_its_place(client, draft, settings, message):
+    (answer,) = stream(client, draft, settings)
+    assert answer["error"].endswith(".") and "\n" not in answer["error"] and "Traceback" not in answer["error"]
+    for name, value in message.items():
+        assert str(answer[name]).startswith(str(value))
+
+
+def test_cancelling_stops_the_engine_within_a_step():
+    model = SlowToy(0.05)
+    with serving(lambda: model) as (address, service):
+        job = Client(address, verbose=False).submit("Once [[60]].", {"steps": 200}, api_name="/fill")
+        first = next(iter(job))
+        assert first["step"] == 0
+        job.cancel()
+        for _ in range(100):
+            if service.status()["running"] == 0:
+                break
+            threading.Event().wait(0.05)
+        calls = model.calls
+        assert service.status()["running"] == 0
+        threading.Event().wait(0.3)
+        assert model.calls == calls < 60
+
+
+def test_a_model_that_does_not_load_is_a_sentence():
+    service = Service(lambda: engine.load("no such model"))
+    service.start()
+    assert service._model.exception() is not None
+    state = service.status()["model"]
+    assert state["state"] == "failed"
+    assert state["error"].startswith("There is no model called 'no such model'")
+
+
+def test_segments_and_drafts_are_the_same_thing_twice():
+    segments = read_draft(DRAFT)["segments"]
+    assert print_draft(segments) == {"draft": DRAFT}
+    assert print_draft([{"kind": "text", "text": "[[3]] ___"}])["draft"] != "[[3]] ___"
+    assert read_draft("[[3")["line"] == 1
+    assert "error" in print_draft([{"kind": "nonsense"}])
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost", 200), ("127.0.0.1", 200), ("evil.example", 400), ("evil.example:80", 400)])
+def test_only_this_machines_names_are_answered(url, host, status):
+    for path in ("", "lacuna/status", "gradio_api/info"):
+        request = urllib.request.Request(url + path, headers={"Host": host})
+        try:
+            answer = urllib.request.urlopen(request, timeout=10).status
+        except urllib.error.HTTPError as error:
+            answer = error.code
+        assert answer == status, path
+
+
+def test_a_busy_port_moves_to_the_next():
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        taken = busy.getsockname()[1]
+        assert taken < main.free_port("127.0.0.1", taken) <= taken + main.PORTS_TRIED
+
+
+def test_a_host_that_is_not_this_machine_is_a_sentence(capsys):
+    assert main.main(["--host", "203.0.113.1", "--no-browser"]) == 1
+    assert "can't listen on 203.0.113.1" in capsys.readouterr().out
