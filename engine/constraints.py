@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.spacing import opens
+from engine.spacing import STOPS, opens
 from engine.text import is_wordlike
 from engine.vocabulary import Moves, Vocabulary
 
@@ -55,7 +55,7 @@ class Edges:
             first &= ~v.leads_space & ~v.starts_closing
         elif v.carries_spaces and is_wordlike(before[-1]):
             first &= ~v.starts_word
-        if after[:1] in tuple(",.;:!?"):
+        if after and after[0] in STOPS:
             last &= ~v.ends_stop
         return cls(first & last, first, inner, last)
 

@@ -17,7 +17,8 @@ GAP_SIGN = "\ufffc"
 
 OPENING = "([{“‘«¿¡"
 CLOSING = ",.;:!?)]}”’»%"
-STOPS = ",.;:!?"
+STOPS = ",.;:!?—–…"
+"""Signs of which no two follow each other where a fill meets given text."""
 _NO_SPACE_AFTER = OPENING + "—–-/#@$£€_"
 _STRAIGHT = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
 _ELISIONS = re.compile(r"(?:\d|tis\b|twas\b|twere\b|twill\b|em\b|cause\b|til\b|round\b|bout\b|n\b)", re.IGNORECASE)
@@ -64,7 +65,7 @@ def space_after(text: str, after: str) -> bool:
     """Whether a space stands between the fill `text` (not empty, no space at its end) and the given text `after`."""
     if not after or not is_wordlike(after[0]) or SPACELESS.match(after):
         return False
-    return _words_touch(text[-1], after[0]) or text[-1] in STOPS + ")]}"
+    return _words_touch(text[-1], after[0]) or text[-1] in ",.;:!?)]}"
 
 
 def _words_touch(left: str, right: str) -> bool:

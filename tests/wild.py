@@ -18,10 +18,10 @@ SCHEDULE_NAMES = ("loglinear", "cosine", "cosinesqr", "geometric")
 class Wild(Toy):
     """The toy without its manners: it may write any byte, so control characters and halves of characters too."""
 
-    suppressed: Sequence[int] = (256,)
-
-    def __init__(self, max_length: int) -> None:
+    def __init__(self, max_length: int, *, tame: bool = False) -> None:
         super().__init__()
+        if not tame:
+            self.suppressed: Sequence[int] = (256,)
         self.max_length = max_length
         # All bytes are about equally likely.
         self._from_left, self._from_right = self._from_left * 0.2, self._from_right * 0.2
