@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 # Before torch, gradio or the hub client is imported by any test.
 os.environ.setdefault("OMP_NUM_THREADS", "2" if (os.cpu_count() or 1) < 4 else "4")
@@ -12,9 +13,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 from hypothesis import HealthCheck, settings
-from playwright.sync_api import Browser, ConsoleMessage, Page
 
-from tests.browser import NoBrowser, chromium
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 # Timings say nothing on a busy machine, so no deadline; derandomize makes every run of the suite the same run.
 settings.register_profile("suite", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -50,6 +51,8 @@ def long(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One headless Chromium for the whole run. Without one the tests fail with one sentence; they never skip."""
+    from tests.browser import NoBrowser, chromium  # only here, so that the engine's tests run where there is no Playwright
+
     try:
         with chromium() as running:
             yield running

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import urllib.request
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,7 +68,7 @@ def variables(home: Path, **changes: str) -> dict[str, str]:
 def start(home: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run `python launch.py ...` there to its end."""
     command = [sys.executable, "launch.py", *arguments]
-    return subprocess.run(command, cwd=home, env=variables(home, **changes), capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=home, env=variables(home, **changes), capture_output=True, text=True, timeout=300, check=False)
 
 
 def assert_one_sentence(result: subprocess.CompletedProcess[str], *parts: str, code: int = 1) -> None:
@@ -124,19 +123,10 @@ def test_without_network_one_sentence_and_the_environment_stays_whole(home: Path
     assert start(home, "fill").stderr == ""
 
 
-def remove_pip(venv: Path) -> None:
-    shutil.rmtree(next(venv.glob("[Ll]ib/**/site-packages/pip")))
-
-
-def leave_unfinished(venv: Path) -> None:
-    (venv / "lacuna.json").write_text('{"unfinished": true}')
-
-
-@pytest.mark.parametrize("damage", [remove_pip, leave_unfinished])
-def test_half_made_environment_is_made_anew(home: Path, damage: Callable[[Path], None]) -> None:
+def test_environment_that_lost_its_pip_is_made_anew(home: Path) -> None:
     rubbish = home / ".venv" / "rubbish"
     rubbish.touch()
-    damage(home / ".venv")
+    shutil.rmtree(next((home / ".venv").glob("[Ll]ib/**/site-packages/pip")))
     result = start(home, "fill")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(("1.0|", "2.0|"))
@@ -151,16 +141,18 @@ if os.name != "nt":  # Windows sends Ctrl+C to a console, not to a process
         while words not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        return process.communicate(timeout=60)[1]
+        return process.communicate(timeout=300)[1]
 
-    def test_interrupted_first_start_says_so_and_two_starts_at_once_both_work_after_it(tmp_path: Path) -> None:
-        folder = checkout(tmp_path / "lacuna")
+    def test_interrupted_start_says_so_and_two_starts_at_once_both_work_after_it(home: Path) -> None:
+        (home / ".venv" / "lacuna.json").write_text('{"unfinished": true}')  # as a killed start leaves it
         command = [sys.executable, "launch.py", "fill"]
-        first = subprocess.Popen(command, cwd=folder, env=variables(folder), stderr=subprocess.PIPE, text=True)
+        first = subprocess.Popen(command, cwd=home, env=variables(home), stderr=subprocess.PIPE, text=True)
         assert interrupt_after(first, "making the environment").splitlines()[-1].startswith("Stopped while preparing")
         assert first.returncode == 1
-        pair = [subprocess.Popen(command, cwd=folder, env=variables(folder), stdout=subprocess.PIPE, text=True) for _ in range(2)]
-        assert [each.communicate(timeout=120)[0] for each in pair] == [f"1.0|{folder / '.venv'}\n"] * 2
+        pair = [subprocess.Popen(command, cwd=home, env=variables(home), stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        outputs = [each.communicate(timeout=300)[0] for each in pair]
+        assert outputs[0] == outputs[1]
+        assert outputs[0].endswith(f"|{home / '.venv'}\n")
 
     def test_interrupted_command_ends_without_a_traceback(home: Path) -> None:
         command = [sys.executable, "launch.py", "fill", "wait"]
@@ -169,7 +161,7 @@ if os.name != "nt":  # Windows sends Ctrl+C to a console, not to a process
         assert process.stdout is not None
         assert process.stdout.readline().endswith("wait\n")
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=30)[1] == "Stopped.\n"
+        assert process.communicate(timeout=60)[1] == "Stopped.\n"
         assert process.returncode == 130
 
     def test_app_opens_on_the_next_port_when_one_is_busy_and_ends_on_ctrl_c() -> None:
@@ -180,19 +172,21 @@ if os.name != "nt":  # Windows sends Ctrl+C to a console, not to a process
             port = taken.getsockname()[1]
             command = [sys.executable, "launch.py", "--model", "toy", "--no-browser", "--port", str(port)]
             environ = {**os.environ, "LACUNA_PYTHON": "this"}
-            app = subprocess.Popen(command, cwd=ROOT, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            app = subprocess.Popen(command, cwd=ROOT, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             assert app.stdout is not None
             try:
-                while not (address := re.search(r"http://\S+", line := app.stdout.readline())):
-                    assert line, app.communicate()[1]
+                said = app.stdout.readline()
+                while not (address := re.search(r"http://\S+", said)):
+                    said += (line := app.stdout.readline())
+                    assert line, said
                 assert f":{port}/" not in address[0]
-                with urllib.request.urlopen(address[0], timeout=20) as page:
+                with urllib.request.urlopen(address[0], timeout=60) as page:
                     assert b"Lacuna" in page.read()
-            finally:
                 app.send_signal(signal.SIGINT)
-                stderr = app.communicate(timeout=30)[1]
-        assert "Traceback" not in stderr
-        assert app.returncode in (0, 130)
+                assert "Traceback" not in app.communicate(timeout=60)[0]
+                assert app.returncode in (0, 130)
+            finally:
+                app.kill()
 
 
 def test_this_python_is_used_as_it_is(tmp_path: Path) -> None:
