@@ -53,11 +53,14 @@ def browser() -> Iterator[Browser]:
     """One headless Chromium for the whole run. Without one the tests fail with one sentence; they never skip."""
     from tests.browser import NoBrowser, chromium  # only here, so that the engine's tests run where there is no Playwright
 
+    problem = ""
     try:
         with chromium() as running:
             yield running
     except NoBrowser as error:
-        pytest.fail(str(error), pytrace=False)
+        problem = str(error)
+    if problem:
+        pytest.fail(problem, pytrace=False)
 
 
 @pytest.fixture
