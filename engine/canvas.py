@@ -6,13 +6,13 @@ one space that the first token of a gap brings itself); the page reads the given
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap, Length, Pin
 from engine.frames import MASKED_TEXT
-from engine.spacing import GAP_SIGN, Style, space_after, space_before, straighten, unwanted
+from engine.spacing import DOUBLE_QUOTES, GAP_SIGN, Style, space_after, space_before, straighten, unwanted
 from engine.text import is_wordlike
 from engine.vocabulary import vocabulary
 
@@ -20,6 +20,7 @@ LONGEST_WINDOW = 512
 """Windows are no longer than this many tokens, however much the model could read: the cost of a step grows with them."""
 _CHARS_A_TOKEN = 8
 _NEAR = 40
+_LINE = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Span:
     """The first characters of the given text after; empty at the end of the draft."""
     takes_space: bool
     """The model sees the text before without its last space: the span's first token brings it."""
+    quotes: int | None
+    """How many double quotes pair off those around, modulo 2; None when that can't be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,11 @@ class Canvas:
         if i > 0 and len(self.given[i]) < _NEAR:
             before = GAP_SIGN + before
         takes_space = self._carries_spaces and before.endswith(" ")
-        return Span(gap, was, length, before, after, takes_space)
+        # What was written in pairs stays so: a rewrite keeps the parity of its words, a gap in a paragraph of pairs holds pairs.
+        around = _line(self.given[i::-1], backwards=True) + _line(self.given[i + 1 :], backwards=False)
+        odd = sum(map(around.count, DOUBLE_QUOTES)) % 2
+        quotes = sum(map(was.count, DOUBLE_QUOTES)) % 2 if was else None if odd else 0
+        return Span(gap, was, length, before, after, takes_space, quotes)
 
     def rewritten_tokens(self, i: int) -> int:
         """How many tokens the words hold that a rewrite's span replaces."""
@@ -260,6 +267,17 @@ class Canvas:
 
 
 _MASKED = "\0"
+
+
+def _line(texts: Iterable[str], *, backwards: bool) -> str:
+    """What texts that follow each other hold up to the first line end, read forwards or backwards."""
+    found = ""
+    for text in texts:
+        near = text[-_LINE:] if backwards else text[:_LINE]
+        found += near.rpartition("\n")[2] if backwards else near.partition("\n")[0]
+        if "\n" in near or len(near) < len(text):
+            break
+    return found
 
 
 def _pins(draft: Draft) -> str:

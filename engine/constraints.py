@@ -1,4 +1,4 @@
-"""Exact word counts and clean gap edges, kept while tokens are revealed in any order.
+"""Exact word counts, paired quotes and clean gap edges, kept while tokens are revealed in any order.
 
 The words of a fill are counted by a small automaton that reads one token after another (see `vocabulary.Moves`).
 Tokens fall into few classes that move it alike. Dynamic programming over a gap's cells, forward and backward,
@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.spacing import STOPS, opens
+from engine.spacing import QUOTES, STOPS, opens
 from engine.text import is_wordlike
-from engine.vocabulary import Moves, Vocabulary
+from engine.vocabulary import STATES, Moves, Vocabulary
 
 NEWLINE_CELLS = 24
 """A gap this long, without a word count, may hold line ends."""
+QUOTED_CELLS = 16
+"""A gap between quotes is one saying, without quotes inside, unless it is this long."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +35,37 @@ class Edges:
 
     @classmethod
     def of(
-        cls, vocabulary: Vocabulary, before: str, after: str, *, takes_space: bool, newlines: bool, partial: bool, counted: bool
+        cls, vocabulary: Vocabulary, before: str, after: str, size: int, *, takes_space: bool, newlines: bool, partial: bool, counted: bool
     ) -> Edges:
         """The rules of engine.spacing as token sets.
 
         `takes_space`: the model sees the text before without its last space, so the first token must bring it.
-        `partial`: tokens that spell a part of a character are allowed. `counted`: the words are counted, so what
-        moves with a space that may be stripped or joined is kept away from the edges.
+        `partial`: tokens that spell a part of a character are allowed, unless the words are `counted`.
         """
         v = vocabulary
         inner = v.writable.clone()
         if not partial or counted:
             inner &= ~v.partial
+        if v.carries_spaces:
+            inner &= ~v.blank | v.newline
         if not newlines:
             inner &= ~v.newline
         first = inner & ~v.blank & ~v.newline
-        last = inner & ~v.ends_space & ~v.ends_opening & ~v.newline
         if takes_space:
             first &= v.leads_space & ~v.starts_closing
         elif not before or before[-1].isspace() or opens(before):
             first &= ~v.leads_space & ~v.starts_closing
         elif v.carries_spaces and is_wordlike(before[-1]):
             first &= ~v.starts_word
+        if opens(before) and before[-1] in QUOTES:
+            first &= ~v.starts_quote
+            if after and after[0] in QUOTES and size < QUOTED_CELLS:
+                inner, first = inner & ~v.double_quote, first & ~v.double_quote
+        last = inner & ~v.ends_space & ~v.ends_opening & ~v.newline
         if after and after[0] in STOPS:
             last &= ~v.ends_stop
+        if after and after[0] in QUOTES:
+            last &= ~v.ends_quote
         return cls(first & last, first, inner, last)
 
     def classes(self, class_of: Tensor, size: int) -> list[list[int]]:
@@ -66,41 +75,39 @@ class Edges:
 
 
 class WordCount:
-    """How many words the cells of one span may come to, and which token classes keep that reachable."""
+    """How many words the cells of one span may come to, whether its quotes pair, and which token classes keep that reachable."""
 
-    def __init__(self, classes: Sequence[Moves], low: int, high: int | None) -> None:
-        """`low` to `high` words; high None is no limit."""
+    def __init__(self, classes: Sequence[Moves], low: int, high: int | None, quotes: int | None = None) -> None:
+        """`low` to `high` words, high None is no limit; `quotes`: their number modulo 2, None is any."""
         self.classes = classes
-        self.low, self.high = low, high
+        self.low, self.high, self.quotes = low, high, quotes
         self._top = low if high is None else high + 1  # counts above are all the same, and kept as this one
 
     @property
     def free(self) -> bool:
-        """Whether every number of words will do."""
-        return self.low == 0 and self.high is None
+        """Whether everything will do."""
+        return self.low == 0 and self.high is None and self.quotes is None
 
     def permitted(self, cells: Sequence[Iterable[int]]) -> list[set[int]] | None:
-        """For each cell the classes, out of those it may take, that leave the count reachable; None: out of reach."""
+        """For each cell the classes, out of those it may take, that leave the goal reachable; None: it is out of reach."""
         ahead = self._backward(cells)
-        state = (1, 0)
-        if not state[0] & ahead[0][0]:
+        if not ahead[0][0] & 1:
             return None
         found: list[set[int]] = []
-        for options, (goal0, goal1) in zip(cells, ahead[1:], strict=True):
-            good, after = set(), [0, 0]
+        now = [1, *[0] * (STATES - 1)]
+        for options, goals in zip(cells, ahead[1:], strict=True):
+            good, after = set(), [0] * STATES
             for c in options:
-                for s in (0, 1):
-                    to, added = self.classes[c][s]
-                    counts = self._add(state[s], added) & (goal1 if to else goal0)
-                    if counts:
+                for state, (to, added) in enumerate(self.classes[c]):
+                    if now[state] and (counts := self._add(now[state], added) & goals[to]):
                         good.add(c)
                         after[to] |= counts
             found.append(good)
-            state = (after[0], after[1])
+            now = after
         return found
 
     def reachable(self, cells: Sequence[Iterable[int]]) -> bool:
-        """Whether the count can be reached at all."""
+        """Whether the goal can be reached at all."""
         return bool(self._backward(cells)[0][0] & 1)
 
     def _add(self, counts: int, added: int) -> int:
@@ -108,23 +115,25 @@ class WordCount:
         over = counts >> self._top
         return (counts & ((1 << self._top) - 1)) | (1 << self._top) if over else counts
 
-    def _backward(self, cells: Sequence[Iterable[int]]) -> list[tuple[int, int]]:
-        """For the place before each cell and state of the run: the counts so far from which the goal is reachable."""
-        top = self._top
-        goal = 1 << top if self.high is None else ((1 << (self.high + 1)) - 1) & ~((1 << self.low) - 1)
-        ahead = [(goal, goal)]
+    def _take(self, counts: int, added: int) -> int:
+        """The counts from which `added` more make one of these."""
+        before = counts >> added
+        if added and counts >> self._top & 1:
+            least = max(0, self._top - added)
+            before |= ((1 << (self._top + 1)) - 1) & ~((1 << least) - 1)
+        return before
+
+    def _backward(self, cells: Sequence[Iterable[int]]) -> list[list[int]]:
+        """For the place before each cell, and each state: the counts so far from which the goal is reachable, as bits."""
+        words = 1 << self._top if self.high is None else ((1 << (self.high + 1)) - 1) & ~((1 << self.low) - 1)
+        ahead = [[words if self.quotes in (None, state >> 1) else 0 for state in range(STATES)]]
         for options in reversed(cells):
-            counts = [0, 0]
-            later = ahead[-1]
+            counts, later = [0] * STATES, ahead[-1]
             for c in options:
-                for s in (0, 1):
-                    to, added = self.classes[c][s]
-                    before = later[to] >> added
-                    if added and later[to] >> top & 1:
-                        before |= ((1 << added) - 1) << (top - added) if added <= top else (1 << top) - 1
-                        before |= 1 << top
-                    counts[s] |= before
-            ahead.append((counts[0], counts[1]))
+                for state, (to, added) in enumerate(self.classes[c]):
+                    if later[to]:
+                        counts[state] |= self._take(later[to], added)
+            ahead.append(counts)
         return ahead[::-1]
 
 
@@ -142,8 +151,8 @@ class SpanConstraint:
 
     def __init__(self, vocabulary: Vocabulary, mask_id: int, rules: Sequence[SpanRule], cells: dict[int, tuple[int, int]]) -> None:
         """`cells`: canvas position -> (index into `rules`, cell of that span). A span may reach beyond the window."""
-        self._class_of = vocabulary.class_of
-        self._classes_of_id: list[int] = vocabulary.class_of.tolist()
+        self._vocabulary = vocabulary
+        self._class_of: list[int] = vocabulary.class_of.tolist()
         self._mask_id = mask_id
         self._rules = rules
         self._cells = cells
@@ -152,79 +161,93 @@ class SpanConstraint:
 
     def allowed(self, x: Tensor, positions: Tensor) -> Tensor:
         """(L,) canvas, (n,) positions -> (n, V) bool: tokens that, alone, leave every span completable."""
-        spans = self._read(x)
+        ids = x.tolist()
+        spans = self._read(ids)
         permitted: dict[int, list[set[int]] | None] = {}
         rows = []
         for position in positions.tolist():
-            rule, cell = self._cells[position]
+            rule, _ = self._cells[position]
             if rule not in permitted:
-                permitted[rule] = None if self._rules[rule].count.free else self._permitted(rule, spans[rule])
-            found = permitted[rule]
-            rows.append(self._row(rule, cell, None if found is None else frozenset(found[cell])))
+                permitted[rule] = self._permitted(rule, spans[rule])
+            rows.append(self._row(ids, position, permitted[rule]))
         return torch.stack(rows).to(x.device)
 
     def settle(self, x: Tensor, positions: Tensor, tokens: Tensor, log_probs: Tensor) -> Tensor:
         """Tokens for positions revealed together, in order of preference: a token that an earlier one rules out is picked anew."""
-        spans = self._read(x)
-        wanted = [(position, *self._cells[position]) for position in positions.tolist()]
-        for (_, rule, cell), token in zip(wanted, tokens.tolist(), strict=True):
-            spans[rule][cell] = token
-        clashing = {
-            rule
-            for rule in {rule for _, rule, _ in wanted}
-            if not self._rules[rule].count.free and not self._rules[rule].count.reachable(self._options_of(rule, spans[rule]))
-        }
-        if not clashing:
+        ids = x.tolist()
+        for position, token in zip(positions.tolist(), tokens.tolist(), strict=True):
+            ids[position] = token
+        if self._holds(ids, positions.tolist()):
             return tokens
-        for rule in clashing:
-            spans[rule] = self._read(x)[rule]
-        settled = tokens.clone()
-        for i, (_, rule, cell) in enumerate(wanted):
-            if rule not in clashing:
-                continue
-            token = int(tokens[i])
-            permitted = self._permitted(rule, spans[rule])
-            if permitted is not None and self._classes_of_id[token] not in permitted[cell]:
-                row = self._row(rule, cell, frozenset(permitted[cell])).to(log_probs.device)
+        ids, settled = x.tolist(), tokens.clone()
+        spans = self._read(ids)
+        for i, (position, token) in enumerate(zip(positions.tolist(), tokens.tolist(), strict=True)):
+            rule, cell = self._cells[position]
+            row = self._row(ids, position, self._permitted(rule, spans[rule])).to(log_probs.device)
+            if not row[token]:
                 token = int(log_probs[i].masked_fill(~row, -torch.inf).argmax())
                 if not row[token]:  # the model gives none of them any probability
                     token = int(row.int().argmax())
                 settled[i] = token
-            spans[rule][cell] = token
+            ids[position] = spans[rule][cell] = token
         return settled
 
-    def _read(self, x: Tensor) -> list[list[int]]:
+    def _holds(self, ids: list[int], positions: Sequence[int]) -> bool:
+        """Whether the tokens just put at these positions get on with each other, side by side and in the word counts."""
+        fits = self._vocabulary.fit
+        if not all(fits(ids[p - 1], ids[p]) for p in positions if p) or not all(
+            fits(ids[p], ids[p + 1]) for p in positions if p + 1 < len(ids)
+        ):
+            return False
+        spans = self._read(ids)
+        return all(
+            self._rules[rule].count.reachable(self._options_of(rule, spans[rule]))
+            for rule in {self._cells[p][0] for p in positions}
+            if not self._rules[rule].count.free
+        )
+
+    def _read(self, ids: list[int]) -> list[list[int]]:
         spans = [list(rule.tokens) for rule in self._rules]
-        ids = x.tolist()
         for position, (rule, cell) in self._cells.items():
             spans[rule][cell] = ids[position]
         return spans
 
     def _permitted(self, rule: int, tokens: list[int]) -> list[set[int]] | None:
-        return self._rules[rule].count.permitted(self._options_of(rule, tokens))
+        """The classes for each cell of a span that leave its count reachable; None: it doesn't matter, or it is out of reach."""
+        count = self._rules[rule].count
+        return None if count.free else count.permitted(self._options_of(rule, tokens))
 
     def _options_of(self, rule: int, tokens: list[int]) -> list[Iterable[int]]:
         size = len(tokens)
         return [
-            self._kind_classes(rule, _kind(cell, size)) if token == self._mask_id else (self._classes_of_id[token],)
+            self._kind_classes(rule, _kind(cell, size)) if token == self._mask_id else (self._class_of[token],)
             for cell, token in enumerate(tokens)
         ]
 
     def _kind_classes(self, rule: int, kind: str) -> list[int]:
         key = (rule, kind)
         if key not in self._options:
-            self._options[key] = self._class_of[getattr(self._rules[rule].edges, kind)].unique().tolist()
+            self._options[key] = self._vocabulary.class_of[getattr(self._rules[rule].edges, kind)].unique().tolist()
         return self._options[key]
 
-    def _row(self, rule: int, cell: int, classes: frozenset[int] | None) -> Tensor:
+    def _row(self, ids: list[int], position: int, permitted: list[set[int]] | None) -> Tensor:
+        """(V,) bool: what the cell at a position may hold beside its neighbours, given the classes its span permits."""
+        rule, cell = self._cells[position]
         kind = _kind(cell, len(self._rules[rule].tokens))
+        classes = None if permitted is None else frozenset(permitted[cell])
         key = (rule, kind, classes)
         if key not in self._rows:
             row: Tensor = getattr(self._rules[rule].edges, kind)
             if classes is not None:
-                row = row & torch.isin(self._class_of, torch.tensor(sorted(classes), dtype=self._class_of.dtype))
+                row = row & torch.isin(self._vocabulary.class_of, torch.tensor(sorted(classes)))
             self._rows[key] = row
-        return self._rows[key]
+        row = self._rows[key]
+        beside = row
+        if position and (clash := self._vocabulary.clash_after(ids[position - 1])) is not None:
+            beside = beside & ~clash
+        if position + 1 < len(ids) and (clash := self._vocabulary.clash_before(ids[position + 1])) is not None:
+            beside = beside & ~clash
+        return beside if bool(beside.any()) else row
 
 
 def _kind(cell: int, size: int) -> str:

@@ -173,14 +173,15 @@ def _edges(model: Denoiser, canvas: Canvas, i: int, size: int) -> tuple[Edges, W
         known,
         span.before,
         span.after,
+        size,
         takes_space=span.takes_space,
         newlines=size >= NEWLINE_CELLS and not counted and not span.was,
         partial=partial,
         counted=counted,
     )
     if span.length is not None and counted:
-        return edges, WordCount(known.classes, span.length.low, span.length.high)
-    return edges, WordCount(known.classes, 0 if size == 1 or partial else 1, None)
+        return edges, WordCount(known.classes, span.length.low, span.length.high, span.quotes)
+    return edges, WordCount(known.classes, 0 if size == 1 or partial else 1, None, span.quotes)
 
 
 def _constraint(model: Denoiser, canvas: Canvas, window: Window, tokens: Sequence[list[int]]) -> SpanConstraint:

@@ -116,23 +116,22 @@ def _confidence(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int, o
 def length_bias(model: Denoiser) -> Callable[[int], float]:
     """The model's mean confidence by length, whatever the context: `model.length_bias`, or what is typical where it has none.
 
-    A list, for 1 token, 2 tokens and so on (see `fit_length_bias`); beyond its end it goes on as the power of the length
-    that it ends with.
+    A dict from lengths in tokens to confidences (see `fit_length_bias`); between them, and on beyond the last ones, it is a
+    power of the length.
     """
-    known: Sequence[float] = getattr(model, "length_bias", None) or TYPICAL_BIAS
+    known: dict[str, float] = getattr(model, "length_bias", None) or TYPICAL_BIAS
+    points = sorted((math.log(int(size)), math.log(value)) for size, value in known.items())
 
     def bias(size: int) -> float:
-        if size <= len(known):
-            return known[size - 1]
-        middle = max(1, len(known) // 2)
-        slope = math.log(known[-1] / known[middle - 1]) / math.log(len(known) / middle) if len(known) > middle else 0.0
-        return known[-1] * math.exp(slope * math.log(size / len(known)))
+        x = math.log(size)
+        (x0, y0), (x1, y1) = next((pair for pair in pairwise(points) if x <= pair[1][0]), points[-2:])
+        return math.exp(y0 + (y1 - y0) * (x - x0) / (x1 - x0))
 
     return bias
 
 
-def fit_length_bias(model: Denoiser, texts: Iterable[str], *, gaps: int = 64, context: int = 80) -> list[float]:
-    """The mean confidence of a model in gaps of 1, 2, ... tokens, measured where words were cut out of given texts.
+def fit_length_bias(model: Denoiser, texts: Iterable[str], *, gaps: int = 64, context: int = 80) -> dict[str, float]:
+    """The mean confidence of a model in gaps of each of the candidate lengths, measured where words were cut out of given texts.
 
     At most `gaps` gaps are cut, spread over the texts, of 1 to 16 words each, with `context` words around them.
     """
@@ -147,14 +146,10 @@ def fit_length_bias(model: Denoiser, texts: Iterable[str], *, gaps: int = 64, co
             canvas = Canvas(model, Draft((" ".join(left) + " ", Gap(), " " + " ".join(right))))
             logs.append([math.log(c) for c in _confidence(model, canvas, [DEFAULT], 0, CANDIDATES)])
     if not logs:
-        raise ValueError("There is too little text to learn from: a length bias needs texts of at least 80 words.")
-    mean = [sum(column) / len(logs) for column in zip(*logs, strict=True)]
-    sizes = [math.log(n) for n in CANDIDATES]
-    bias = []
-    for (x0, x1), (y0, y1), (n0, n1) in zip(pairwise(sizes), pairwise(mean), pairwise(CANDIDATES), strict=True):
-        bias += [math.exp(y0 + (y1 - y0) * (math.log(n) - x0) / (x1 - x0)) for n in range(n0, n1)]
-    return [*bias, math.exp(mean[-1])]
+        raise ValueError(f"There is too little text to learn from: a length bias needs texts of at least {context} words.")
+    means = (sum(column) / len(logs) for column in zip(*logs, strict=True))
+    return {str(size): math.exp(mean) for size, mean in zip(CANDIDATES, means, strict=True)}
 
 
-TYPICAL_BIAS = [0.4, 0.3, 0.26, 0.24, 0.22, 0.21, 0.2, 0.19]
-"""Mean confidence in gaps of 1, 2, ... tokens, of a small model."""
+TYPICAL_BIAS = {"1": 0.4, "2": 0.3, "5": 0.22, "8": 0.19, "26": 0.15}
+"""Of a small model."""

@@ -19,6 +19,8 @@ OPENING = "([{“‘«¿¡"
 CLOSING = ",.;:!?)]}”’»%"
 STOPS = ",.;:!?—–…"
 """Signs of which no two follow each other where a fill meets given text."""
+DOUBLE_QUOTES = '"“”'
+QUOTES = "\"'“”‘’"
 _NO_SPACE_AFTER = OPENING + "—–-/#@$£€_"
 _STRAIGHT = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
 _ELISIONS = re.compile(r"(?:\d|tis\b|twas\b|twere\b|twill\b|em\b|cause\b|til\b|round\b|bout\b|n\b)", re.IGNORECASE)

@@ -13,22 +13,22 @@ from engine.draft import words
 from engine.vocabulary import vocabulary, word_moves
 from tests.pieces import PIECES, Pieces
 
-TEXTS = ["a", " a", "-", " ", "—", "s", " a b", ". C", "é/f", "…"]
+TEXTS = ["a", " a", "-", " ", "—", "s", " a b", ". C", "é/f", "…", '"', ' "a"', '," ']
 MOVES = [word_moves(text) for text in TEXTS]
 
 counts = st.tuples(st.integers(0, 4), st.none() | st.integers(0, 2)).map(lambda p: (p[0], None if p[1] is None else p[0] + p[1]))
 cells = st.lists(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=4, unique=True), min_size=1, max_size=4)
 
 
-@given(counts, cells)
-def test_permitted_is_exactly_what_some_completion_uses(count, cells):
+@given(counts, st.sampled_from([None, 0, 1]), cells)
+def test_permitted_is_exactly_what_some_completion_uses(count, quotes, cells):
     low, high = count
-    good = [
-        choice
-        for choice in itertools.product(*cells)
-        if low <= len(words("".join(TEXTS[c] for c in choice))) and (high is None or len(words("".join(TEXTS[c] for c in choice))) <= high)
-    ]
-    rule = WordCount(MOVES, low, high)
+
+    def wanted(text: str) -> bool:
+        return low <= len(words(text)) and (high is None or len(words(text)) <= high) and quotes in (None, text.count('"') % 2)
+
+    good = [choice for choice in itertools.product(*cells) if wanted("".join(TEXTS[c] for c in choice))]
+    rule = WordCount(MOVES, low, high, quotes)
     assert rule.reachable(cells) == bool(good)
     assert rule.permitted(cells) == ([{choice[i] for choice in good} for i in range(len(cells))] if good else None)
 
@@ -42,7 +42,7 @@ def test_a_count_of_thousands_is_no_work():
 
 def constraint(size: int, low: int, high: int | None, before: str, after: str, takes_space: bool) -> SpanConstraint:
     known = vocabulary(Pieces())
-    edges = Edges.of(known, before, after, takes_space=takes_space, newlines=False, partial=False, counted=True)
+    edges = Edges.of(known, before, after, size, takes_space=takes_space, newlines=False, partial=False, counted=True)
     rule = SpanRule(edges, WordCount(known.classes, low, high), [Pieces.mask_id] * size)
     return SpanConstraint(known, Pieces.mask_id, [rule], {i: (0, i) for i in range(size)})
 
@@ -67,6 +67,21 @@ def test_any_order_of_reveals_ends_with_the_count(size, wanted, random, takes_sp
     assert len(words(text)) == wanted, text
 
 
+def test_side_by_side_no_word_twice_no_two_stops_no_two_quotes():
+    known = vocabulary(Pieces())
+    rules = constraint(4, 0, None, "he ", " is", takes_space=True)
+    x = torch.tensor([PIECES.index(" the"), Pieces.mask_id, PIECES.index(","), Pieces.mask_id])
+    second, fourth = ({PIECES[i] for i in row.nonzero()[:, 0].tolist()} for row in rules.allowed(x, torch.tensor([1, 3])))
+    assert " old" in second and not second & {" the", ",", ".", "—"}
+    assert " the" in fourth and not fourth & {",", ".", ";"}
+    x = torch.full((4,), Pieces.mask_id)
+    comma, the, old = PIECES.index(","), PIECES.index(" the"), PIECES.index(" old")
+    log_probs = torch.full((4, known.size), -9.0)
+    log_probs[:, old] = -1.0
+    settled = rules.settle(x, torch.tensor([2, 1, 0, 3]), torch.tensor([comma, comma, the, the]), log_probs)
+    assert settled.tolist() == [comma, old, the, the]
+
+
 def allowed_texts(cell: int, size: int, before: str, after: str, *, takes_space: bool = True) -> set[str]:
     found = constraint(size, 0, None, before, after, takes_space).allowed(torch.full((size,), Pieces.mask_id), torch.tensor([cell]))
     return {PIECES[i] for i in found[0].nonzero()[:, 0].tolist()}
@@ -82,6 +97,7 @@ def test_edges_start_and_end_cleanly():
     assert {" the", ",", "."} <= glued and not glued & {"the", "ing"}
     quoted = allowed_texts(0, 3, 'he said "', " when", takes_space=False)
     assert "the" in quoted and not quoted & {" the", ","}
+    assert '"' not in allowed_texts(1, 3, 'he said "', '"', takes_space=False) and '"' in allowed_texts(1, 3, "he said ", " so")
     assert not allowed_texts(2, 3, "it was ", " when") & {" ", "  ", "(", " (", "\n", ' "'}
     assert "." in allowed_texts(2, 3, "it was ", " when") and "." not in allowed_texts(2, 3, "it was ", ", when")
     assert not allowed_texts(1, 3, "it was ", " when") & {"\n", "\n\n"}

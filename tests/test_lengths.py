@@ -18,7 +18,7 @@ class Peaked(Toy):
     def __init__(self, liked: int, lift: float = 4.0) -> None:
         super().__init__()
         self.liked, self.lift = liked, lift
-        self.length_bias: list[float] | None = None
+        self.length_bias: dict[str, float] | None = None
 
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
         super().logits(ids, positions, t=t, attend=attend)
