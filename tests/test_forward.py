@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from engine.backends.toy import Toy
 from engine.forward import WHOLE, low_variance_t, mask, nelbo, nelbo_from_logits, subs_log_probs, token_losses
 from engine.schedules import SCHEDULES, LogLinear, Schedule
+from tests.exact import Exact
 
 MASK = 256
 
@@ -82,9 +83,9 @@ def exact_by_mask(model: Toy, x0: list[int]) -> dict[int, float]:
     length = len(x0)
     rows = torch.tensor(list(itertools.product([False, True], repeat=length)))
     ids = torch.tensor([x0]).expand(len(rows), -1)
-    logits = model.logits(torch.where(rows, MASK, ids), rows)
+    logits = model.logits(torch.where(rows, model.mask_id, ids), rows)
     per_token = torch.zeros(rows.shape, dtype=torch.float64)
-    per_token[rows] = token_losses(logits, ids[rows], mask_id=MASK).double()
+    per_token[rows] = token_losses(logits, ids[rows], mask_id=model.mask_id).double()
     sizes = rows.sum(-1)
     return {m: float(per_token[sizes == m].sum()) for m in range(1, length + 1)}
 
@@ -125,6 +126,14 @@ def test_the_nelbo_over_all_of_alpha_bounds_the_likelihood_and_equals_the_mean_o
             total += float(token_losses(model.logits(x, where), torch.tensor([x0[place]]), mask_id=MASK))
             x[0, place] = x0[place]
     assert quadrature(exact_by_mask(model, x0), WHOLE, 0.0, 1.0) == pytest.approx(total / len(orders), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_nelbo_of_a_model_that_is_right_is_the_likelihood_itself(seed):
+    model = Exact(length=4, letters=3, seed=seed)
+    for x0 in itertools.product(range(3), repeat=4):
+        bound = quadrature(exact_by_mask(model, list(x0)), WHOLE, 0.0, 1.0, points=20)
+        assert bound == pytest.approx(-math.log(float(model.joint[x0])), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["uniform", "clamped", "importance", "cosine", "cosinesqr", "geometric", "polynomial", "linear_sigma"])

@@ -17,6 +17,7 @@ from engine.reverse import Move, denoise, grid
 from engine.samplers import FREE_RUNNING, SAMPLERS
 from engine.schedules import SCHEDULES
 from engine.settings import Settings
+from tests.exact import Exact
 
 CHOICES = ["deterministic", "stochastic", "hybrid"]
 
@@ -167,6 +168,33 @@ def test_the_ancestral_reveal_rate_is_the_schedules(schedule):
     assert square < (cells - 1) + 4 * math.sqrt(2 * (cells - 1))
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"sampler": "random", "steps": 3},
+        {"sampler": "left_to_right", "block_length": 1, "steps": 3},
+        {"sampler": "ancestral", "steps": 32},
+    ],
+    ids=lambda how: "-".join(map(str, how.values())),
+)
+def test_samplers_that_are_exact_draw_from_the_models_own_distribution(how):
+    """One token at a time in an order that no token decides, each drawn from its true conditional: the joint distribution.
+
+    Ancestral sampling is that in the limit of many steps: with 32, few reveal two tokens of a row at once.
+    """
+    model, rows = Exact(), 1000
+    x = torch.full((rows, 3), model.mask_id)
+    final = run(model, x, x == model.mask_id, Settings(temperature=1.0, choice="stochastic", seed=2, **how))[-1].x
+    counts = (final @ torch.tensor([9, 3, 1])).bincount(minlength=27).double()
+    expected = model.joint.flatten() * rows
+    square = float(((counts - expected) ** 2 / expected).sum())
+    assert square < 26 + 3.5 * math.sqrt(2 * 26)
+    # A sampler that is not exact is told apart by the same test: everything at once forgets how the tokens hang together.
+    once = run(model, x, x == model.mask_id, Settings(sampler="random", temperature=1.0, choice="stochastic", seed=2, steps=1))[-1].x
+    counts = (once @ torch.tensor([9, 3, 1])).bincount(minlength=27).double()
+    assert float(((counts - expected) ** 2 / expected).sum()) > 80
+
+
 class Timed(Toy):
     """The toy, as if it looked at the time."""
 
@@ -259,6 +287,9 @@ def test_a_constraint_is_obeyed_and_told_the_order_of_preference(sampler):
         assert not torch.isneginf(move.log_probs[:, 48:58]).any() and torch.isneginf(move.log_probs[:, :48]).all()
         # The probabilities stay the model's own: far below 1 in sum, for it would rather write letters.
         assert (move.log_probs.exp().sum(-1) < 0.5).all()
+        for b in range(2):
+            written = move.x[b][move.revealed[b]].tolist()
+            assert len(set(written)) == len(written), "what was settled is what is written"
         rows = {tuple(place): i for i, place in enumerate(move.positions.nonzero().tolist())}
         for b, place in move.revealed.nonzero().tolist():
             told = float(move.log_probs[rows[b, place], move.x[b, place]].exp())
