@@ -32,8 +32,8 @@ class Checkpoint:
     model: DiT
     tokenizer: Tokenizer
     name: str
-    length_bias: list[float] | None = None
-    """Fitted by engine.lengths: how the first step's mean confidence depends on length alone."""
+    length_bias: dict[str, float] | None = None
+    """Fitted by engine.lengths: the first step's mean confidence by gap length in tokens, whatever the context."""
     trained: dict[str, Any] = field(default_factory=dict)
     """What the weights saw: tokens, rows of how many tokens, the recipe. Told to people, never read by code."""
 
@@ -132,7 +132,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         isinstance(config.get("model"), dict)
         and isinstance(config.get("sha256"), dict)
         and isinstance(config.get("name"), str)
-        and (bias is None or (isinstance(bias, list) and all(isinstance(b, float) for b in bias)))
+        and (bias is None or (isinstance(bias, dict) and all(k.isdecimal() and isinstance(v, float) for k, v in bias.items())))
     )
     if not well_formed:
         raise CheckpointError(f"{CONFIG} in {folder.name} is incomplete; copy the model folder again.")

@@ -29,7 +29,7 @@ class DiTDenoiser:
         mask_id: int,
         device: torch.device,
         dtype: torch.dtype,
-        length_bias: list[float] | None = None,
+        length_bias: dict[str, float] | None = None,
     ) -> None:
         self.model = model.to(device, dtype).eval().requires_grad_(False)
         self.tokenizer, self.name, self.mask_id = tokenizer, name, mask_id

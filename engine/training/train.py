@@ -44,6 +44,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     add("--weight", nargs=2, action="append", default=[], metavar=("PATTERN", "TIMES"), help="how often files of this name are read")
     add("--tokens", type=float, default=30e6, help="tokens to train on in all")
     add("--minutes", type=float, help="stop after this much training, decaying the rate in time for it")
+    add("--piece", type=float, help="pause after this many minutes of this call; the same command goes on from there")
     add("--vocab", type=int, default=8192)
     add("--width", type=int, default=320)
     add("--depth", type=int, default=6)
@@ -159,6 +160,7 @@ def train(args: argparse.Namespace) -> int:
     bar = tqdm(total=int(args.tokens), initial=progress.tokens, unit=" tokens", unit_scale=True, file=sys.stderr, disable=rank > 0)
     room: dict[tuple[int, int], int] = {}
     with attention:
+        until = progress.seconds + 60 * args.piece if args.piece is not None else float("inf")
         while (done := share_done(args, progress.tokens, progress.seconds)) < 1:
             began = time.monotonic()
             _, batch, length = [s for s in stages if s[0] <= done][-1]
@@ -189,6 +191,8 @@ def train(args: argparse.Namespace) -> int:
             if rank == 0 and time.monotonic() - exported > 60 * args.export_every:
                 run.export(facts(args, run))
                 exported = time.monotonic()
+            if progress.seconds >= until:
+                break
     bar.close()
     if rank == 0:
         run.save(rng)

@@ -1,0 +1,45 @@
+"""The engine's front door: cheap to open, and true to the running code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import engine
+
+
+def run_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_the_front_door_costs_no_torch() -> None:
+    code = (
+        "import sys, engine; engine.Draft.parse('a [[3]] b').segments(); engine.sampler_help(); engine.schedule_names(); dir(engine);"
+        "print(sorted({'torch', 'numpy', 'sentencepiece', 'gradio'} & set(sys.modules)))"
+    )
+    assert run_python(code).strip() == "[]"
+
+
+def test_names_and_help_read_from_the_source_are_those_of_the_running_code() -> None:
+    from engine.samplers import SAMPLERS
+    from engine.schedules import SCHEDULES
+
+    assert engine.sampler_help() == {name: (sampler.__doc__ or "").splitlines()[0] for name, sampler in SAMPLERS.items()}
+    assert all(engine.sampler_help().values())
+    assert engine.schedule_names() == list(SCHEDULES)
+    assert engine.SAMPLERS is SAMPLERS and engine.SCHEDULES is SCHEDULES
+
+
+def test_every_name_of_the_front_door_is_there() -> None:
+    for name in engine.__all__:
+        assert getattr(engine, name) is not None
+    assert dir(engine) == sorted(engine.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'fil'"):
+        engine.fil  # noqa: B018
+
+
+def test_fill_is_the_function_even_after_its_module_was_imported() -> None:
+    code = "import engine.fill; from engine.fill import fill; print(engine.fill is fill)"
+    assert run_python(code).strip() == "True"

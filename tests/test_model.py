@@ -1,0 +1,80 @@
+"""The network: what it must not depend on, with and without time conditioning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from engine.model import DiT, ModelConfig
+
+SHAPE: dict[str, Any] = {"vocab_size": 40, "width": 32, "depth": 2, "heads": 4, "max_length": 24}
+KINDS = [
+    {},
+    {"tied": True, "activation": "gelu", "qk_norm": False},
+    {"cond_width": 16, "norm": "layer", "biases": True},
+    {"cond_width": 16, "time_conditioning": True},
+]
+
+
+def network(**changes: Any) -> DiT:
+    torch.manual_seed(1)
+    model = DiT(ModelConfig(**SHAPE | changes)).eval()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_head_gives_the_same_rows_whichever_positions_are_asked_for(kind: dict[str, Any]) -> None:
+    model, ids = network(**kind), torch.randint(0, 40, (3, 11))
+    every = model(ids, torch.arange(33))
+    some = torch.tensor([0, 5, 12, 32])
+    assert torch.allclose(model(ids, some), every[some], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_that_is_not_attended_to_changes_nothing(kind: dict[str, Any]) -> None:
+    model, ids = network(**kind), torch.randint(0, 40, (2, 9))
+    padded = torch.cat((ids, torch.randint(0, 40, (2, 6))), dim=1)
+    attend = torch.zeros_like(padded, dtype=torch.bool)
+    attend[:, :9] = True
+    there = attend.reshape(-1).nonzero()[:, 0]
+    assert torch.allclose(model(ids, torch.arange(18)), model(padded, there, attend=attend), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_position_sees_both_sides(kind: dict[str, Any]) -> None:
+    model, ids = network(**kind), torch.randint(1, 40, (1, 8))
+    middle = torch.tensor([4])
+    before = model(ids, middle)
+    for place in (0, 7):
+        other = ids.clone()
+        other[0, place] = 0
+        assert not torch.allclose(before, model(other, middle), atol=1e-4)
+
+
+def test_only_a_time_conditioned_network_looks_at_the_noise_level() -> None:
+    ids, where = torch.randint(0, 40, (2, 8)), torch.arange(16)
+    low, high = torch.tensor([0.1, 0.1]), torch.tensor([3.0, 3.0])
+    conditioned = network(cond_width=16, time_conditioning=True)
+    assert not torch.allclose(conditioned(ids, where, low), conditioned(ids, where, high), atol=1e-4)
+    for kind in KINDS[:3]:
+        model = network(**kind)
+        assert torch.equal(model(ids, where, low), model(ids, where, high))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fresh_network_learns_in_every_parameter(kind: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = DiT(ModelConfig(**SHAPE | kind))
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.5)
+    for _ in range(5):
+        ids = torch.randint(0, 40, (4, 8))
+        loss = torch.nn.functional.cross_entropy(model(ids, torch.arange(32), torch.rand(4)), ids.reshape(-1))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not still

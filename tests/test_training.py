@@ -1,0 +1,143 @@
+"""Training by our own code: it learns, it resumes exactly, its masks are what they claim, and it says what is wrong."""
+
+from __future__ import annotations
+
+import lzma
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+import engine
+from engine.training import train
+from engine.training.corpus import CorpusError, Mixture, documents, files_of
+from engine.training.objective import MaskingRecipe, capacity, cut_gaps, draw_masks, gather
+
+ROOT = Path(__file__).resolve().parents[1]
+LINES = ["The cat sat on the mat and looked at the dog.", "The dog sat on the log and looked at the cat.", "They were both quite still."]
+SHAPE = ["--vocab", "320", "--width", "32", "--depth", "2", "--heads", "2"]
+SMALL = [*SHAPE, "--stages", "0:4x16,0.5:2x32", "--no-compile", "--device", "cpu"]
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "plain.txt").write_text("\n<|doc|>\n".join(" ".join(LINES) for _ in range(30)), encoding="utf-8")
+    with lzma.open(folder / "packed.txt.xz", "wt", encoding="utf-8") as stream:
+        stream.write("\n\n".join(LINES * 30))
+    return folder
+
+
+def run(texts: Path, out: Path, *more: str) -> int:
+    return train.main(["--data", str(texts), "--out", str(out), *SMALL, *more])
+
+
+def test_documents_are_split_at_the_separator_and_nowhere_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("<|doc|>\none\n\nstill one\n<|doc|>\n\n<|doc|>\n two <|doc|> two \n<|doc|>\nthree", encoding="utf-8")
+    assert list(documents(path)) == ["one\n\nstill one", "two <|doc|> two", "three"]
+
+
+def test_weights_choose_how_often_a_file_is_read(texts: Path) -> None:
+    files = files_of([texts])
+    counts = {w: sum(1 for f, _ in Mixture(files, [("plain*", w)]).documents() if files[f].name == "plain.txt") for w in (0.0, 1.0, 2.0)}
+    assert counts == {0.0: 0, 1.0: 30, 2.0: 60}
+    half = sum(1 for f, _ in Mixture(files, [("plain*", 0.5)]).documents() if files[f].name == "plain.txt")
+    assert 5 < half < 25
+
+
+@pytest.mark.parametrize("content", [b"\xfd7zXZ\0broken", lzma.compress(b"text " * 100)[:-20]])
+def test_a_broken_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.txt.xz").write_bytes(content)
+    with pytest.raises(CorpusError, match=r"a\.txt\.xz.*\.$"):
+        list(documents(tmp_path / "a.txt.xz"))
+
+
+def test_missing_data_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "nothing", tmp_path / "out") == 2
+    assert re.fullmatch(r"There is no file or folder .*\.\n", capsys.readouterr().err)
+
+
+@given(seed=st.integers(0, 2**32), length=st.integers(2, 200), share=st.floats(0.01, 0.6))
+def test_gaps_mask_about_their_share_and_at_least_one_token(seed: int, length: int, share: float) -> None:
+    mask = cut_gaps(length, share, 7.0, np.random.default_rng(seed))
+    assert max(1, share * length) <= mask.sum() <= max(1, 2 * share * length + 1)
+
+
+def test_rows_masked_alone_follow_their_levels_and_weigh_the_inverse() -> None:
+    rng, recipe = np.random.default_rng(0), MaskingRecipe(gap_rows=0.0)
+    masks, weights = draw_masks(recipe, 400, 256, rng)
+    shares = masks.mean(1)
+    free = weights < recipe.weight_limit
+    # Each row's share of masks is binomial around t = 1 / weight: five standard deviations of the mean z-score.
+    z = (shares - 1 / weights) / np.sqrt((1 - 1 / weights) / weights / 256)
+    assert abs(z[free].mean()) < 5 / np.sqrt(free.sum())
+    assert 0.35 < shares.mean() < 0.55
+
+
+def test_gathered_positions_are_the_masks_and_free_places_weigh_nothing() -> None:
+    rng, recipe = np.random.default_rng(1), MaskingRecipe()
+    masks, weights = draw_masks(recipe, 24, 64, rng)
+    room = capacity(recipe, 24, 64)
+    positions, each = gather(masks, weights, room)
+    count = int(masks.sum())
+    assert len(positions) == room and count <= room
+    assert set(positions[:count]) == set(masks.reshape(-1).nonzero()[0])
+    assert (each[:count] > 0).all() and not each[count:].any()
+
+
+def test_training_learns_exports_draws_its_curve_and_the_model_fills(texts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert run(texts, out, "--tokens", "40000") == 0
+    assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
+    model = engine.load(out / "model", device="cpu")
+    frames = list(engine.fill(model, "The cat [[3]] the mat.", engine.Settings(steps=4)))
+    assert re.fullmatch(r"The cat .+ the mat\.", frames[-1].text)
+    from engine.training.evaluate import evaluate
+
+    learned = evaluate(model, [texts / "plain.txt"])
+    assert learned["nats_per_token"] < 0.6 * np.log(320)
+
+
+def test_a_run_paused_at_every_step_ends_with_the_same_weights(texts: Path, tmp_path: Path) -> None:
+    assert run(texts, tmp_path / "whole", "--tokens", "640") == 0
+    pieces = 0
+    while not (tmp_path / "pieces" / "model").exists() or pieces < 5:
+        assert run(texts, tmp_path / "pieces", "--tokens", "640", "--piece", "0") == 0
+        pieces += 1
+    for _ in range(12):
+        run(texts, tmp_path / "pieces", "--tokens", "640", "--piece", "0")
+    whole, in_pieces = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "pieces"))
+    assert whole.keys() == in_pieces.keys()
+    assert all(torch.equal(whole[name], in_pieces[name]) for name in whole)
+
+
+def test_fine_tuning_starts_from_the_given_model(texts: Path, tmp_path: Path) -> None:
+    assert run(texts, tmp_path / "first", "--tokens", "20000") == 0
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "mine.txt").write_text("A bird sang in the tree all day, and the tree was glad of it. " * 60, encoding="utf-8")
+    from engine.training.evaluate import evaluate
+
+    before = evaluate(engine.load(tmp_path / "first" / "model", device="cpu"), [own / "mine.txt"])["nats_per_token"]
+    start = ["--init", str(tmp_path / "first" / "model"), "--tokens", "15000"]
+    assert train.main(["--data", str(own), "--out", str(tmp_path / "tuned"), *start, *SMALL[len(SHAPE) :]]) == 0
+    after = evaluate(engine.load(tmp_path / "tuned" / "model", device="cpu"), [own / "mine.txt"])["nats_per_token"]
+    assert after < before - 0.3
+
+
+def test_two_processes_train_one_model(texts: Path, tmp_path: Path) -> None:
+    code = "import sys; from engine.training.train import main; sys.exit(main(sys.argv[1:]))"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    command = [*torchrun, sys.executable, "-c", code, "--data", str(texts), "--out", str(tmp_path / "run"), *SMALL, "--tokens", "2000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert engine.load(tmp_path / "run" / "model", device="cpu").max_length == 32
