@@ -1,0 +1,103 @@
+"""`python launch.py bench`: what each decision about speed is worth, as ratios of times taken in turns in one run.
+
+Absolute times belong to the machine; a ratio of two things timed alternately mostly belongs to the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from engine.backends import load
+from engine.denoiser import Denoiser
+from engine.fill import fill
+from engine.lengths import SAMPLE
+from engine.samplers import SAMPLERS
+from engine.settings import Settings
+
+Row = dict[str, Any]
+
+
+def in_turns(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """Median seconds of each, called alternately so that whatever else the machine does slows both."""
+    first(), second()
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for call, kept in zip((first, second), times, strict=True):
+            began = time.perf_counter()
+            call()
+            kept.append(time.perf_counter() - began)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def step(model: Denoiser, length: int, masks: int, *, all_rows: bool = False) -> Callable[[], object]:
+    """One denoiser call on a canvas of `length` tokens with `masks` of them masked, in the middle."""
+    ids = torch.tensor([(model.encode(SAMPLE) * length)[:length]])
+    start = (length - masks) // 2
+    ids[0, start : start + masks] = model.mask_id
+    positions = torch.ones_like(ids, dtype=torch.bool) if all_rows else ids == model.mask_id
+    return lambda: model.logits(ids, positions)
+
+
+def draft(gap: str, words: int = 160) -> str:
+    """A draft of about that many words with one gap in its middle."""
+    text = (SAMPLE + " ") * (words // len(SAMPLE.split()) + 1)
+    middle = text.index(" ", len(text) // 2)
+    return f"{text[:middle]} {gap}{text[middle:]}"
+
+
+def measure(name: str | None, device: str, rounds: int) -> list[Row]:
+    """All comparisons on one model."""
+    model, precise = load(name, device=device), load(name, device=device, dtype="float32")
+    length = min(256, model.max_length)
+    rows: list[Row] = []
+
+    def compare(what: str, slow: Callable[[], object], fast: Callable[[], object]) -> None:
+        before, after = in_turns(slow, fast, rounds)
+        rows.append({"what": what, "before_ms": 1e3 * before, "after_ms": 1e3 * after, "ratio": before / after})
+
+    compare(f"output head on 32 masks, not on all {length} tokens", step(model, length, 32, all_rows=True), step(model, length, 32))
+    compare("automatic dtype, not float32", step(precise, length, 32), step(model, length, 32))
+    compare("canvas of 64 tokens, not 256", step(model, length, 16), step(model, min(64, length), 16))
+    settings = {sampler: Settings(sampler=sampler, steps=32) for sampler in SAMPLERS}
+    text = draft("[[32 tokens]]")
+    for sampler in SAMPLERS:
+        if sampler != "confidence":
+            compare(
+                f"a fill of 32 tokens in 32 steps: {sampler}, not confidence",
+                lambda: list(fill(model, text, settings["confidence"])),
+                lambda sampler=sampler: list(fill(model, text, settings[sampler])),  # type: ignore[misc]
+            )
+    novel = draft("[[12 tokens]]", 20_000)
+    excerpt = draft("[[12 tokens]]", 2_000)
+    compare("the same gap in 2,000 words, not 20,000", lambda: list(fill(model, novel)), lambda: list(fill(model, excerpt)))
+    return rows
+
+
+def main(argv: list[str]) -> int:
+    """Print a table, or JSON."""
+    parser = argparse.ArgumentParser(prog="launch.py bench", description=__doc__)
+    parser.add_argument("--model", help="a model folder; the embedded model when left out")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(argv)
+    try:
+        rows = measure(args.model, args.device, args.rounds)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(rows))
+        return 0
+    print(f"{'':62}{'before':>10}{'after':>10}{'ratio':>8}")
+    for row in rows:
+        print(f"{row['what']:62}{row['before_ms']:>7.0f} ms{row['after_ms']:>7.0f} ms{row['ratio']:>7.2f}x")
+    return 0
