@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -57,7 +58,7 @@ class Service:
         self.start()
         assert self._model is not None
         try:
-            chosen, parsed = engine.Settings.of(settings), engine.Draft.parse(draft)
+            chosen, parsed = engine.Settings.of(settings), await asyncio.to_thread(engine.Draft.parse, draft)
             model = await asyncio.wrap_future(self._model)
             text, cells = str(parsed), dict[int, engine.Cell]()
             async for frame in self._frames(engine.fill(model, parsed, chosen)):
@@ -93,9 +94,9 @@ class Service:
 
 
 def score(cells: Iterable[engine.Cell]) -> float:
-    """How sure the model was of what it wrote: the mean probability of its cells; 1.0 where it wrote nothing."""
-    chances = [cell.probability for cell in cells if cell.state != "pinned"]
-    return sum(chances) / len(chances) if chances else 1.0
+    """A candidate's score: the geometric mean of its tokens' probabilities as they were revealed, as the engine has it."""
+    logs = [math.log(max(cell.probability, 1e-12)) for cell in cells if cell.state != "pinned"]
+    return math.exp(sum(logs) / len(logs)) if logs else 1.0
 
 
 def sentence(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import FileChooser, Locator, Page, expect
+from playwright.sync_api import Browser, FileChooser, Locator, Page, expect
 from torch import Tensor
 
 from app import main
@@ -67,6 +67,20 @@ def serving(load: Callable[[], Any]) -> Iterator[tuple[str, Service]]:
         yield server.url, service
     finally:
         server.close()
+
+
+@contextmanager
+def desk(browser: Browser, url: str) -> Iterator[Page]:
+    """A page of 1280 x 800 at the address, for a whole module; at the end it must have reported no error."""
+    problems: list[str] = []
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    visit(page, url)
+    yield page
+    context.close()
+    assert problems == []
 
 
 def visit(page: Page, url: str) -> Locator:

@@ -196,6 +196,7 @@ export class Draft extends EventTarget {
     return back ? step.caret : step.after;
   }
   #apply({ at, removed, inserted }) {
+    this.dispatchEvent(new Event("before"));
     if (at === 0 && removed.length === this.lines.length) this.lines = inserted.slice();
     else if (inserted.length < 10000) this.lines.splice(at, removed.length, ...inserted);
     else this.lines = [...this.lines.slice(0, at), ...inserted, ...this.lines.slice(at + removed.length)];

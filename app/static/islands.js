@@ -104,7 +104,4 @@ function drawCell(node, cell, fill, { starts, ends }) {
   if (body) node.replaceChildren(lead, ink, trail);
   else if (isOpen(cell)) node.replaceChildren(ink);
   else node.replaceChildren(text); // a space of its own
-  node.setAttribute("role", isOpen(cell) ? "presentation" : "img");
-  if (!isOpen(cell)) node.setAttribute("aria-label", `${body}${cell.state === "revealed" ? `, ${Math.round(cell.probability * 100)} %` : ""}`);
-  else node.removeAttribute("aria-label");
 }

@@ -1,6 +1,6 @@
 // The page: builds the parts, gives them each other, and owns what they share: the commands and the messages.
 import { Draft, fragmentOf, isFilled, islandText } from "./document.js";
-import { button, el, keys } from "./dom.js";
+import { button, el } from "./dom.js";
 import { buildFiles } from "./files.js";
 import { installKeys } from "./keys.js";
 import { marks } from "./marks.js";
@@ -87,7 +87,7 @@ export async function mount(element, facts) {
   root.replaceChildren(
     el("header", { class: "top" }, el("span", { class: "mark", role: "img", "aria-label": "Lacuna" }, "L", el("b"), "cuna"),
       el("div", { class: "about" }, titleShown, saved), model.chip),
-    el("main", {}, el("div", { class: "sheet-of-paper" }, tools.bar, page.card, legend), el("aside", {}, page.panel.root)),
+    el("div", { class: "desk" }, el("div", { class: "sheet-of-paper" }, tools.bar, page.card, legend), el("aside", {}, page.panel.root)),
     page.dock, page.popover.root, tools.floating);
 
   // ---- the document's life
@@ -113,6 +113,6 @@ export async function mount(element, facts) {
   page.timeline.drawState();
   tools.draw();
   model.onchange = page.timeline.drawState;
-  page.say(begun ? "Your draft is as you left it." : `Press Fill, or mark gaps of your own: select words, then ${keys("Ctrl+M")}.`);
+  page.say(begun ? "Your draft is as you left it." : "Press Fill; or select words and make a gap of your own.");
   root.dataset.ready = "true";
 }

@@ -91,7 +91,7 @@ export function buildPanel(page, facts) {
       choice("Schedule", "schedule", facts.schedules),
       choice("Choice", "choice", Object.keys(CHOICES), Object.fromEntries(Object.entries(CHOICES).map(([name, help]) => [name, `Each token is ${help}.`]))),
       number("Steps", "steps", { min: 1, max: 4096, step: 1 }),
-      number("Variety (temperature)", "temperature", { min: 0, max: 10, step: 0.05 }),
+      number("Temperature", "temperature", { min: 0, max: 10, step: 0.05 }),
       number("Top-p", "top_p", { min: 0.01, max: 1, step: 0.01 }),
       number("Top-k (0: all)", "top_k", { min: 0, max: 100000, step: 1 }),
       number("Threshold", "threshold", { min: 0.01, max: 1, step: 0.01 }),

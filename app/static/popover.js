@@ -66,10 +66,11 @@ export function installPopovers(page) {
       place();
     };
     const words = island.was && toPlainText(island.was).trim();
+    const remove = button(words ? "Put back" : "Remove", () => { close(); page.commands.unmark(island.id); },
+      { class: "quiet", hint: words ? "No gap here: put its words back" : "No gap here" });
     open(element, island.id, "Length", "dialog",
-      el("div", { class: "lengths" }, el("div", { class: "segmented", role: "radiogroup", "aria-label": "Length" }, ...radios), count),
-      words && el("p", { class: "was" }, "Was: ", el("q", {}, words.length > 90 ? `${words.slice(0, 88)}…` : words)),
-      el("div", { class: "choices" }, button(words ? "Remove, put the words back" : "Remove", () => { close(); page.commands.unmark(island.id); }, { class: "quiet" })));
+      el("div", { class: "lengths" }, el("div", { class: "segmented", role: "radiogroup", "aria-label": "Length" }, ...radios), count, !words && remove),
+      words && el("div", { class: "choices" }, el("p", { class: "was" }, "Was: ", el("q", {}, words.length > 60 ? `${words.slice(0, 58)}…` : words)), remove));
     radios.map((label) => label.firstChild).find((input) => input.checked).focus({ preventScroll: true });
   }
 

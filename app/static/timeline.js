@@ -125,6 +125,7 @@ export function buildTimeline(page) {
       el("div", { class: "transport" }, back, play, forward),
       el("div", { class: "track" }, say, el("div", { class: "plot" }, chart, slider)),
       el("div", { class: "acts" }, speed, page.panelButton, stop, fill)));
+  draw();
   return { root, say, drawState };
 }
 

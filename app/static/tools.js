@@ -8,11 +8,15 @@ export function buildTools(page, files) {
   const undo = make("Undo", () => commands.undo(), "Undo (Ctrl+Z)", { label: "" });
   const redo = make("Redo", () => commands.redo(), "Redo (Ctrl+Shift+Z)", { label: "" });
   const keep = button("Keep all", () => commands.keepAll(), { hint: "Make all the words that Lacuna wrote plain text", class: "keep" });
+  const more = button("More", () => bar.classList.toggle("opened"), { label: "", shape: "more", hint: "Open, examples, copy, save", class: "more" });
   const bar = el("div", { class: "tools", role: "toolbar", "aria-label": "Marks" },
     make("Gap", () => commands.gap(), "Make a gap of the selection, or at the caret (Ctrl+M)"),
     make("Rewrite", () => commands.rewrite(), "Mark the selection to be written anew (Ctrl+J)"),
     make("Pin", () => commands.pin(), "Keep the selected words of a passage (Ctrl+K)"),
-    el("span", { class: "rule", "aria-hidden": "true" }), undo, redo, keep, el("span", { class: "space" }), files);
+    el("span", { class: "rule", "aria-hidden": "true" }), undo, redo, el("span", { class: "space" }), more, files);
+  files.prepend(keep);
+  document.addEventListener("pointerdown", (event) => { if (!bar.contains(event.target)) bar.classList.remove("opened"); });
+  files.addEventListener("click", (event) => { if (!event.target.closest("[aria-haspopup]")) bar.classList.remove("opened"); });
 
   // The floating bar only repeats buttons of the toolbar for the mouse, so assistive technology is spared it.
   const quick = (name, act) => button(name, () => { act(); hide(); }, { shape: name.toLowerCase(), tabindex: -1 });

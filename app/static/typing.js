@@ -5,7 +5,9 @@ import { fragmentOf, isText, lineLength, newId, same } from "./document.js";
 import { toPlainText } from "./segments.js";
 
 const OWN_TYPE = "application/x-lacuna"; // a cut or copied piece of a draft, marks and all
+const REACH = 300; // characters around the caret that are looked at for the edge of a word or a grapheme
 const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+const words = new Intl.Segmenter(undefined, { granularity: "word" });
 
 export function installTyping(page) {
   const { draft, view } = page;
@@ -44,26 +46,26 @@ export function installTyping(page) {
       return event.inputType === "insertReplacementText" || event.inputType === "insertFromDrop" || !selected ? aimed : selected;
     }
     if (!selected) return aimed;
-    const back = !/Forward/.test(event.inputType);
+    const type = event.inputType;
+    const back = !/Forward/.test(type);
     const caret = selected.from;
     const next = draft.itemAt(caret, back);
     if (!next) return lineEdge(caret, back);
     const edge = (offset) => ({ line: caret.line, offset });
-    if (!isText(next.item)) return back ? { from: edge(next.start), to: edge(next.end) } : { from: edge(next.start), to: edge(next.end) };
-    if (aimed && !/Content(Back|For)ward/.test(event.inputType)) {
-      // A word, a line: as far as the browser says, but not beyond this string.
-      const from = aimed.from.line === caret.line ? Math.max(aimed.from.offset, next.start) : next.start;
-      const to = aimed.to.line === caret.line ? Math.min(aimed.to.offset, next.end) : next.end;
-      return back ? { from: edge(from), to: caret } : { from: caret, to: edge(to) };
-    }
-    return back ? { from: edge(next.start + lastGrapheme(next.item, caret.offset - next.start)), to: caret }
-      : { from: caret, to: edge(caret.offset + [...graphemes.segment(next.item.slice(caret.offset - next.start, caret.offset - next.start + 64))][0].segment.length) };
+    const { item, start, end } = next;
+    if (!isText(item)) return { from: edge(start), to: edge(end) };
+    const offset = caret.offset - start;
+    let stop;
+    if (/Word/.test(type)) stop = back ? wordBefore(item, offset) : wordAfter(item, offset);
+    else if (/Line/.test(type)) stop = lineStop(aimed, back, start, item);
+    else stop = back ? graphemeBefore(item, offset) : graphemeAfter(item, offset);
+    return back ? { from: edge(start + stop), to: caret } : { from: caret, to: edge(start + stop) };
   }
-  /** Where the grapheme before an offset begins. */
-  function lastGrapheme(text, offset) {
-    const start = Math.max(0, offset - 64);
-    const found = [...graphemes.segment(text.slice(start, offset))];
-    return start + found[found.length - 1].index;
+  /** As far as the browser would delete a visual line, but not beyond this string. */
+  function lineStop(aimed, back, start, item) {
+    const stop = back ? aimed?.from : aimed?.to;
+    const inside = stop && stop.line === view.selection().from.line;
+    return inside ? Math.max(0, Math.min(item.length, stop.offset - start)) : back ? 0 : item.length;
   }
   function lineEdge(caret, back) {
     if (back) return caret.line === 0 ? null : { from: { line: caret.line - 1, offset: lineLength(draft.lines[caret.line - 1]) }, to: caret };
@@ -134,4 +136,23 @@ function piece(text) {
   return JSON.parse(text).map(({ items, eol }) => ({
     items: items.map((item) => (isText(item) ? item : { ...item, id: newId(), fill: null })), eol,
   }));
+}
+
+// ---- where the grapheme or word beside an offset ends
+const blank = ({ segment }) => /^\s+$/.test(segment);
+function piecesBefore(segmenter, text, offset) {
+  const start = Math.max(0, offset - REACH);
+  return [...segmenter.segment(text.slice(start, offset))].map((piece) => ({ ...piece, index: piece.index + start }));
+}
+const piecesAfter = (segmenter, text, offset) => [...segmenter.segment(text.slice(offset, offset + REACH))];
+const graphemeBefore = (text, offset) => piecesBefore(graphemes, text, offset).pop().index;
+const graphemeAfter = (text, offset) => offset + piecesAfter(graphemes, text, offset)[0].segment.length;
+function wordBefore(text, offset) {
+  const pieces = piecesBefore(words, text, offset);
+  return (pieces.findLast((piece) => !blank(piece)) ?? pieces[0]).index;
+}
+function wordAfter(text, offset) {
+  const pieces = piecesAfter(words, text, offset);
+  const piece = pieces.find((one) => !blank(one)) ?? pieces[pieces.length - 1];
+  return offset + piece.index + piece.segment.length;
 }

@@ -14,7 +14,13 @@ export class View {
   constructor(draft, root) {
     this.draft = draft;
     this.root = root;
-    draft.addEventListener("splice", ({ detail }) => this.#splice(detail));
+    // Drawing a row anew would throw the caret out of it. Where no line comes or goes, it stays where it was.
+    let held = null;
+    draft.addEventListener("before", () => { held = this.selection(); });
+    draft.addEventListener("splice", ({ detail }) => {
+      this.#splice(detail);
+      if (held && detail.removed === detail.inserted.length && held.to.line < draft.lines.length) this.select(held.from, held.to);
+    });
     this.#splice({ at: 0, removed: 0, inserted: draft.lines });
   }
 
