@@ -32,11 +32,11 @@ def load(name_or_path: str | Path | None = None, *, device: str = "auto", dtype:
         raise LoadError(f"There is no model called {str(name_or_path)!r}; give the folder of one, or leave it out for the embedded model.")
     from engine.backends import dit
 
-    where = _device(device)
+    where = pick_device(device)
     return dit.load(folder, where, _dtype(dtype, where))
 
 
-def _device(name: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
     """The device of that name, when it can be used; `auto` is the best there is."""
     if name == "auto":
         if torch.cuda.is_available():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import lzma
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from engine.tokenizer import Tokenizer
 
@@ -85,7 +88,25 @@ def pack(texts: Iterator[str], tokenizer: Tokenizer) -> Iterator[np.ndarray]:
         yield np.array([tokenizer.document_id, *tokenizer.encode(text)], dtype=np.uint16)
 
 
-def rows(ids: np.ndarray, length: int) -> np.ndarray:
-    """(N, length) consecutive rows of a packed stream of ids; the last short piece is dropped."""
-    count = len(ids) // length
-    return ids[: count * length].reshape(count, length)
+def sample(files: Sequence[Path], mixture: Mixture, characters: float) -> Iterator[str]:
+    """The first documents of each file, up to about this many characters times the file's weight."""
+    for path in files:
+        left = characters * mixture.weight(path)
+        for text in documents(path):
+            if left <= 0:
+                break
+            yield text
+            left -= len(text)
+
+
+def token_stream(mixture: Mixture, tokenizer: Tokenizer, folder: Path) -> np.ndarray:
+    """All documents of a mixture as one memory-mapped stream of uint16 ids, kept in `folder` for the next time."""
+    told = repr([(f.name, f.stat().st_size, mixture.weight(f)) for f in mixture.files] + [mixture.seed]).encode() + tokenizer.proto
+    path = folder / f"tokens-{hashlib.sha256(told).hexdigest()[:12]}.npy"
+    if not path.exists():
+        texts = (text for _, text in tqdm(mixture.documents(), desc="Tokenising", unit=" documents", file=sys.stderr))
+        partial = path.with_suffix(".part.npy")
+        np.save(partial, np.concatenate(list(pack(texts, tokenizer))))
+        partial.rename(path)
+    stream: np.ndarray = np.load(path, mmap_mode="r")
+    return stream

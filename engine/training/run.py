@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from engine.checkpoint import Checkpoint, save
 from engine.model import DiT
@@ -25,38 +25,53 @@ class Progress:
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    """Spent training; pauses and evaluations are not counted."""
+    """Spent training; pauses are not counted."""
+    nats: float | None = None
+    """Nats a masked token, smoothed over some hundred steps."""
     curve: list[tuple[int, float]] = field(default_factory=list)
-    """(tokens seen, smoothed nats per masked token) every hundred steps or so."""
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    """(tokens seen, nats) every fifty steps."""
+
+    def advance(self, tokens: int, seconds: float, nats: float) -> None:
+        """Count a step."""
+        self.step, self.tokens, self.seconds = self.step + 1, self.tokens + tokens, self.seconds + seconds
+        self.nats = nats if self.nats is None else 0.99 * self.nats + 0.01 * nats
+        if self.step % 50 == 0:
+            self.curve.append((self.tokens, round(self.nats, 4)))
 
 
 class Run:
-    """A folder with state.safetensors, state.json and, in `model/`, the averaged weights as a checkpoint to use."""
+    """A folder with state.safetensors and, in `model/`, the averaged weights as a checkpoint to use."""
 
-    def __init__(self, folder: Path, model: DiT, optimiser: Optimiser, average: Average, tokenizer: Tokenizer, name: str) -> None:
+    def __init__(
+        self, folder: Path, model: DiT, optimiser: Optimiser, average: Average, tokenizer: Tokenizer, *, name: str, told: dict[str, Any]
+    ) -> None:
+        """`told`: what the model's config shall tell of the recipe."""
         self.folder, self.model, self.optimiser, self.average = folder, model, optimiser, average
-        self.tokenizer, self.name = tokenizer, name
+        self.tokenizer, self.name, self.told = tokenizer, name, told
         self.progress = Progress()
 
-    def save(self, rng: np.random.Generator) -> None:
-        """Write the state; the file of an earlier state is replaced only when the new one is whole."""
-        tensors = {f"model.{n}": p.detach().cpu() for n, p in self.model.state_dict().items()}
-        tensors |= {f"average.{n}": p.cpu() for n, p in self.average.weights.items()}
-        tensors |= {f"optimiser.{n}": p.cpu() for n, p in self.optimiser.state().items()}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        facts = {"progress": asdict(self.progress), "average_steps": self.average.steps, "rng": rng.bit_generator.state}
-        partial = self.folder / "state.part"
-        save_file({n: t.contiguous().clone() for n, t in tensors.items()}, partial, metadata={"facts": json.dumps(facts)})
-        os.replace(partial, self.folder / "state.safetensors")
+    @property
+    def _state(self) -> Path:
+        return self.folder / "state.safetensors"
 
-    def resume(self, rng: np.random.Generator) -> bool:
+    def save(self) -> None:
+        """Write the state; the file of an earlier state is replaced only when the new one is whole."""
+        tensors = {f"model.{n}": p.detach() for n, p in self.model.state_dict().items()}
+        tensors |= {f"average.{n}": p for n, p in self.average.weights.items()}
+        tensors |= {f"optimiser.{n}": p for n, p in self.optimiser.state().items()}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        facts = {"progress": asdict(self.progress), "average_steps": self.average.steps}
+        partial = self._state.with_suffix(".part")
+        save_file({n: t.cpu().contiguous().clone() for n, t in tensors.items()}, partial, metadata={"facts": json.dumps(facts)})
+        os.replace(partial, self._state)
+
+    def resume(self) -> bool:
         """Take up a saved state, if there is one."""
-        path = self.folder / "state.safetensors"
-        if not path.is_file():
+        if not self._state.is_file():
             return False
-        tensors = load_file(path)
-        facts = json.loads(_metadata(path)["facts"])
+        with safe_open(self._state, "pt") as opened:
+            facts = json.loads(opened.metadata()["facts"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
 
         def part(prefix: str) -> dict[str, torch.Tensor]:
             return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -66,17 +81,17 @@ class Run:
             self.average.weights[name].copy_(weight)
         self.average.steps = facts["average_steps"]
         self.optimiser.restore(part("optimiser."))
-        rng.bit_generator.state = facts["rng"]
         self.progress = Progress(**facts["progress"])
         return True
 
-    def export(self, trained: dict[str, Any]) -> Path:
+    def export(self) -> Path:
         """Write the averaged weights as a checkpoint in `model/`."""
         with torch.device("meta"):
             averaged = DiT(self.model.config)
         averaged.load_state_dict(self.average.weights, assign=True)
         folder = self.folder / "model"
-        save(Checkpoint(averaged, self.tokenizer, self.name, trained=trained), folder)
+        done = {"tokens": self.progress.tokens, "steps": self.progress.step, "seconds": round(self.progress.seconds)}
+        save(Checkpoint(averaged, self.tokenizer, self.name, trained=done | self.told), folder)
         return folder
 
     def plot(self) -> Path | None:
@@ -90,26 +105,10 @@ class Run:
 
         figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
         tokens, nats = zip(*self.progress.curve, strict=True)
-        axes.plot([t / 1e6 for t in tokens], nats, color="#3b5bdb", label="training, per masked token")
-        if self.progress.evaluations:
-            axes.plot(
-                [e["tokens"] / 1e6 for e in self.progress.evaluations],
-                [e["nats_per_token"] for e in self.progress.evaluations],
-                "o-",
-                color="#b4540a",
-                label="NELBO on held-out text, per token",
-            )
-        axes.set(xlabel="million tokens", ylabel="nats")
+        axes.plot([t / 1e6 for t in tokens], nats, color="#3b5bdb")
+        axes.set(xlabel="million tokens", ylabel="nats a masked token, smoothed")
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False)
         path = self.folder / "loss.png"
         figure.savefig(path, dpi=120)
         pyplot.close(figure)
         return path
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as opened:
-        return dict(opened.metadata())
