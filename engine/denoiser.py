@@ -20,6 +20,8 @@ class Denoiser(Protocol):
     """Width V of a row of logits, the mask included."""
     max_length: int
     """The longest canvas, in tokens, that the network was made for."""
+    time_conditioned: bool
+    """Whether the prediction depends on `t` beyond the masks; when it does not, it may be used again while nothing changed."""
     suppressed: Sequence[int]
     """Token ids that the reverse process must never write: the mask, control tokens, ids without a text."""
 
@@ -39,11 +41,9 @@ class Denoiser(Protocol):
         """
         ...
 
-    def logits(
-        self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None
-    ) -> Tensor:
-        """(B, L) ids, (B, L) bool positions with N True -> (N, V) float32 raw logits: row i predicts the i-th
-        marked position (row-major). `t`: (B,) diffusion times for conditioned networks (None: inferred from the
+    def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        """(B, L) ids, (B, L) bool positions with N True -> (N, V) float32 raw logits on the device of `ids`: row i
+        predicts the i-th marked position (row-major). `t`: (B,) diffusion times for conditioned networks (None: inferred from the
         masked share). `attend`: (B, L) bool, False = padding (None: everything is attended to).
         """
         ...

@@ -83,7 +83,7 @@ def denoise(
     noise = noise or SeededNoise(settings.seed, candidate)
     ranks = writable.long().cumsum(-1) - 1
     probability = torch.where(masked, 0.0, 1.0)
-    reusable = not getattr(model, "time_conditioned", True)
+    reusable = not model.time_conditioned
     raw: Tensor | None = None
 
     k = 0

@@ -31,7 +31,7 @@ class Toy:
     vocab_size = 257
     max_length = 512
     suppressed: Sequence[int] = tuple(i for i in range(257) if i not in VISIBLE)
-    time_conditioned = False
+    time_conditioned: bool = False
 
     def __init__(self) -> None:
         self.calls = 0
