@@ -47,7 +47,7 @@ def take(browser, url: str, target: Path, *, dark: bool = False, phone: bool = F
         page.screenshot(path=target.with_stem(target.stem + "-after"))
     slider = page.get_by_role("slider", name="Step")
     slider.fill(str(round(MIDDLE * int(slider.get_attribute("max") or 0))))
-    page.mouse.move(0, 0)
+    slider.blur()
     page.wait_for_timeout(600)  # the settling words finish their fade
     page.screenshot(path=target)
     context.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from app import main
 from app.service import Service
 from engine.backends.toy import Toy
 
+FILES = itertools.count(1)
 READY = """() => {
     const page = document.querySelector(".lacuna[data-ready]");
     if (!page || page.querySelector(".dock .go").disabled) return false;
@@ -83,10 +85,10 @@ def desk(browser: Browser, url: str) -> Iterator[Page]:
     assert problems == []
 
 
-def visit(page: Page, url: str) -> Locator:
-    """Open the page and wait until it can be used; returns the draft."""
+def visit(page: Page, url: str, patience: float = 60) -> Locator:
+    """Open the page and wait, so many seconds at most, until it can be used; returns the draft."""
     page.goto(url)
-    page.wait_for_function(READY)
+    page.wait_for_function(READY, timeout=patience * 1000)
     return draft(page)
 
 
@@ -98,8 +100,15 @@ def press(page: Page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 
 
-def open_draft(page: Page, text: str, name: str = "draft.txt") -> None:
-    """Open a draft file through the page's own button."""
+def open_draft(page: Page, text: str) -> None:
+    """Open a draft file and wait until it is there."""
+    name = f"draft {next(FILES)}.txt"
+    choose_file(page, text, name)
+    said(page, f"Opened {name}.")
+
+
+def choose_file(page: Page, text: str, name: str) -> None:
+    """Choose a file through the page's own button."""
     with page.expect_file_chooser() as chosen:
         press(page, "Open")
     chooser: FileChooser = chosen.value
@@ -148,6 +157,12 @@ def text(page: Page) -> str:
     return page.evaluate("[...document.querySelectorAll('.draft .line')].map((line) => line.textContent).join('\\n')")
 
 
+def undo_to(page: Page, words: str) -> None:
+    """Undo step by step until the draft reads so; fails when there is nothing left to undo."""
+    while text(page) != words:
+        press(page, "Undo")
+
+
 def gaps(page: Page) -> Locator:
     return page.locator(".draft .island.gap")
 
@@ -156,16 +171,15 @@ def masked(page: Page) -> Locator:
     return page.locator(".draft .ink.masked")
 
 
-def finished(page: Page) -> None:
-    """Wait for the end of a run."""
-    page.wait_for_function("() => document.querySelector('.dock').dataset.run === 'idle'")
+def finished(page: Page, patience: float = 60) -> None:
+    """Wait, so many seconds at most, for the end of a run."""
+    page.wait_for_function("() => document.querySelector('.dock').dataset.run === 'idle'", timeout=patience * 1000)
 
 
-def fill(page: Page) -> None:
+def fill(page: Page, patience: float = 60) -> None:
     """Press Fill and wait for the end."""
     press(page, "Fill")
-    page.wait_for_function("() => document.querySelector('.dock').dataset.run === 'live' || document.querySelector('.ink')")
-    finished(page)
+    finished(page, patience)
 
 
 def said(page: Page, text: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from engine.backends.toy import Toy
-from tests.page import desk, gaps, open_draft, paste, press, put_caret, said, select, serving, text, visit, write
+from tests.page import choose_file, desk, gaps, open_draft, paste, press, put_caret, said, select, serving, text, undo_to, visit, write
 
 HOSTILE = '<img src=x onerror="window.hit=1"> ${window.hit=2} {{window.hit}} {{#if}} [[3]] [[~ a {{b}}]] ___ <script>window.hit=3</script>'
 
@@ -113,7 +113,7 @@ def test_a_literal_draft_survives_saving_and_opening(page):
     press(page, "Examples")
     page.get_by_role("menuitem", name="An empty page").click()
     assert text(page) == ""
-    open_draft(page, content, "mine.txt")
+    choose_file(page, content, "mine.txt")
     expect(page.locator(".title")).to_have_text("mine")
     assert text(page) == before
     assert gaps(page).count() == 1
@@ -121,14 +121,13 @@ def test_a_literal_draft_survives_saving_and_opening(page):
 
 def test_a_file_with_a_mistake_is_refused_with_its_place_and_nothing_is_lost(page):
     write(page, "Mine.")
-    open_draft(page, "First line.\nThen [[0]] words.", "bad.txt")
+    choose_file(page, "First line.\nThen [[0]] words.", "bad.txt")
     said(page, "bad.txt, line 2, column")
     assert text(page) == "Mine."
 
 
 def test_typing_deleting_and_line_breaks_around_marks(page):
     open_draft(page, "Start [[]] middle [[2]]")
-    said(page, "Opened draft.txt.")
     put_caret(page, " mid")
     page.keyboard.press("End")
     page.keyboard.type("!")
@@ -152,20 +151,39 @@ def test_typing_deleting_and_line_breaks_around_marks(page):
     page.keyboard.press("Control+a")
     page.keyboard.type("All gone")
     assert text(page) == "All gone"
-    while page.get_by_role("button", name="Undo").is_enabled():
-        page.keyboard.press("Control+z")
-    assert text(page) == "Start [[]] middle [[2]]"
+    undo_to(page, "Start [[]] middle [[2]]")
 
 
 def test_cut_and_paste_carry_marks_within_lacuna(page):
     open_draft(page, "One [[3]] two.")
-    said(page, "Opened draft.txt.")
     put_caret(page, "One")
     page.keyboard.press("Control+a")
     page.keyboard.press("Control+x")
     assert text(page) == ""
     page.keyboard.press("Control+v")
     assert text(page) == "One [[3]] two."
+
+
+def test_another_draft_can_be_undone(page):
+    write(page, "Nearly lost.")
+    press(page, "Examples")
+    page.get_by_role("menuitem").first.click()
+    assert gaps(page).count() >= 3
+    press(page, "Undo")
+    assert text(page) == "Nearly lost."
+
+
+def test_an_input_method_writes_beside_a_gap(page):
+    open_draft(page, "Say [[2]] now")
+    put_caret(page, " now")
+    keyboard = page.context.new_cdp_session(page)
+    for part in ("に", "にほ", "にほん"):
+        keyboard.send("Input.imeSetComposition", {"text": part, "selectionStart": len(part), "selectionEnd": len(part)})
+    keyboard.send("Input.insertText", {"text": "日本"})
+    page.keyboard.type("!")
+    assert text(page) == "Say [[2]] now日本!"
+    assert gaps(page).count() == 1
+    undo_to(page, "Say [[2]] now")
 
 
 def test_two_tabs_keep_their_own_drafts(new_page, url):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from app import main
 from app.service import Service
 from tests.page import (
     SlowToy,
@@ -23,10 +28,12 @@ from tests.page import (
     select,
     serving,
     text,
+    undo_to,
     visit,
     write,
 )
 
+ROOT = Path(__file__).resolve().parent.parent
 STEP = 0.06  # seconds a look
 SIXTEEN = "The keeper closed the door and [[16]] before the lamp went out."
 
@@ -47,7 +54,6 @@ def opened(page: Page, content: str, care: int = 4) -> None:
     """The draft, opened; care 4 is the default number of steps, 16."""
     page.get_by_role("slider", name="Care").fill(str(care))
     open_draft(page, content)
-    expect(page.locator(".say")).to_have_text("Opened draft.txt.")
 
 
 def live(page: Page) -> None:
@@ -140,9 +146,7 @@ def test_typing_during_a_run_keeps_the_words_and_the_run(page):
     assert text(page).startswith("Slowly, The keeper closed the door and ")
     assert text(page).endswith(" before the lamp in the hall went out.")
     assert masked(page).count() == 0
-    while page.get_by_role("button", name="Undo").is_enabled():
-        press(page, "Undo")
-    assert text(page) == SIXTEEN
+    undo_to(page, SIXTEEN)
 
 
 def test_pins_stay_and_a_passage_is_rewritten(page):
@@ -163,7 +167,6 @@ def test_a_second_tab_waits_for_its_turn_and_neither_spoils_the_other(page, serv
     second = page.context.new_page()
     visit(second, server[0])
     open_draft(second, "Two [[4]] end.")
-    expect(second.locator(".say")).to_have_text("Opened draft.txt.")
     press(page, "Fill")
     live(page)
     press(second, "Fill")
@@ -199,6 +202,26 @@ def test_what_can_not_be_filled_is_said_in_a_sentence(page):
     press(page, "Fill")
     expect(page.locator(".say.failed")).to_contain_text("line 2, column 6")
     assert text(page) == "A line.\nThen [[3: silver]] it rained."
+
+
+def test_the_app_as_a_newcomer_starts_it_fills_the_example_with_the_embedded_model(new_page):
+    """launch.py in a process of its own, the model that came with the checkout, the example that is already there."""
+    command = [sys.executable, "launch.py", "--no-browser", "--port", str(main.free_port("127.0.0.1", 8060))]
+    environment = os.environ | {"LACUNA_PYTHON": "this"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as app:
+        try:
+            url = next(word for line in app.stdout for word in line.split() if word.startswith("http"))
+            page = new_page()
+            visit(page, url, patience=120)
+            given = page.evaluate("[...document.querySelectorAll('.draft .line')].map((line) => line.firstChild?.data ?? '')")
+            fill(page, patience=180)
+            assert masked(page).count() == 0
+            assert gaps(page).count() == 0
+            for line, words in zip(text(page).split("\n"), given, strict=True):
+                assert line.startswith(words)
+            expect(page.get_by_role("status", name="Model")).to_contain_text("ms a step")
+        finally:
+            app.terminate()
 
 
 def test_the_draft_is_kept_when_the_server_is_gone(browser):

@@ -72,6 +72,7 @@ export const isFilled = (island) => Boolean(island.fill) && island.fill.cells.le
 
 export class Draft extends EventTarget {
   lines = fragmentOf("");
+  title = "";
   #undo = [];
   #redo = [];
   #open = null;
@@ -154,11 +155,19 @@ export class Draft extends EventTarget {
   /** The next edit starts a new undo step. */
   breakUndo() { if (this.#undo.length) this.#undo[this.#undo.length - 1].kind = ""; }
 
-  /** Another document, with no way back. */
-  load(lines) {
-    this.#undo = [];
-    this.#redo = [];
-    this.#apply({ at: 0, removed: this.lines, inserted: lines.length ? lines : fragmentOf("") });
+  /** Begin with these lines; there is nothing before them to go back to. */
+  begin(lines, title) {
+    this.title = title;
+    this.#apply({ at: 0, removed: this.lines, inserted: lines });
+  }
+  /** Another draft in the place of this one; undo brings this one back. */
+  load(lines, title) {
+    const titles = { before: this.title, after: title };
+    this.title = title;
+    const patch = { at: 0, removed: this.lines, inserted: lines };
+    this.#apply(patch);
+    const start = { line: 0, offset: 0 };
+    this.#push({ patches: [patch], kind: "", time: 0, caret: start, after: start, titles });
   }
 
   #record(patch, kind, caret, after) {
@@ -190,6 +199,7 @@ export class Draft extends EventTarget {
     for (const { at, removed, inserted } of back ? step.patches.toReversed() : step.patches) {
       this.#apply(back ? { at, removed: inserted, inserted: removed } : { at, removed, inserted });
     }
+    if (step.titles) this.title = back ? step.titles.before : step.titles.after;
     step.kind = "";
     to.push(step);
     this.dispatchEvent(new Event("history"));

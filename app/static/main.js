@@ -19,11 +19,10 @@ import { View } from "./view.js";
 export async function mount(element, facts) {
   const root = element.querySelector(".lacuna");
   const draft = new Draft();
-  let title = "";
   const page = { root, draft, commands: {} };
   const saved = el("span", { class: "saved" });
   const titleShown = el("span", { class: "title" });
-  page.title = () => title;
+  page.title = () => draft.title;
 
   // ---- messages
   page.say = (text) => {
@@ -94,21 +93,20 @@ export async function mount(element, facts) {
   page.load = (lines, name) => {
     page.runs.stop();
     page.popover.close();
-    title = name;
     page.runs.forget();
-    draft.load(lines);
+    draft.load(lines, name);
     page.card.scrollTop = 0;
-    drawTitle();
   };
-  const drawTitle = () => { titleShown.textContent = title || "Untitled"; };
-  const store = await openStore(() => ({ title, lines: packed(draft.lines) }), (state) => { saved.textContent = state; });
+  const drawTitle = () => { titleShown.textContent = draft.title || "Untitled"; };
+  const store = await openStore(() => ({ title: draft.title, lines: packed(draft.lines) }), (state) => { saved.textContent = state; });
   page.changed = () => { store.touch(); tools.draw(); };
   const begun = store.found;
-  title = begun ? begun.title : facts.examples[0]?.title ?? "";
-  draft.load(begun ? unpacked(begun.lines) : fromSegments(facts.examples[0]?.segments ?? []));
+  const [example] = facts.examples;
+  if (begun) draft.begin(unpacked(begun.lines), begun.title);
+  else draft.begin(fromSegments(example?.segments ?? []), example?.title ?? "");
   drawTitle();
   draft.addEventListener("splice", page.changed);
-  draft.addEventListener("history", page.changed);
+  draft.addEventListener("history", () => { page.changed(); drawTitle(); });
   page.runs.addEventListener("state", tools.draw);
   page.timeline.drawState();
   tools.draw();

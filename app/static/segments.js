@@ -1,5 +1,5 @@
 // The draft as the server speaks of it: segments {kind: "text"} | {kind: "gap"} | {kind: "rewrite"}, and as plain text.
-import { fragmentOf, isText, islandText, makeGap, makeRewrite } from "./document.js";
+import { fragmentOf, isFilled, isText, islandText, makeGap, makeRewrite } from "./document.js";
 
 /** Segments of lines. `open(island)` says which islands go as marks; the others go as the text they read as. */
 export function toSegments(lines, open) {
@@ -38,9 +38,9 @@ export function fromSegments(segments) {
   return lines;
 }
 
-/** What a reader sees: filled words as words, an open gap as three underscores. */
+/** What a reader sees: filled words as words; an open gap, also one that a stopped run left half filled, as three underscores. */
 export function toPlainText(lines) {
-  const read = (item) => (isText(item) ? item : item.kind === "gap" && !item.fill ? "___" : islandText(item));
+  const read = (item) => (isText(item) ? item : isFilled(item) ? islandText(item) : item.kind === "gap" ? "___" : islandText({ ...item, fill: null }));
   return lines.map(({ items, eol }) => items.map(read).join("") + eol).join("");
 }
 
