@@ -40,7 +40,7 @@ def test_a_checkpoint_comes_back_as_written(tmp_path: Path, changes: dict[str, A
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors", "tokenizer.model"]
 
 
-def edit_config(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+def edit_config(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
     def edit(folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text())
         change(config)
@@ -49,7 +49,7 @@ def edit_config(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], 
     return edit
 
 
-def truncate(name: str) -> Callable[[Path], None]:
+def truncate(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-9])
 
 
@@ -87,7 +87,7 @@ def a_huge_header(folder: Path) -> None:
         (edit_config(lambda c: c["model"].update(vocab_size=301)), "do not belong together"),
     ],
 )
-def test_a_bad_folder_is_refused_with_one_sentence(tmp_path: Path, damage: Callable[[Path], None], sentence: str) -> None:
+def test_a_bad_folder_is_refused_with_one_sentence(tmp_path: Path, damage: Callable[[Path], object], sentence: str) -> None:
     checkpoint.save(small(), tmp_path)
     damage(tmp_path)
     with pytest.raises(CheckpointError) as caught:

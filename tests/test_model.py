@@ -10,7 +10,7 @@ import torch
 from engine.model import DiT, ModelConfig
 
 SHAPE: dict[str, Any] = {"vocab_size": 40, "width": 32, "depth": 2, "heads": 4, "max_length": 24}
-KINDS = [
+KINDS: list[dict[str, Any]] = [
     {},
     {"tied": True, "activation": "gelu", "qk_norm": False},
     {"cond_width": 16, "norm": "layer", "biases": True},
