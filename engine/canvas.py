@@ -107,7 +107,6 @@ class Canvas:
                 fixed(piece[:start], Fixed(gap, piece[:start]))
                 span(words, None)
                 fixed(piece[start + len(words) :], Fixed(gap, piece[start + len(words) :]))
-        self.gaps = gap + 1
         self.spans = [self._span(i, *about) for i, about in enumerate(raw)]
 
     def _span(self, i: int, gap: int, was: str, length: Length | None) -> Span:
@@ -214,6 +213,7 @@ class Canvas:
         spare = max(0, room - len(ids))
         left, starts = self._left(first, tokens, spare)
         written = list(tokens[first][:start])
+        starts = starts and len(left) + len(written) <= spare
         left = (left + written)[-spare:] if spare else []
         right: list[int] = []
         ends = False

@@ -19,8 +19,8 @@ from engine.text import is_wordlike
 from engine.vocabulary import STATES, Moves, Vocabulary
 
 NEWLINE_CELLS = 24
-"""A gap this long, without a word count, may hold line ends."""
-QUOTED_CELLS = 16
+"""A gap this long at the start or end of a line may hold line ends, if its words are not counted."""
+QUOTED_CELLS = 32
 """A gap between quotes is one saying, without quotes inside, unless it is this long."""
 
 

@@ -168,6 +168,7 @@ def _edges(model: Denoiser, canvas: Canvas, i: int, size: int) -> tuple[Edges, W
     """The rules for span i when it has `size` cells."""
     span, known = canvas.spans[i], vocabulary(model)
     counted = span.length is not None and span.length.unit == "words"
+    whole_lines = not span.before or span.before[-1] in "\r\n" or not span.after or span.after[0] in "\r\n"
     partial = any(known.partial[token] for token in model.encode(span.before + span.was + span.after))
     edges = Edges.of(
         known,
@@ -175,7 +176,7 @@ def _edges(model: Denoiser, canvas: Canvas, i: int, size: int) -> tuple[Edges, W
         span.after,
         size,
         takes_space=span.takes_space,
-        newlines=size >= NEWLINE_CELLS and not counted and not span.was,
+        newlines=size >= NEWLINE_CELLS and not counted and not span.was and whole_lines,
         partial=partial,
         counted=counted,
     )

@@ -19,8 +19,10 @@ from engine.vocabulary import vocabulary
 
 CANDIDATES = (1, 2, 3, 5, 8, 12, 18, 26)
 """Lengths in tokens that are tried for a gap without a length."""
-DEFAULT = 8
-"""Length in tokens of a gap whose turn has not come yet."""
+DEFAULT = 6
+"""Length in tokens that a gap has before anything is known: until its turn comes, and where the model sees no difference."""
+SPREAD = 0.8
+"""How far lengths usually lie from that, in octaves. A small model's confidence alone says little, and short gaps would win."""
 FREE = 48
 """Length in tokens of a draft that is one gap and nothing else."""
 CONTEXT = 128
@@ -88,10 +90,14 @@ def _reachable(model: Denoiser, canvas: Canvas, i: int, usual: int, rules: Rules
 
 
 def _estimate(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int, options: Sequence[int]) -> int:
-    """The best of several lengths for span i, the others as they are."""
-    scores = _confidence(model, canvas, sizes, i, options)
+    """The best of several lengths for span i, the others as they are: calibrated confidence weighed against what is usual."""
     bias = length_bias(model)
-    return max(zip(options, scores, strict=True), key=lambda pair: pair[1] / bias(pair[0]))[0]
+    usual = DEFAULT if canvas.spans[i].length is None else math.sqrt(options[0] * options[-1])
+    scores = {
+        size: math.log(found / bias(size)) - (math.log2(size / usual) / SPREAD) ** 2 / 2
+        for size, found in zip(options, _confidence(model, canvas, sizes, i, options), strict=True)
+    }
+    return max(scores, key=scores.__getitem__)
 
 
 def _confidence(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int, options: Sequence[int]) -> list[float]:
@@ -151,5 +157,5 @@ def fit_length_bias(model: Denoiser, texts: Iterable[str], *, gaps: int = 64, co
     return {str(size): math.exp(mean) for size, mean in zip(CANDIDATES, means, strict=True)}
 
 
-TYPICAL_BIAS = {"1": 0.4, "2": 0.3, "5": 0.22, "8": 0.19, "26": 0.15}
+TYPICAL_BIAS = {"1": 0.19, "2": 0.18, "3": 0.14, "5": 0.115, "8": 0.093, "12": 0.08, "18": 0.071, "26": 0.065}
 """Of a small model."""

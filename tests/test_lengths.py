@@ -15,7 +15,7 @@ from engine.settings import Settings
 class Peaked(Toy):
     """A toy that is surest of itself where a gap has the length it likes, and always surer of a short one."""
 
-    def __init__(self, liked: int, lift: float = 4.0) -> None:
+    def __init__(self, liked: int, lift: float = 6.0) -> None:
         super().__init__()
         self.liked, self.lift = liked, lift
         self.length_bias: dict[str, float] | None = None
@@ -24,7 +24,7 @@ class Peaked(Toy):
         super().logits(ids, positions, t=t, attend=attend)
         sure = []
         for count in positions.sum(-1).tolist():
-            sure += [8 / count**0.5 + (self.lift if count == self.liked else 0.0)] * count
+            sure += [3 / count**0.5 + (self.lift if count == self.liked else 0.0)] * count
         scores = torch.zeros(len(sure), self.vocab_size)
         scores[:, ord("e")] = torch.tensor(sure)
         return scores
@@ -40,6 +40,12 @@ def test_the_length_that_the_model_likes_best_after_its_bias(liked):
     model.length_bias = fit_length_bias(Peaked(0), [" ".join(["The lamp in the hall had burned low."] * 40)])
     assert size(model, "It was [[]] when the door opened.") == liked
     assert model.calls == 1, "an estimate is one call"
+
+
+def test_a_model_that_sees_no_difference_gets_the_usual_length():
+    model = Peaked(0)
+    model.length_bias = fit_length_bias(model, [" ".join(["The lamp in the hall had burned low."] * 40)])
+    assert size(model, "It was [[]] when the door opened.") == 5, "the candidate nearest to six tokens"
 
 
 def test_the_bias_falls_with_the_length_and_is_interpolated():
