@@ -16,6 +16,7 @@ from app import main
 from app.service import Service
 from engine.backends.toy import Toy
 
+expect.set_options(timeout=30_000)  # a busy machine is slow; a wait ends as soon as its condition holds
 FILES = itertools.count(1)
 READY = """() => {
     const page = document.querySelector(".lacuna[data-ready]");

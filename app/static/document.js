@@ -20,7 +20,6 @@ export const makeRewrite = (pieces) => ({ kind: "rewrite", pieces, fill: null, i
 export const isText = (item) => typeof item === "string";
 const sizeOf = (item) => (isText(item) ? item.length : 1);
 export const lineLength = (line) => line.items.reduce((sum, item) => sum + sizeOf(item), 0);
-export const before = (a, b) => a.line < b.line || (a.line === b.line && a.offset < b.offset);
 export const same = (a, b) => a.line === b.line && a.offset === b.offset;
 
 /** Plain text as a fragment: a list of lines of which the last has no line end. */

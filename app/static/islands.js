@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 import { gapMark, lengthLabel } from "./segments.js";
 
 const TINTS = [0.3, 0.55, 0.8]; // probabilities at which the tint goes one step from sand to blue
-export const tint = (probability) => 1 + TINTS.filter((limit) => probability >= limit).length;
+const tint = (probability) => 1 + TINTS.filter((limit) => probability >= limit).length;
 
 /** Draw an island into its span. */
 export function drawIsland(span, island) {
@@ -75,7 +75,7 @@ function drawFill(span, island) {
 function held(cell, index, fill) {
   if (!isOpen(cell)) return cell.text;
   const final = fill.done && fill.cells[index]?.text;
-  return final || fill.guesses[index] || ` ${"nnnnnn".slice(0, 2 + ((index * 7) % 5))}`;
+  return final || fill.guesses[index] || (index ? " " : "") + "nnnnnn".slice(0, 2 + ((index * 7) % 5));
 }
 function startsWord(cells, index, fill) {
   if (index === 0) return true;

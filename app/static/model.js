@@ -5,11 +5,11 @@ import * as server from "./server.js";
 const POLL_MS = 700;
 
 export function watchModel(page) {
-  const text = el("span", {}, "Loading the model …");
-  const chip = el("span", { class: "chip loading", role: "status", "aria-label": "Model" }, el("i", { "aria-hidden": "true" }), text);
+  const text = el("span", { class: "name" }, "Loading the model …");
+  const pace = el("span", { class: "pace" });
+  const chip = el("span", { class: "chip loading", role: "status", "aria-label": "Model" }, el("i", { "aria-hidden": "true" }), text, pace);
   let reason = "The model is still loading";
   const watch = { chip, reason: () => reason, onchange: () => {} };
-  let name = "";
 
   function show(state, words, why) {
     chip.className = `chip ${state}`;
@@ -27,8 +27,7 @@ export function watchModel(page) {
       return setTimeout(poll, 5 * POLL_MS);
     }
     if (model.state === "ready") {
-      name = `${model.name} · ${model.device.toUpperCase()}`;
-      return show("ready", name, "");
+      return show("ready", `${model.name} · ${model.device.toUpperCase()}`, "");
     }
     if (model.state === "failed") {
       page.fail(model.error);
@@ -42,7 +41,7 @@ export function watchModel(page) {
     const { times } = page.runs.current;
     if (times.length < 3) return;
     const gaps = times.slice(1).map((time, k) => time - times[k]).sort((a, b) => a - b);
-    show("ready", `${name} · ${Math.max(1, Math.round(gaps[gaps.length >> 1]))} ms a step`, "");
+    pace.textContent = `· ${Math.max(1, Math.round(gaps[gaps.length >> 1]))} ms a step`;
   });
   return watch;
 }

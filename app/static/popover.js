@@ -43,8 +43,18 @@ export function installPopovers(page) {
   function openGap(element, island) {
     const { length } = island;
     const unit = length?.unit ?? "auto";
-    const count = el("input", { type: "number", min: 1, max: 2000, step: 1, value: length?.low ?? (island.was ? Math.max(1, toPlainText(island.was).trim().split(/\s+/).length) : 5),
-      "aria-label": "Number", disabled: !length, onchange: () => apply(), onkeydown: (event) => { if (event.key === "Enter") { event.preventDefault(); apply(); close(true); } } });
+    const words = island.was && toPlainText(island.was).trim();
+    const count = el("input", {
+      type: "number", min: 1, max: 2000, step: 1, "aria-label": "Number", disabled: !length,
+      value: length?.low ?? Math.max(1, words ? words.split(/\s+/).length : 5),
+      onchange: () => apply(),
+      onkeydown: (event) => {
+        if (event.key !== "Enter") return;
+        event.preventDefault();
+        apply();
+        close(true);
+      },
+    });
     const radios = ["auto", "words", "tokens"].map((value) => {
       const input = el("input", { type: "radio", name: `length-${island.id}`, value, checked: value === unit, onchange: () => {
         count.disabled = value === "auto";
@@ -65,7 +75,6 @@ export function installPopovers(page) {
       anchor = view.islandElement(island.id);
       place();
     };
-    const words = island.was && toPlainText(island.was).trim();
     const remove = button(words ? "Put back" : "Remove", () => { close(); page.commands.unmark(island.id); },
       { class: "quiet", hint: words ? "No gap here: put its words back" : "No gap here" });
     open(element, island.id, "Length", "dialog",
@@ -85,10 +94,11 @@ export function installPopovers(page) {
   function openCell(element, island, index) {
     const cell = (island.fill.shown ?? island.fill.cells)[index];
     if (!cell) return;
-    const options = cell.alternatives.slice(0, 5).map(([text, probability]) => el("li", { class: text === cell.text ? "chosen" : null, style: `--p:${Math.round(probability * 100)}%` },
+    const options = cell.alternatives.slice(0, 5).map(([text, probability]) => el(
+      "li", { class: text === cell.text ? "chosen" : null, style: `--p:${Math.round(probability * 100)}%` },
       el("span", {}, text.trim() || (text === "" ? "nothing" : "space")), el("small", {}, percent(probability))));
-    const settled = cell.state === "pinned" ? "Yours: pinned, it stays."
-      : isOpen(cell) ? "Still open." : `Settled${cell.step ? ` in step ${cell.step}` : ""}, ${percent(cell.probability)} sure.`;
+    const settled = cell.state === "pinned" ? "Pinned: yours."
+      : isOpen(cell) ? "Still open" : `${cell.step ? `Step ${cell.step} · ` : ""}${percent(cell.probability)} sure`;
     const idle = !page.runs.live && isFilled(island);
     open(element, island.id, "Alternatives", "dialog",
       options.length ? el("ol", { class: "options", "aria-label": "What the model thought of" }, ...options) : null,

@@ -56,8 +56,10 @@ export class Runs extends EventTarget {
       this.#finish(run);
     } catch (error) {
       this.#finish(run);
-      if (error.name === "AbortError") say(run.frames.length ? `Stopped at step ${run.frames.length - 1} of ${run.frames[0].steps}. Fill starts the open gaps again; Undo goes back.` : "Stopped.");
-      else this.page.fail(error.message, error.place ?? null);
+      if (error.name === "AbortError") {
+        const where = run.frames.length ? ` at step ${run.frames.length - 1} of ${run.frames[0].steps}` : "";
+        say(`Stopped${where}. Fill starts the open gaps again; Undo goes back.`);
+      } else this.page.fail(error.message, error.place ?? null);
     } finally {
       clearTimeout(waiting);
       this.#abort = null;

@@ -17,7 +17,11 @@ export function buildTimeline(page) {
   const back = button("Step back", () => step(-1), { label: "", shape: "back", hint: keys("One step back") });
   const play = button("Play", () => toggle(), { label: "", shape: "play", hint: "Play the run again", "aria-pressed": "false" });
   const forward = button("Step forward", () => step(1), { label: "", shape: "forward", hint: "One step forward" });
-  const speed = button("Speed", () => { pace = (pace + 1) % SPEEDS.length; drawSpeed(); if (timer) start(); }, { label: "1×", hint: "Speed of the replay", class: "speed" });
+  const speed = button("Speed", () => {
+    pace = (pace + 1) % SPEEDS.length;
+    drawSpeed();
+    if (timer) start();
+  }, { label: "1×", hint: "Speed of the replay", class: "speed" });
   const stop = button("Stop", () => runs.stop(), { hint: "Stop the run (Esc)", disabled: true });
   const fill = button("Fill", () => page.commands.fill(), { class: "go" });
   let timer = 0;

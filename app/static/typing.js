@@ -108,7 +108,8 @@ export function installTyping(page) {
     if (line === undefined || line === null || !range) return;
     const items = view.readRow(line);
     const caret = caretIn(line);
-    draft.replace({ line, offset: 0 }, { line, offset: lineLength(draft.lines[line]) }, [{ items, eol: "" }], { kind: "compose", caret: { line, offset: lineLength(draft.lines[line]) } });
+    const end = { line, offset: lineLength(draft.lines[line]) };
+    draft.replace({ line, offset: 0 }, end, [{ items, eol: "" }], { kind: "compose", caret: end });
     view.redraw(line);
     view.caret({ line, offset: Math.min(caret, lineLength(draft.lines[line])) });
   };
