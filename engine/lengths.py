@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -49,9 +50,13 @@ def decide_lengths(model: Denoiser, canvas: Canvas, rules: Rules) -> list[int]:
     return sizes
 
 
-def tokens_a_word(model: Denoiser) -> float:
-    """How many tokens the model spends on a word of plain prose, with its share of the punctuation."""
-    return len(model.encode(SAMPLE)) / len(SAMPLE.split())
+def tokens_of_words(model: Denoiser, count: int) -> int:
+    """Tokens for this many words: as many as plain words take, and one for a sign every dozen words.
+
+    No more, because cells left over when the words are all there can only lengthen a word, and spoil it (DECISIONS).
+    """
+    plain = median(len(model.encode(" " + word.strip(".,;"))) for word in SAMPLE.split())
+    return round(plain * count) + count // 12
 
 
 def _options(model: Denoiser, canvas: Canvas, i: int, rules: Rules) -> list[int]:
@@ -66,8 +71,7 @@ def _options(model: Denoiser, canvas: Canvas, i: int, rules: Rules) -> list[int]
         return list(CANDIDATES)
     if length.unit == "tokens":
         return _between(length.low, length.high)
-    ratio = tokens_a_word(model)
-    low, high = (_reachable(model, canvas, i, max(1, round(ratio * n)), rules) for n in (length.low, length.high))
+    low, high = (_reachable(model, canvas, i, tokens_of_words(model, n), rules) for n in (length.low, length.high))
     return _between(low, high)
 
 

@@ -24,11 +24,11 @@ class Settings:
     """Denoiser calls a window at most."""
     temperature: float = 0.7
     """Divides the logits before a token is drawn; 0 is greedy."""
-    top_p: float = 1.0
+    top_p: float = 0.9
     """Draw from the smallest set of tokens with this probability (nucleus)."""
     top_k: int = 0
     """Draw from the k likeliest tokens; 0 is all."""
-    choice: Choice = "hybrid"
+    choice: Choice = "stochastic"
     """How a token is chosen: `deterministic` (the likeliest), `stochastic` (drawn), `hybrid` (drawn early, likeliest late)."""
     threshold: float = 0.9
     """`threshold` sampler: reveal whatever is at least this probable (Fast-dLLM)."""
