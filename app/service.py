@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -69,7 +68,7 @@ class Service:
                     del message["text"]
                 yield message
             words = {"text": text} if with_text else {}
-            yield {"done": True, **words, "candidates": [{**words, "score": score(cells.values())}]}
+            yield {"done": True, **words, "candidates": [{**words, "score": engine.score(cells.values())}]}
         except Exception as error:
             yield failure(error)
 
@@ -91,12 +90,6 @@ class Service:
     def _close(self, frames: Any) -> None:
         frames.close()
         self._runs.discard(id(frames))
-
-
-def score(cells: Iterable[engine.Cell]) -> float:
-    """A candidate's score: the geometric mean of its tokens' probabilities as they were revealed, as the engine has it."""
-    logs = [math.log(max(cell.probability, 1e-12)) for cell in cells if cell.state != "pinned"]
-    return math.exp(sum(logs) / len(logs)) if logs else 1.0
 
 
 def sentence(error: BaseException) -> str:

@@ -17,7 +17,7 @@ import torch
 
 from engine.backends import load
 from engine.denoiser import Denoiser
-from engine.fill import fill
+from engine.filling import fill
 from engine.lengths import SAMPLE
 from engine.samplers import SAMPLERS
 from engine.settings import Settings

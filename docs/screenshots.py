@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -23,7 +24,7 @@ DONE = "() => document.querySelector('.dock').dataset.run === 'idle' && document
 MIDDLE = 0.55  # of the run
 
 
-def take(browser, url: str, target: Path, *, dark: bool = False, phone: bool = False, stages: bool = False) -> None:
+def take(browser: Any, url: str, target: Path, *, dark: bool = False, phone: bool = False, stages: bool = False) -> None:
     """One run on a new page, and its picture; with `stages` also one before and one after."""
     context = browser.new_context(
         viewport={"width": 390, "height": 844} if phone else {"width": 1280, "height": 800},

@@ -7,20 +7,18 @@ no such import.
 from __future__ import annotations
 
 import ast
-import sys
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from engine.draft import Draft, DraftError, Gap, Length, Pin, Rewrite, words
-from engine.frames import MASKED_TEXT, Cell, Frame
+from engine.frames import MASKED_TEXT, Cell, Frame, score
 from engine.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from engine.backends import load
-    from engine.fill import fill
+    from engine.filling import fill, fill_events
     from engine.samplers import SAMPLERS
     from engine.schedules import SCHEDULES
 
@@ -39,13 +37,21 @@ __all__ = [
     "Settings",
     "SettingsError",
     "fill",
+    "fill_events",
     "load",
     "sampler_help",
     "schedule_names",
+    "score",
     "words",
 ]
 
-_HOMES = {"SAMPLERS": "engine.samplers", "SCHEDULES": "engine.schedules", "fill": "engine.fill", "load": "engine.backends"}
+_HOMES = {
+    "SAMPLERS": "engine.samplers",
+    "SCHEDULES": "engine.schedules",
+    "fill": "engine.filling",
+    "fill_events": "engine.filling",
+    "load": "engine.backends",
+}
 """The names that need torch, and the modules that they come from."""
 
 
@@ -57,17 +63,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class _FrontDoor(ModuleType):
-    """Keeps `engine.fill` the function: Python would put the module of that name in its place once it is imported."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name not in _HOMES or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _FrontDoor
 
 
 @cache

@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
     settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
 
     from engine.backends import load
-    from engine.fill import check, fill_events
+    from engine.filling import check, fill_events
 
     check(draft, settings)
     model = load(options.model, device=options.device, dtype=options.dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -54,3 +56,9 @@ class Frame:
     def as_dict(self) -> dict[str, Any]:
         """The frame as the JSON object that the command line and the API send."""
         return asdict(self)
+
+
+def score(cells: Iterable[Cell]) -> float:
+    """How sure the model was of what it wrote: the geometric mean of its tokens' probabilities; 1.0 where it wrote nothing."""
+    logs = [math.log(max(cell.probability, 1e-12)) for cell in cells if cell.state != "pinned"]
+    return math.exp(sum(logs) / len(logs)) if logs else 1.0

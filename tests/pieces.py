@@ -18,6 +18,7 @@ class Pieces:
     name = "pieces"
     mask_id = len(PIECES)
     vocab_size = len(PIECES) + 1
+    time_conditioned: bool = False
     suppressed: Sequence[int] = (len(PIECES),)
 
     def __init__(self, wish: Sequence[str] = (), max_length: int = 64) -> None:

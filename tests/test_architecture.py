@@ -21,7 +21,7 @@ LAYERS = (
     "draft vocabulary reverse backends",
     "canvas constraints",
     "lengths",
-    "fill",
+    "filling",
     "cli training",
 )
 LEVEL = {f"engine.{name}": level for level, names in enumerate(LAYERS) for name in names.split()}

@@ -7,7 +7,7 @@ import pytest
 from engine.backends.toy import Toy
 from engine.canvas import Canvas
 from engine.draft import Draft
-from engine.fill import fill
+from engine.filling import fill
 from engine.settings import Settings
 from tests.pieces import PIECES, Pieces
 from tests.wild import Wild

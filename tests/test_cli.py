@@ -14,7 +14,7 @@ import pytest
 
 from engine.backends.toy import Toy
 from engine.cli import main
-from engine.fill import fill_events
+from engine.filling import fill_events
 from engine.settings import Settings
 
 ROOT = Path(__file__).parent.parent

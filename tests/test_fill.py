@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.backends.toy import Toy
 from engine.canvas import Canvas
 from engine.draft import Draft, DraftError, Gap, Part, Pin, words
-from engine.fill import fill, fill_events
+from engine.filling import fill, fill_events
 from engine.frames import MASKED_TEXT, Cell
 from engine.settings import Settings, SettingsError
 from tests import wild

@@ -38,8 +38,3 @@ def test_every_name_of_the_front_door_is_there() -> None:
     assert dir(engine) == sorted(engine.__all__)
     with pytest.raises(AttributeError, match="no attribute 'fil'"):
         engine.fil  # noqa: B018
-
-
-def test_fill_is_the_function_even_after_its_module_was_imported() -> None:
-    code = "import engine.fill; from engine.fill import fill; print(engine.fill is fill)"
-    assert run_python(code).strip() == "True"

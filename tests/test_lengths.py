@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from engine.backends.toy import Toy
-from engine.fill import fill
+from engine.filling import fill
 from engine.lengths import FREE, fit_length_bias, length_bias
 from engine.settings import Settings
 

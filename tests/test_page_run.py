@@ -210,6 +210,7 @@ def test_the_app_as_a_newcomer_starts_it_fills_the_example_with_the_embedded_mod
     environment = os.environ | {"LACUNA_PYTHON": "this"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as app:
         try:
+            assert app.stdout is not None
             url = next(word for line in app.stdout for word in line.split() if word.startswith("http"))
             page = new_page()
             visit(page, url, patience=120)

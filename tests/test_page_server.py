@@ -41,7 +41,7 @@ def stream(client: Client, *arguments: object) -> list[dict]:
 
 def test_gradio_client_streams_the_same_frames_as_the_engine(client):
     *frames, last = stream(client, DRAFT, SETTINGS)
-    expected = [json.loads(json.dumps(frame.as_dict())) for frame in engine.fill(Toy(), DRAFT, engine.Settings(**SETTINGS))]
+    expected = [json.loads(json.dumps(frame.as_dict())) for frame in engine.fill(Toy(), DRAFT, engine.Settings.of(SETTINGS))]
     assert frames == expected
     assert last["done"] is True
     assert last["text"] == expected[-1]["text"] == last["candidates"][0]["text"]
@@ -92,7 +92,7 @@ def test_cancelling_stops_the_engine_within_a_step():
 def test_a_model_that_does_not_load_is_a_sentence():
     service = Service(lambda: engine.load("no such model"))
     service.start()
-    assert service._model.exception() is not None
+    assert service._model is not None and service._model.exception() is not None
     state = service.status()["model"]
     assert state["state"] == "failed"
     assert state["error"].startswith("There is no model called 'no such model'")

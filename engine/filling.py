@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from engine.canvas import Canvas, Window
 from engine.constraints import NEWLINE_CELLS, Edges, SpanConstraint, SpanRule, WordCount
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap
-from engine.frames import Cell, Frame, State
+from engine.frames import Cell, Frame, State, score
 from engine.lengths import decide_lengths
 from engine.reverse import Move, denoise
 from engine.samplers import FREE_RUNNING, SAMPLERS
@@ -55,12 +55,6 @@ def fill_events(model: Denoiser, draft: str | Draft, settings: Settings | None =
         cells.update((cell.id, cell) for cell in frame.cells)
         yield frame.as_dict()
     yield {"done": True, "text": text, "candidates": [{"text": text, "score": score(cells.values())}]}
-
-
-def score(cells: Iterable[Cell]) -> float:
-    """How sure the model was of what it wrote: the geometric mean of its tokens' probabilities; 1.0 where it wrote nothing."""
-    logs = [math.log(max(cell.probability, 1e-12)) for cell in cells if cell.state != "pinned"]
-    return math.exp(sum(logs) / len(logs)) if logs else 1.0
 
 
 class _Cells:
