@@ -84,14 +84,14 @@ class Run:
         self.progress = Progress(**facts["progress"])
         return True
 
-    def export(self) -> Path:
+    def export(self, length_bias: dict[str, float] | None = None) -> Path:
         """Write the averaged weights as a checkpoint in `model/`."""
         with torch.device("meta"):
             averaged = DiT(self.model.config)
         averaged.load_state_dict(self.average.weights, assign=True)
         folder = self.folder / "model"
         done = {"tokens": self.progress.tokens, "steps": self.progress.step, "seconds": round(self.progress.seconds)}
-        save(Checkpoint(averaged, self.tokenizer, self.name, trained=done | self.told), folder)
+        save(Checkpoint(averaged, self.tokenizer, self.name, length_bias, done | self.told), folder)
         return folder
 
     def plot(self) -> Path | None:

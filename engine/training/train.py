@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import re
 import sys
@@ -14,9 +15,11 @@ import torch
 from tqdm import tqdm
 
 from engine import checkpoint
+from engine.backends import load
+from engine.lengths import fit_length_bias
 from engine.model import DiT, ModelConfig
 from engine.tokenizer import Tokenizer
-from engine.training.corpus import CorpusError, Mixture, files_of, sample, token_stream
+from engine.training.corpus import CorpusError, Mixture, documents, files_of, sample, token_stream
 from engine.training.crew import Crew
 from engine.training.objective import MaskingRecipe
 from engine.training.optimiser import Average, Optimiser, learning_rate_scale
@@ -120,8 +123,19 @@ def train(args: argparse.Namespace) -> int:
     if crew.leads:
         run.save()
         run.plot()
-        print(f"The model is in {run.export()}.", file=sys.stderr)
+        print(f"The model is in {run.export(length_bias(run.export(), args.data))}.", file=sys.stderr)
     return 0
+
+
+def length_bias(model: Path, data: list[Path]) -> dict[str, float] | None:
+    """How the finished model's confidence depends on a gap's length alone, for automatic lengths; none from too little text."""
+    files = files_of(data)
+    each = math.ceil(32 / len(files))
+    texts = (text[:1500] for file in files for text in itertools.islice(documents(file), each))
+    try:
+        return fit_length_bias(load(model), texts)
+    except ValueError:
+        return None
 
 
 def prepare(args: argparse.Namespace, tokenizer: Tokenizer | None) -> tuple[np.ndarray, Tokenizer]:
