@@ -126,7 +126,7 @@ def test_stop_ends_the_engine_within_a_step(page, server):
     said(page, "Stopped at step")
     page.wait_for_function("async () => (await (await fetch('lacuna/status')).json()).running === 0")
     shown, calls = step(page), model.calls
-    assert 3 <= shown < 100
+    assert 3 <= shown < 128
     assert masked(page).count() > 0
     press(page, "Undo")
     assert text(page) == "He said that [[60]] and went home."
