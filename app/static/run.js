@@ -56,7 +56,7 @@ export class Runs extends EventTarget {
       this.#finish(run);
     } catch (error) {
       this.#finish(run);
-      if (error.name === "AbortError") {
+      if (abort.signal.aborted) {
         const where = run.frames.length ? ` at step ${run.frames.length - 1} of ${run.frames[0].steps}` : "";
         say(`Stopped${where}. Fill starts the open gaps again; Undo goes back.`);
       } else this.page.fail(error.message, error.place ?? null);
