@@ -3,7 +3,7 @@ import { isOpen } from "./document.js";
 import { el } from "./dom.js";
 import { gapMark, lengthLabel } from "./segments.js";
 
-const TINTS = [0.3, 0.55, 0.8]; // probabilities at which the tint goes one step from sand to blue
+const TINTS = [0.1, 0.3, 0.6]; // probabilities at which the tint goes one step from sand to blue: where many words fit, a good one has 30 %
 const tint = (probability) => 1 + TINTS.filter((limit) => probability >= limit).length;
 
 /** Draw an island into its span. */
