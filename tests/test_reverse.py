@@ -184,13 +184,15 @@ def test_samplers_that_are_exact_draw_from_the_models_own_distribution(how):
     """
     model, rows = Exact(), 1000
     x = torch.full((rows, 3), model.mask_id)
-    final = run(model, x, x == model.mask_id, Settings(temperature=1.0, choice="stochastic", seed=2, **how))[-1].x
+    final = run(model, x, x == model.mask_id, Settings(temperature=1.0, top_p=1.0, choice="stochastic", seed=2, **how))[-1].x
     counts = (final @ torch.tensor([9, 3, 1])).bincount(minlength=27).double()
     expected = model.joint.flatten() * rows
     square = float(((counts - expected) ** 2 / expected).sum())
     assert square < 26 + 3.5 * math.sqrt(2 * 26)
     # A sampler that is not exact is told apart by the same test: everything at once forgets how the tokens hang together.
-    once = run(model, x, x == model.mask_id, Settings(sampler="random", temperature=1.0, choice="stochastic", seed=2, steps=1))[-1].x
+    once = run(model, x, x == model.mask_id, Settings(sampler="random", temperature=1.0, top_p=1.0, choice="stochastic", seed=2, steps=1))[
+        -1
+    ].x
     counts = (once @ torch.tensor([9, 3, 1])).bincount(minlength=27).double()
     assert float(((counts - expected) ** 2 / expected).sum()) > 80
 
@@ -212,7 +214,7 @@ class Timed(Toy):
 
 def test_a_prediction_is_used_again_only_where_that_is_exact():
     x = torch.full((1, 4), MASK)
-    chosen = Settings(sampler="ancestral", steps=40, temperature=1, choice="stochastic", seed=3)
+    chosen = Settings(sampler="ancestral", steps=40, temperature=1, top_p=1.0, choice="stochastic", seed=3)
     plain, timed = Toy(), Timed()
     once = run(plain, x, x == MASK, chosen)
     each = run(timed, x, x == MASK, chosen)
@@ -308,7 +310,7 @@ def test_a_constraint_that_leaves_nothing_is_an_error():
 
 def test_other_seeds_candidates_and_steps_give_other_draws():
     x = torch.full((1, 50), MASK)
-    chosen = Settings(sampler="random", steps=1, temperature=1, choice="stochastic")
+    chosen = Settings(sampler="random", steps=1, temperature=1, top_p=1.0, choice="stochastic")
     texts = {
         tuple(run(Toy(), x, x == MASK, dataclasses.replace(chosen, seed=s), candidate=c, first_step=k)[-1].x[0].tolist())
         for s in (0, 1, 2**63 - 1)
