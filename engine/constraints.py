@@ -54,7 +54,7 @@ class Edges:
         if takes_space:
             first &= v.leads_space & ~v.starts_closing
         elif not before or before[-1].isspace() or opens(before):
-            first &= ~v.leads_space & ~v.starts_closing
+            first &= ~v.leads_space & ~v.starts_closing & ~v.fragment
         elif v.carries_spaces and is_wordlike(before[-1]):
             first &= ~v.starts_word
         if opens(before) and before[-1] in QUOTES:

@@ -61,6 +61,9 @@ class Vocabulary:
         self.ends_opening = flag(lambda s: s.rstrip()[-1:] in OPENING or s in (' "', " '") if s.strip() else False)
         self.carries_spaces = bool((self.leads_space & flag(lambda s: s.strip().isalnum())).sum() >= self.size / 50)
         """Whether words bring their leading space with them, as in most BPE vocabularies."""
+        known = set(self.texts)
+        self.fragment = flag(lambda s: self.carries_spaces and s[:1].islower() and " " + s not in known)
+        """Ends of words, such as "ing": they begin with a small letter and never follow a space."""
         classes: dict[Moves, int] = {}
         self.class_of = torch.tensor([classes.setdefault(word_moves(s), len(classes)) for s in self.texts])
         self.classes = list(classes)

@@ -101,3 +101,11 @@ def test_edges_start_and_end_cleanly():
     assert not allowed_texts(2, 3, "it was ", " when") & {" ", "  ", "(", " (", "\n", ' "'}
     assert "." in allowed_texts(2, 3, "it was ", " when") and "." not in allowed_texts(2, 3, "it was ", ", when")
     assert not allowed_texts(1, 3, "it was ", " when") & {"\n", "\n\n"}
+
+
+def test_a_line_does_not_begin_with_the_end_of_a_word() -> None:
+    known = vocabulary(Pieces())
+    for before, takes_space in (("", False), ("Dear Sir,\n", False), ("he said: “", False)):
+        edges = Edges.of(known, before, " of it.", 3, takes_space=takes_space, newlines=False, partial=False, counted=False)
+        begins = {known.texts[i] for i in edges.first.nonzero()[:, 0].tolist()}
+        assert {"the", "lamp"} <= begins and not {"ing", "s", " the"} & begins
