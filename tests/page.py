@@ -177,6 +177,14 @@ def finished(page: Page, patience: float = 60) -> None:
     page.wait_for_function("() => document.querySelector('.dock').dataset.run === 'idle'", timeout=patience * 1000)
 
 
+def until(holds: Callable[[], bool], patience: float = 20) -> None:
+    """Wait, so many seconds at most, until something holds in this process."""
+    end = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
 def fill(page: Page, patience: float = 60) -> None:
     """Press Fill and wait for the end."""
     press(page, "Fill")
