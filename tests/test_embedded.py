@@ -1,0 +1,80 @@
+"""The model that comes with the checkout: what its card says is what it does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import engine
+from engine import checkpoint
+from engine.backends import EMBEDDED
+from engine.training.corpus import documents
+from engine.training.evaluate import evaluate
+
+SAMPLE = Path(__file__).parent / "data" / "dev_sample.txt"
+CARD = (EMBEDDED / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Any]:
+    """What `evaluate` printed when the model was made: over the whole dev set, and over the sample of it that is here."""
+    read: dict[str, Any] = json.loads((EMBEDDED / "evaluation.json").read_text(encoding="utf-8"))
+    return read
+
+
+def test_it_is_really_trained_and_small_enough_to_ship(figures: dict[str, Any]) -> None:
+    held = checkpoint.load(EMBEDDED)
+    assert sum(p.numel() for p in held.model.parameters()) >= 10_000_000
+    assert held.trained["tokens"] >= 30_000_000
+    assert figures["dev"]["bits_per_char"] <= 1.9
+    assert sum(p.stat().st_size for p in EMBEDDED.iterdir()) <= 48e6
+
+
+def test_the_sample_row_of_the_card_is_what_evaluate_finds(figures: dict[str, Any]) -> None:
+    claimed = figures["sample"]
+    found = evaluate(engine.load(device="cpu", dtype="float32"), [SAMPLE], seed=claimed["seed"], passes=claimed["passes"])
+    for name in ("nats_per_token", "perplexity", "bits_per_char", "nats_per_token_stderr"):
+        assert found[name] == pytest.approx(claimed[name], rel=2e-3)
+    for share, guessed in claimed["masked_accuracy"].items():
+        assert found["masked_accuracy"][share] == pytest.approx(guessed, abs=2e-3)
+    assert (found["tokens"], found["documents"]) == (claimed["tokens"], claimed["documents"])
+
+
+@pytest.mark.parametrize("part", ["dev", "sample"])
+def test_the_card_says_the_figures(figures: dict[str, Any], part: str) -> None:
+    row = figures[part]
+    for name in ("nats_per_token", "perplexity", "bits_per_char"):
+        assert f"{row[name]:.3f} ± {row[name + '_stderr']:.3f}" in CARD
+    for guessed in row["masked_accuracy"].values():
+        assert f"{guessed:.1%}" in CARD
+
+
+def test_the_card_names_every_group_of_sources_and_the_licence() -> None:
+    assert "CC BY-SA 4.0" in CARD
+    for group in (
+        "Standard Ebooks",
+        "Project Gutenberg",
+        "ELTeC",
+        "OpenStax",
+        "SCP",
+        "African Storybook",
+        "Topical-Chat",
+        "Wikipedia",
+        "Changelog",
+    ):
+        assert group in CARD
+
+
+def test_it_fills_real_drafts_in_whole_words() -> None:
+    model = engine.load(device="cpu")
+    for text in documents(SAMPLE):
+        left, right = text[:600].rsplit(" ", 1)[0], text[700:1200].split(" ", 1)[1]
+        *_, last = engine.fill(model, engine.Draft((left + " ", engine.Gap(engine.Length(5, 5, "words")), " " + right)))
+        assert last.text.startswith(left + " ") and last.text.endswith(" " + right)
+        written = last.text[len(left) + 1 : len(last.text) - len(right) - 1]
+        assert len(engine.words(written)) == 5
+        assert re.fullmatch(r"\S(.*\S)?", written) and "  " not in written and "\ufffd" not in written
