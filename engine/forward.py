@@ -69,11 +69,6 @@ def subs_log_probs(logits: Tensor, suppressed: Sequence[int]) -> Tensor:
     return torch.log_softmax(logits.float().index_fill(-1, ids, -torch.inf), dim=-1)
 
 
-def nelbo_from_logits(logits: Tensor, targets: Tensor, weights: Tensor, *, mask_id: int) -> Tensor:
-    """(N, V) raw logits at masked positions, (N,) true ids, (N,) weights -> the weighted sum of -log p, in nats."""
-    return (weights * token_losses(logits, targets, mask_id=mask_id)).sum()
-
-
 def token_losses(logits: Tensor, targets: Tensor, *, mask_id: int) -> Tensor:
     """(N,) -log p(x_0) in nats, under SUBS: only the mask itself is ruled out, so that any text has a finite loss."""
     column = torch.tensor([mask_id], device=logits.device)
