@@ -7,6 +7,7 @@ text, which is what a writer asks for. Evaluation never uses the second kind: th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -26,8 +27,8 @@ class MaskingRecipe:
     """The NELBO's weight 1/t is cut here: the rare rows with few masks would shake the gradient."""
     gap_rows: float = 0.25
     """The share of rows with gaps cut out."""
-    gap_length: float = 7.0
-    """Mean length of such a gap, in tokens (geometric)."""
+    gap_lengths: tuple[float, float] = (2.0, 24.0)
+    """Mean length of a row's gaps in tokens, log-uniform between these: from a word to a sentence (each gap geometric)."""
 
 
 def draw_masks(recipe: MaskingRecipe, batch: int, length: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +37,9 @@ def draw_masks(recipe: MaskingRecipe, batch: int, length: int, rng: np.random.Ge
     masks = np.zeros((batch, length), dtype=bool)
     weights = np.ones(batch, dtype=np.float32)
     for b in range(gap_rows):
-        masks[b] = cut_gaps(length, rng.uniform(0.04, 0.36), recipe.gap_length, rng)
+        low, high = map(math.log, recipe.gap_lengths)
+        mean = math.exp(rng.uniform(low, high))
+        masks[b] = cut_gaps(length, rng.uniform(0.04, 0.36), mean, rng)
         weights[b] = min(length / masks[b].sum(), 8.0)
     alone = batch - gap_rows
     if alone:

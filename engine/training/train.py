@@ -8,6 +8,7 @@ import math
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,11 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     add("--width", type=int, default=320)
     add("--depth", type=int, default=6)
     add("--heads", type=int, default=5)
-    add("--stages", default="0:24x128,0.12:48x128,0.5:24x256", help="from which share of the run on: ROWSxLENGTH, comma-separated")
+    add(
+        "--stages",
+        default="0:24x128,0.12:48x128,0.5:24x256",
+        help="from which share of the run on: ROWSxLENGTH, comma-separated; + mixes shapes",
+    )
     add("--accumulate", type=int, default=1, help="batches a step")
     add("--muon-rate", type=float, default=0.02)
     add("--adam-rate", type=float, default=3e-3)
@@ -61,14 +66,21 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def stages_of(text: str, longest: int | None) -> list[tuple[float, int, int]]:
-    """[(from which share of the run, rows, length)] in order, none longer than `longest`; CorpusError for anything else."""
+Shape = tuple[int, int]
+"""(rows, tokens in a row) of a batch."""
+
+
+def stages_of(text: str) -> list[tuple[float, list[Shape]]]:
+    """[(from which share of the run, the shapes that its steps draw from)] in order; CorpusError for what is not a plan."""
     stages = []
     for part in text.split(","):
-        found = re.fullmatch(r"(0|0?\.\d+|1):(\d+)x(\d+)", part.strip())
+        found = re.fullmatch(r"(0|0?\.\d+|1):(\d+x\d+(?:\+\d+x\d+)*)", part.strip())
         if not found:
-            raise CorpusError(f"The stage {part!r} is not of the form SHARE:ROWSxLENGTH; write for example 0:24x128,0.5:24x256.")
-        stages.append((float(found[1]), max(1, int(found[2])), min(max(2, int(found[3])), longest or 2**16)))
+            raise CorpusError(f"The stage {part!r} is not of the form SHARE:ROWSxLENGTH; write for example 0:24x128,0.5:24x256+96x64.")
+        shapes = [(int(rows), int(length)) for rows, length in re.findall(r"(\d+)x(\d+)", found[2])]
+        if any(rows < 1 or length < 2 for rows, length in shapes):
+            raise CorpusError(f"The stage {part!r} has a batch without rows, or rows of less than two tokens.")
+        stages.append((float(found[1]), shapes))
     if min(stages)[0] > 0:
         raise CorpusError("No stage begins at the start of the run; let the first one be 0:ROWSxLENGTH.")
     return sorted(stages)
@@ -91,11 +103,13 @@ def train(args: argparse.Namespace) -> int:
     """One run, from nothing, from `--init` or from its saved state, to the end of its budget or of its piece."""
     crew = Crew.of_environment(args.device)
     start = checkpoint.load(args.init) if args.init else None
-    stages = stages_of(args.stages, start.model.config.max_length if start else None)
+    stages = stages_of(args.stages)
     stream, tokenizer = crew.first_alone(lambda: prepare(args, start.tokenizer if start else None))
     torch.manual_seed(args.seed)
-    longest = max(length for _, _, length in stages)
+    longest = max(length for _, shapes in stages for _, length in shapes)
     model = start.model if start else DiT(ModelConfig(tokenizer.vocab_size, args.width, args.depth, args.heads, longest))
+    if start and longest > model.config.max_length:  # rotary positions have no table to outgrow
+        model.config = replace(model.config, max_length=longest)
     model.to(crew.device).train()
     run = Run(
         args.out,
@@ -152,7 +166,7 @@ def prepare(args: argparse.Namespace, tokenizer: Tokenizer | None) -> tuple[np.n
     return token_stream(mixture, tokenizer, args.out), tokenizer
 
 
-def loop(args: argparse.Namespace, run: Run, trainer: Trainer, stages: list[tuple[float, int, int]], crew: Crew) -> None:
+def loop(args: argparse.Namespace, run: Run, trainer: Trainer, stages: list[tuple[float, list[Shape]]], crew: Crew) -> None:
     """Step after step; the first process shows the progress and saves."""
     progress = run.progress
     pause = progress.seconds + 60 * args.piece if args.piece is not None else math.inf
@@ -160,7 +174,8 @@ def loop(args: argparse.Namespace, run: Run, trainer: Trainer, stages: list[tupl
     with tqdm(total=int(args.tokens), initial=progress.tokens, unit=" tokens", unit_scale=True, disable=not crew.leads) as bar:
         while (done := share_done(args, progress)) < 1:
             began = time.monotonic()
-            _, batch, length = [stage for stage in stages if stage[0] <= done][-1]
+            shapes = [stage for stage in stages if stage[0] <= done][-1][1]
+            batch, length = shapes[np.random.default_rng([args.seed, progress.step]).integers(len(shapes))]
             nats, tokens = trainer.gradients(progress.step, batch, length)
             run.optimiser.step(learning_rate_scale(done, progress.tokens), args.clip)
             run.average.update(run.model)

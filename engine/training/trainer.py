@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from engine.forward import token_losses
 from engine.model import DiT
 from engine.training.corpus import CorpusError
 from engine.training.crew import Crew
@@ -38,7 +38,7 @@ class Trainer:
     ) -> None:
         self.model, self.stream, self.mask_id, self.recipe, self.crew = model, stream, mask_id, recipe, crew
         self.seed, self.accumulate = seed, accumulate
-        self.loss = loss_of(model, crew.device, compiled and can_compile(crew.device))
+        self.loss = loss_of(model, mask_id, crew.device, compiled and can_compile(crew.device))
         self._room: dict[tuple[int, int], int] = {}
 
     def gradients(self, step: int, batch: int, length: int) -> tuple[float, int]:
@@ -68,13 +68,13 @@ class Trainer:
         return torch.from_numpy(masked), torch.from_numpy(positions), torch.from_numpy(targets), torch.from_numpy(each)
 
 
-def loss_of(model: DiT, device: torch.device, compiled: bool) -> Loss:
+def loss_of(model: DiT, mask_id: int, device: torch.device, compiled: bool) -> Loss:
     """The loss of a batch in bf16 autocast."""
 
     def loss(ids: Tensor, positions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16):
             logits = model(ids, positions)
-        nats = F.cross_entropy(logits.float(), targets, reduction="none")
+        nats = token_losses(logits, targets, mask_id=mask_id)
         return torch.stack([(nats * weights).sum(), (nats.detach() * (weights > 0)).sum()])
 
     return torch.compile(loss, dynamic=False) if compiled else loss
