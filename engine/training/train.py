@@ -56,6 +56,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     add("--accumulate", type=int, default=1, help="batches a step")
     add("--muon-rate", type=float, default=0.02)
     add("--adam-rate", type=float, default=3e-3)
+    add("--hold", type=float, default=0.55, help="share of the run after which the rates fall to zero")
     add("--clip", type=float, default=1.0, help="gradient norm of the parameters that AdamW trains")
     add("--gap-rows", type=float, default=0.25, help="share of the rows that are masked in runs")
     add("--seed", type=int, default=0)
@@ -118,7 +119,13 @@ def train(args: argparse.Namespace) -> int:
         Average(model),
         tokenizer,
         name=args.name,
-        told={"stages": args.stages, "weights": args.weight, "rates": [args.muon_rate, args.adam_rate], "seed": args.seed},
+        told={
+            "stages": args.stages,
+            "weights": args.weight,
+            "rates": [args.muon_rate, args.adam_rate],
+            "hold": args.hold,
+            "seed": args.seed,
+        },
     )
     if run.resume() and crew.leads:
         print(f"Taking the run up again after {run.progress.tokens / 1e6:.2f}M tokens.", file=sys.stderr)
@@ -177,7 +184,7 @@ def loop(args: argparse.Namespace, run: Run, trainer: Trainer, stages: list[tupl
             shapes = [stage for stage in stages if stage[0] <= done][-1][1]
             batch, length = shapes[np.random.default_rng([args.seed, progress.step]).integers(len(shapes))]
             nats, tokens = trainer.gradients(progress.step, batch, length)
-            run.optimiser.step(learning_rate_scale(done, progress.tokens), args.clip)
+            run.optimiser.step(learning_rate_scale(done, progress.tokens, hold=args.hold), args.clip)
             run.average.update(run.model)
             spent = time.monotonic() - began
             progress.advance(tokens, crew.agreed(spent if spent < PAUSE else 0.0), nats)
