@@ -19,6 +19,8 @@ from engine.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from engine.backends import load
     from engine.filling import fill, fill_events
+    from engine.hub import HubError, ModelInfo, Progress, download, models, resolve
+    from engine.memory import fits_beside, free_memory, release_memory
     from engine.samplers import SAMPLERS
     from engine.schedules import SCHEDULES
 
@@ -31,14 +33,23 @@ __all__ = [
     "DraftError",
     "Frame",
     "Gap",
+    "HubError",
     "Length",
+    "ModelInfo",
     "Pin",
+    "Progress",
     "Rewrite",
     "Settings",
     "SettingsError",
+    "download",
     "fill",
     "fill_events",
+    "fits_beside",
+    "free_memory",
     "load",
+    "models",
+    "release_memory",
+    "resolve",
     "sampler_help",
     "schedule_names",
     "score",
@@ -46,13 +57,22 @@ __all__ = [
 ]
 
 _HOMES = {
+    "HubError": "engine.hub",
+    "ModelInfo": "engine.hub",
+    "Progress": "engine.hub",
     "SAMPLERS": "engine.samplers",
     "SCHEDULES": "engine.schedules",
+    "download": "engine.hub",
     "fill": "engine.filling",
     "fill_events": "engine.filling",
+    "fits_beside": "engine.memory",
+    "free_memory": "engine.memory",
     "load": "engine.backends",
+    "models": "engine.hub",
+    "release_memory": "engine.memory",
+    "resolve": "engine.hub",
 }
-"""The names that need torch, and the modules that they come from."""
+"""The names that cost an import of more than the standard library, and the modules that they come from."""
 
 
 def __getattr__(name: str) -> Any:

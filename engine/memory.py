@@ -1,0 +1,47 @@
+"""Memory for models: how much is free, whether a second model fits beside the first, and giving it back."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import torch
+
+from engine.backends import EMBEDDED
+from engine.hub import resolve
+
+SPARE = 2.0
+"""A model may be loaded in wider numbers than it is stored in, and needs room to compute: so many times its files must be free."""
+
+
+def fits_beside(name: str | None, device: torch.device | str) -> bool:
+    """Whether a model, named as for `engine.load`, can be loaded while another one stays on this device. False when in doubt."""
+    free = free_memory(device)
+    folder = EMBEDDED if name is None else Path(name).expanduser()
+    found = folder if name is None or folder.is_dir() else resolve(name)
+    if free is None or found is None:
+        return False
+    return SPARE * sum(path.stat().st_size for path in found.glob("*.safetensors")) <= free
+
+
+def free_memory(device: torch.device | str) -> int | None:
+    """Bytes that are free on a device, those that torch keeps for later counted in; None where this can't be known."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def release_memory() -> None:
+    """Give back what models that nobody holds any more took: to the device, and from torch's own stock."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
