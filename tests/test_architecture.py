@@ -19,7 +19,7 @@ LAYERS = (
     "text marks frames settings denoiser schedules model tokenizer",
     "notation spacing forward samplers draws checkpoint",
     "draft vocabulary reverse backends",
-    "canvas constraints",
+    "canvas constraints memory",
     "lengths",
     "filling",
     "cli training",
