@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 import torch
 
+from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.toy import Toy
 from engine.denoiser import Denoiser
+from engine.families import FAMILIES, kind_of, supported
+
+__all__ = ["DTYPES", "EMBEDDED", "Folder", "LoadError", "Placement", "load", "pick_device"]
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "model"
 """The model that came with the checkout."""
-
-
-class LoadError(ValueError):
-    """A model can't be loaded; the message is one sentence for the user."""
 
 
 def load(name_or_path: str | Path | None = None, *, device: str = "auto", dtype: str = "auto") -> Denoiser:
@@ -31,10 +32,20 @@ def load(name_or_path: str | Path | None = None, *, device: str = "auto", dtype:
         if name_or_path is None:
             raise LoadError("The embedded model is missing from assets/model; get the checkout whole, or name a model's folder.")
         raise LoadError(f"There is no model called {str(name_or_path)!r}; give the folder of one, or leave it out for the embedded model.")
-    from engine.backends import dit
-
     where = pick_device(device)
-    return dit.load(folder, where, _dtype(dtype, where))
+    placement = Placement(where, _dtype(dtype, where))
+    opened = Folder(folder)
+    kind = kind_of(opened.config)
+    if kind not in FAMILIES:
+        said = f"is of the family {kind!r}" if kind else "does not say of which family it is"
+        raise LoadError(f"{opened.name} {said}, which can't be loaded; there are {supported()}.")
+    family = FAMILIES[kind]
+    if family.needs:
+        raise LoadError(
+            f"{opened.name} is a model of the family {family.name}, which needs the package {family.needs}: run launch.py extras."
+        )
+    model: Denoiser = import_module(f"engine.backends.{family.module}").load(opened, placement)
+    return model
 
 
 def pick_device(name: str) -> torch.device:

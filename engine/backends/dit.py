@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine import checkpoint
+from engine.backends.folder import Folder, Placement
 from engine.checkpoint import CheckpointError
 from engine.model import DiT, ModelConfig
 from engine.schedules import SCHEDULES
@@ -75,18 +73,20 @@ class DiTDenoiser:
         return self.tokenizer
 
 
-def load(folder: Path, device: torch.device, dtype: torch.dtype) -> DiTDenoiser:
-    """A model folder in our format, or in the hub layout of MDLM; CheckpointError with a sentence otherwise."""
-    if not checkpoint.is_checkpoint(folder) and _is_mdlm(folder):
-        return load_mdlm(folder, device, dtype)
-    held = checkpoint.load(folder)
+def load(folder: Folder, placement: Placement) -> DiTDenoiser:
+    """A model folder in our format, or in the hub layout of MDLM; CheckpointError or LoadError with a sentence otherwise."""
+    if folder.config.get("model_type") == "mdlm":
+        return load_mdlm(folder, placement)
+    for name in (checkpoint.WEIGHTS, checkpoint.TOKENIZER):
+        folder.file(name)  # refuses links out of the folder
+    held = checkpoint.load(folder.path)
     return DiTDenoiser(
         held.model,
         held.tokenizer,
         name=held.name,
         mask_id=held.tokenizer.mask_id,
-        device=device,
-        dtype=dtype,
+        device=placement.device,
+        dtype=placement.dtype,
         length_bias=held.length_bias,
     )
 
@@ -94,9 +94,9 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype) -> DiTDenoiser:
 _MDLM_IGNORED = {"architectures", "auto_map", "dropout", "return_dict", "torch_dtype", "transformers_version", "_name_or_path"}
 
 
-def load_mdlm(folder: Path, device: torch.device, dtype: torch.dtype) -> DiTDenoiser:
+def load_mdlm(folder: Folder, placement: Placement) -> DiTDenoiser:
     """MDLM's published DiT (kuleshov-group/mdlm): its config fields and `backbone.` tensor names, safetensors only."""
-    config = _config(folder)
+    config = folder.config
     known = {"model_type", "vocab_size", "hidden_dim", "n_blocks", "n_heads", "model_length", "cond_dim", "time_conditioning"}
     if unknown := sorted(set(config) - known - _MDLM_IGNORED):
         raise CheckpointError(f"The config has a field {unknown[0]!r} that this version does not understand; update Lacuna.")
@@ -118,9 +118,8 @@ def load_mdlm(folder: Path, device: torch.device, dtype: torch.dtype) -> DiTDeno
     )
     with torch.device("meta"):
         model = DiT(shape)
-    path = folder / "model.safetensors"
-    checkpoint.fit(model, {ours: tensor for name, tensor in checkpoint.tensors_of(path).items() if (ours := rename_mdlm(name))})
-    return DiTDenoiser(model, None, name=folder.name, mask_id=shape.vocab_size - 1, device=device, dtype=dtype)
+    folder.fill(model, rename_mdlm, placement)
+    return DiTDenoiser(model, None, name=folder.name, mask_id=shape.vocab_size - 1, device=placement.device, dtype=placement.dtype)
 
 
 _MDLM_NAMES = (
@@ -147,15 +146,3 @@ def rename_mdlm(name: str) -> str | None:
         if theirs in name:
             return name.replace(theirs, ours)
     return name
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / checkpoint.CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"There is no model in {folder}: it has no readable {checkpoint.CONFIG}.") from error
-    return config if isinstance(config, dict) else {}
-
-
-def _is_mdlm(folder: Path) -> bool:
-    return _config(folder).get("model_type") == "mdlm"

@@ -1,0 +1,63 @@
+"""The families of models that can be loaded, and the marks in config.json that tell them apart. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One kind of model."""
+
+    name: str
+    """As a person says it."""
+    module: str
+    """The module of engine.backends whose `load(folder, placement)` makes a Denoiser of it."""
+    package: str = ""
+    """An optional Python package that it needs."""
+
+    @property
+    def needs(self) -> str:
+        """The package that is missing for it; empty when it can be loaded."""
+        return self.package if self.package and find_spec(self.package) is None else ""
+
+
+_MASKED_LM = {
+    "bert": "BERT",
+    "roberta": "RoBERTa",
+    "distilbert": "DistilBERT",
+    "albert": "ALBERT",
+    "electra": "ELECTRA",
+    "modernbert": "ModernBERT",
+    "xlm-roberta": "XLM-R",
+}
+
+LACUNA, SEDD = "lacuna-dit-1", "sedd"
+FAMILIES: dict[str, Family] = {
+    LACUNA: Family("Lacuna", "dit"),
+    "mdlm": Family("MDLM", "dit"),
+    "bd3lm": Family("BD3LM", "bd3lm"),
+    SEDD: Family("SEDD", "sedd"),
+    "llada": Family("LLaDA", "llada"),
+    "dream": Family("Dream", "dream"),
+    **{kind: Family(name, "masked_lm", "transformers") for kind, name in _MASKED_LM.items()},
+}
+"""By `model_type` in lower case; our own format and SEDD, which have no such field, by `kind_of`."""
+
+
+def kind_of(config: Mapping[str, Any]) -> str:
+    """The key of a config in FAMILIES, or what it says of itself; empty when it says nothing."""
+    if "format" in config:
+        return str(config["format"])
+    if "model_type" in config:
+        return str(config["model_type"]).lower()
+    return SEDD if {"graph", "noise", "model", "tokens"} <= config.keys() else ""
+
+
+def supported() -> str:
+    """The families' names as one list for a sentence."""
+    names = list(dict.fromkeys(family.name for family in FAMILIES.values()))
+    return f"{', '.join(names[:-1])} and {names[-1]}"
