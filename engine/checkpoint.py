@@ -62,14 +62,28 @@ def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat
         "trained": checkpoint.trained,
         "sha256": {name: _digest(folder / name) for name in (WEIGHTS, TOKENIZER)},
     }
-    _replace(folder / CONFIG, lambda path: path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8"))
+    _write_config(folder, config)
 
 
-def load(folder: Path) -> Checkpoint:
-    """Read a folder that `save` wrote, weights in float32 on the CPU; CheckpointError for anything that is not whole and ours."""
+def set_length_bias(folder: Path, length_bias: dict[str, float]) -> None:
+    """Put what engine.lengths fitted to a finished model into its config.json; the weights stay as they are."""
+    _write_config(folder, _read_config(folder) | {"length_bias": length_bias})
+
+
+def load(folder: Path, *, causal: bool = False) -> Checkpoint:
+    """Read a folder that `save` wrote, weights in float32 on the CPU; CheckpointError for anything that is not whole and ours.
+
+    `causal`: whether an autoregressive twin is asked for; the other kind of model is refused.
+    """
     config = _read_config(folder)
     try:
         shape = ModelConfig.of(config["model"])
+        if shape.causal != causal:
+            raise CheckpointError(
+                f"The model in {folder.name} fills gaps and is no autoregressive twin; name a folder that train --causal wrote."
+                if causal
+                else f"The model in {folder.name} is an autoregressive twin: it judges texts and can't fill gaps; choose another one."
+            )
         tokenizer = Tokenizer.load(folder / TOKENIZER)
     except (ConfigError, TokenizerError) as error:
         raise CheckpointError(str(error)) from error
@@ -137,6 +151,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not well_formed:
         raise CheckpointError(f"{CONFIG} in {folder.name} is incomplete; copy the model folder again.")
     return config
+
+
+def _write_config(folder: Path, config: dict[str, Any]) -> None:
+    _replace(folder / CONFIG, lambda path: path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8"))
 
 
 def _digest(path: Path) -> str:

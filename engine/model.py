@@ -8,7 +8,9 @@ and MDLM (arXiv 2406.07524) are; without it, it knows the noise level from the m
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -48,6 +50,8 @@ class ModelConfig:
     time_conditioning: bool = False
     """Feed the noise level to the conditioning; when false it is fed zeros (MDLM-OWT)."""
     rotary_base: float = 10000.0
+    causal: bool = False
+    """Attend to earlier tokens only, row j predicting token j + 1: the autoregressive twin, which judges but cannot fill."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError when the numbers do not fit together."""
@@ -106,13 +110,32 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
+class Memory:
+    """The keys and values of a causal network's earlier tokens, so that a token is computed once (a KV cache)."""
+
+    def __init__(self, config: ModelConfig, batch: int, room: int, device: torch.device, dtype: torch.dtype) -> None:
+        shape = (config.depth, 2, batch, config.heads, room, config.width // config.heads)
+        self.held, self.used = torch.empty(shape, device=device, dtype=dtype), 0
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Add (B, heads, new, head_width) keys and values of a layer; all of that layer's so far. `used` is moved on by the network."""
+        end = self.used + k.shape[2]
+        self.held[layer, 0, :, :, self.used : end] = k
+        self.held[layer, 1, :, :, self.used : end] = v
+        return self.held[layer, 0, :, :, :end], self.held[layer, 1, :, :, :end]
+
+
+Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""A layer's part of a Memory: new keys and values in, all of them out."""
+
+
 class Block(nn.Module):
     """Attention and MLP, each behind a norm and, in a conditioned network, an adaptive scale, shift and gate."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width, hidden = config.width, config.mlp_ratio * config.width
-        self.heads, self.qk_norm, self.activation = config.heads, config.qk_norm, config.activation
+        self.heads, self.qk_norm, self.activation, self.causal = config.heads, config.qk_norm, config.activation, config.causal
         self.norm1, self.norm2 = Norm(width, config.norm), Norm(width, config.norm)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
@@ -120,23 +143,29 @@ class Block(nn.Module):
         self.down = nn.Linear(hidden, width, bias=config.biases)
         self.condition = nn.Linear(config.cond_width, 6 * width) if config.cond_width else None
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None, c: Tensor | None) -> Tensor:
-        """(B, L, width) -> (B, L, width); `attend` (B, 1, 1, L) bool, `c` (B, cond_width)."""
+    def forward(
+        self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None, c: Tensor | None, recall: Recall | None = None
+    ) -> Tensor:
+        """(B, L, width) -> (B, L, width); `attend` bool, as wide as (B, 1, L, keys) when spread; `c` (B, cond_width)."""
         if self.condition is None or c is None:
-            x = x + self.attention(self.norm1(x), turn, attend)
+            x = x + self.attention(self.norm1(x), turn, attend, recall)
             return x + self.mlp(self.norm2(x))
         shift1, scale1, gate1, shift2, scale2, gate2 = self.condition(c)[:, None].chunk(6, dim=-1)
-        x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, turn, attend)
+        x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, turn, attend, recall)
         return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
 
-    def attention(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None) -> Tensor:
-        """Full attention, every position to every other."""
+    def attention(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None, recall: Recall | None = None) -> Tensor:
+        """Every position to every other or, in a causal network, to itself and the earlier ones."""
         batch, length, width = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         if self.qk_norm:
             q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
         q, k = rotate(q, *turn), rotate(k, *turn)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
+        if recall is not None:
+            k, v = recall(k, v)
+        # A single new token sees every key there is; several behind a memory come with a mask of their own.
+        causal = self.causal and attend is None and k.shape[2] == length
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, is_causal=causal)
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, width))
         return out
 
@@ -201,11 +230,14 @@ class DiT(nn.Module):
         if not self.config.tied:
             nn.init.zeros_(self.head.weight)
 
-    def forward(self, ids: Tensor, where: Tensor, sigma: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, where: Tensor, sigma: Tensor | None = None, attend: Tensor | None = None, memory: Memory | None = None
+    ) -> Tensor:
         """Raw logits (N, V) at flat positions `where` (N,) of ids (B, L), row-major.
 
         `sigma` (B,) is the noise level, used by a time-conditioned network (None there: sigma 0).
         `attend` (B, L) bool, False where there is only padding.
+        `memory` holds what came before `ids` in a causal network, and then `ids` too; it knows of no padding.
         """
         config = self.config
         x = self.embedding(ids)
@@ -216,10 +248,16 @@ class DiT(nn.Module):
             if sigma is None or not config.time_conditioning:
                 sigma = torch.zeros(len(ids), device=ids.device)
             c = self.noise_level(sigma)
-        turn = rotary(ids.shape[1], config.width // config.heads, config.rotary_base, x.device, x.dtype)
+        past, length = memory.used if memory else 0, ids.shape[1]
+        cos, sin = rotary(past + length, config.width // config.heads, config.rotary_base, x.device, x.dtype)
         seen = None if attend is None else attend[:, None, None, :]
-        for block in self.blocks:
-            x = block(x, turn, seen, c)
+        if config.causal and length > 1 and (seen is not None or past):
+            earlier = torch.ones(length, past + length, dtype=torch.bool, device=ids.device).tril(past)
+            seen = earlier if seen is None else seen & earlier
+        for layer, block in enumerate(self.blocks):
+            x = block(x, (cos[past:], sin[past:]), seen, c, partial(memory.extend, layer) if memory else None)
+        if memory:
+            memory.used = past + length
         x = self.norm(x)
         if self.condition is not None:
             assert c is not None

@@ -39,6 +39,11 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     add("--data", nargs="+", type=Path, required=True, help="text files (plain or .xz) or folders of them")
     add("--out", type=Path, default=Path("runs/model"), help="folder of the run; a run found there is taken up again")
     add("--init", type=Path, help="start from this model (its shape and tokenizer) instead of from nothing")
+    add(
+        "--causal",
+        action="store_true",
+        help="train the autoregressive twin: each token predicted from earlier ones",
+    )
     add("--name", default="lacuna", help="what the page calls the model")
     add("--weight", nargs=2, action="append", default=[], metavar=("PATTERN", "TIMES"), help="how often files of this name are read")
     add("--tokens", type=float, default=30e6, help="tokens to train on in all")
@@ -103,12 +108,13 @@ def main(argv: list[str]) -> int:
 def train(args: argparse.Namespace) -> int:
     """One run, from nothing, from `--init` or from its saved state, to the end of its budget or of its piece."""
     crew = Crew.of_environment(args.device)
-    start = checkpoint.load(args.init) if args.init else None
+    start = checkpoint.load(args.init, causal=args.causal) if args.init else None
     stages = stages_of(args.stages)
     stream, tokenizer = crew.first_alone(lambda: prepare(args, start.tokenizer if start else None))
     torch.manual_seed(args.seed)
     longest = max(length for _, shapes in stages for _, length in shapes)
-    model = start.model if start else DiT(ModelConfig(tokenizer.vocab_size, args.width, args.depth, args.heads, longest))
+    shape = ModelConfig(tokenizer.vocab_size, args.width, args.depth, args.heads, longest, causal=args.causal)
+    model = start.model if start else DiT(shape)
     if start and longest > model.config.max_length:  # rotary positions have no table to outgrow
         model.config = replace(model.config, max_length=longest)
     model.to(crew.device).train()
@@ -132,7 +138,7 @@ def train(args: argparse.Namespace) -> int:
     trainer = Trainer(
         model,
         stream,
-        tokenizer.mask_id,
+        tokenizer,
         MaskingRecipe(gap_rows=args.gap_rows),
         crew,
         seed=args.seed,
@@ -144,7 +150,10 @@ def train(args: argparse.Namespace) -> int:
     if crew.leads:
         run.save()
         run.plot()
-        print(f"The model is in {run.export(length_bias(run.export(), args.data))}.", file=sys.stderr)
+        folder = run.export()
+        if not args.causal and (bias := length_bias(folder, args.data)):
+            checkpoint.set_length_bias(folder, bias)
+        print(f"The model is in {folder}.", file=sys.stderr)
     return 0
 
 

@@ -13,9 +13,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engine.forward import token_losses
 from engine.model import DiT
+from engine.tokenizer import Tokenizer
 from engine.training.corpus import CorpusError
 from engine.training.crew import Crew
 from engine.training.objective import MaskingRecipe, capacity, draw_masks, gather
+from engine.training.twin import lead
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(ids (B, L), positions (room,), targets (room,), weights (room,)) -> (2,): weighted sum of nats, plain sum of nats."""
@@ -28,7 +30,7 @@ class Trainer:
         self,
         model: DiT,
         stream: np.ndarray,
-        mask_id: int,
+        tokenizer: Tokenizer,
         recipe: MaskingRecipe,
         crew: Crew,
         *,
@@ -36,9 +38,10 @@ class Trainer:
         accumulate: int,
         compiled: bool,
     ) -> None:
-        self.model, self.stream, self.mask_id, self.recipe, self.crew = model, stream, mask_id, recipe, crew
+        self.model, self.stream, self.recipe, self.crew = model, stream, recipe, crew
+        self.mask_id, self.document_id = tokenizer.mask_id, tokenizer.document_id
         self.seed, self.accumulate = seed, accumulate
-        self.loss = loss_of(model, mask_id, crew.device, compiled and can_compile(crew.device))
+        self.loss = loss_of(model, self.mask_id, crew.device, compiled and can_compile(crew.device))
         self._room: dict[tuple[int, int], int] = {}
 
     def gradients(self, step: int, batch: int, length: int) -> tuple[float, int]:
@@ -54,13 +57,20 @@ class Trainer:
         return nats / masked, batch * length * self.accumulate * self.crew.size
 
     def draw(self, batch: int, length: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Masked ids (B, L), flat positions (room,), their targets and weights; rows start anywhere in the packed stream."""
+        """Masked ids (B, L), flat positions (room,), their targets and weights; rows start anywhere in the packed stream.
+
+        The causal twin is given the same rows, and every token is a target.
+        """
         if len(self.stream) <= length:
             raise CorpusError(f"The texts hold {len(self.stream)} tokens, fewer than one row of {length}; add more text.")
-        if (batch, length) not in self._room:
-            self._room[batch, length] = capacity(self.recipe, batch, length)
         starts = rng.integers(0, len(self.stream) - length, batch)
         clean = self.stream[starts[:, None] + np.arange(length)].astype(np.int64)
+        if self.model.config.causal:
+            every = torch.arange(clean.size)
+            rows = torch.from_numpy(clean)
+            return lead(rows, self.document_id), every, rows.view(-1), torch.ones(clean.size)
+        if (batch, length) not in self._room:
+            self._room[batch, length] = capacity(self.recipe, batch, length)
         masks, weights = draw_masks(self.recipe, batch, length, rng)
         positions, each = gather(masks, weights, self._room[batch, length])
         targets = clean.reshape(-1)[positions]
