@@ -24,6 +24,9 @@ QUOTES = "\"'“”‘’"
 _NO_SPACE_AFTER = OPENING + "—–-/#@$£€_"
 _STRAIGHT = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
 _ELISIONS = re.compile(r"(?:\d|tis\b|twas\b|twere\b|twill\b|em\b|cause\b|til\b|round\b|bout\b|n\b)", re.IGNORECASE)
+_JOINS = "-–—/_…"
+"""Signs that no space comes before, after a word."""
+_CLITICS = frozenset(["s", "t", "d", "m", "re", "ve", "ll", "clock", "em"])
 _UNWANTED = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -68,6 +71,38 @@ def space_after(text: str, after: str) -> bool:
     if not after or not is_wordlike(after[0]) or SPACELESS.match(after):
         return False
     return _words_touch(text[-1], after[0]) or text[-1] in ",.;:!?)]}"
+
+
+def stands_apart(before: str, piece: str) -> bool:
+    """Whether a writer puts a space between this text and the next token of a model whose tokens bring none.
+
+    For vocabularies of words and signs, such as BERT's. Only the text before and the token itself count, so that the text
+    of a run of tokens never changes when one more follows: "don ' t" becomes "don't", "boys ' books" becomes "boys' books",
+    "3 . 5" becomes "3.5".
+    """
+    if not before or not piece or before[-1].isspace() or piece[0].isspace():
+        return False
+    last, sign = before[-1], piece[0]
+    if sign == '"':
+        return before.count('"') % 2 == 0 and last not in _NO_SPACE_AFTER
+    if last == '"' and before.count('"') % 2:
+        return False
+    if sign == "'":
+        return not is_wordlike(last) and last not in _NO_SPACE_AFTER
+    if last == "'":
+        return _after_apostrophe(before, piece)
+    if last in ".," and piece.isdigit() and before[-2:-1].isdigit():
+        return last == "," and len(piece) != 3
+    if sign in CLOSING or sign in _JOINS:
+        return sign == "-" and not is_wordlike(last)
+    return last not in _NO_SPACE_AFTER and not (SPACELESS.match(last) and SPACELESS.match(sign))
+
+
+def _after_apostrophe(before: str, piece: str) -> bool:
+    """The space after `'`: none when the quote has just opened, nor between a word and its short ending."""
+    if not is_wordlike(before[-2:-1]):
+        return False
+    return piece not in _CLITICS and before[-3:-1].lstrip() not in ("o", "O", "d", "l")
 
 
 def _words_touch(left: str, right: str) -> bool:
