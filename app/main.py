@@ -10,6 +10,7 @@ import socket
 import threading
 import webbrowser
 from dataclasses import dataclass
+from functools import partial
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
@@ -33,7 +34,7 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         print(f"Lacuna can't listen on {options.host}: {error.strerror or error}; choose another --host or --port.")
         return 1
-    service = Service(lambda: engine.load(options.model, device=options.device, dtype=options.dtype))
+    service = Service(partial(engine.load, device=options.device, dtype=options.dtype), options.model)
     server = serve(service, options.host, port)
     print(f"Lacuna is at {server.url}  (Ctrl+C ends it)", flush=True)
     service.start()

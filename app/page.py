@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -65,16 +65,27 @@ def routes(service: Service) -> list[BaseRoute]:
     async def status(_: Request) -> Response:
         return JSONResponse(service.status())
 
-    async def to_draft(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(print_draft, await request.json()))
+    async def models(_: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(service.catalogue))
 
-    async def to_segments(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(read_draft, await request.json()))
+    def asked(path: str, act: Callable[[Any], Any]) -> Route:
+        """A route that is sent JSON, and says so: a page elsewhere can't send that here unasked, the browser sees to it."""
+
+        async def answer(request: Request) -> Response:
+            if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+                return PlainTextResponse("Send JSON, and say so in Content-Type.", 415)
+            return JSONResponse(await run_in_threadpool(act, await request.json()))
+
+        return Route(path, answer, methods=["POST"])
 
     return [
         Route("/lacuna/status", status),
-        Route("/lacuna/draft", to_draft, methods=["POST"]),
-        Route("/lacuna/segments", to_segments, methods=["POST"]),
+        Route("/lacuna/models", models),
+        asked("/lacuna/models/use", service.choose),
+        asked("/lacuna/models/download", service.downloads.start),
+        asked("/lacuna/models/cancel", service.downloads.cancel),
+        asked("/lacuna/draft", print_draft),
+        asked("/lacuna/segments", read_draft),
         Mount("/lacuna/static", Fresh(directory=STATIC)),
         Mount("/lacuna/icons", Fresh(directory=ASSETS / "icons")),
     ]

@@ -60,7 +60,7 @@ def run() -> None:
     options.add_argument("--model", help="the model to fill with (default: the embedded one)")
     options.add_argument("--all", type=Path, metavar="FOLDER", help="also every width, theme and stage, into this folder")
     chosen = options.parse_args()
-    service = Service(lambda: engine.load(chosen.model))
+    service = Service(engine.load, chosen.model)
     server = main.serve(service, "127.0.0.1", main.free_port("127.0.0.1", 7990))
     service.start()
     with chromium() as browser:

@@ -17,8 +17,11 @@ SPARE = 2.0
 def fits_beside(name: str | None, device: torch.device | str) -> bool:
     """Whether a model, named as for `engine.load`, can be loaded while another one stays on this device. False when in doubt."""
     free = free_memory(device)
-    folder = EMBEDDED if name is None else Path(name).expanduser()
-    found = folder if name is None or folder.is_dir() else resolve(name)
+    try:
+        folder = EMBEDDED if name is None else Path(name).expanduser()
+        found = folder if name is None or folder.is_dir() else resolve(name)
+    except (ValueError, OSError, RuntimeError):  # no name that could be loaded; `engine.load` says why
+        return False
     if free is None or found is None:
         return False
     return SPARE * sum(path.stat().st_size for path in found.glob("*.safetensors")) <= free

@@ -53,9 +53,9 @@ class SlowToy(Toy):
 
 
 @contextmanager
-def serving(load: Callable[[], Any]) -> Iterator[tuple[str, Service]]:
-    """The app's own server on a free port, in this process: its address and its service."""
-    service = Service(load)
+def serving(load: Callable[[], Any] | Service) -> Iterator[tuple[str, Service]]:
+    """The app's own server on a free port, in this process, with one model or a service: its address and its service."""
+    service = load if isinstance(load, Service) else Service(lambda _: load())
     started: list[Any] = []
 
     def start() -> None:  # in a thread of its own: Playwright keeps an event loop in this one, which Gradio would find

@@ -117,7 +117,7 @@ def test_scrub_replay_undo_and_fill_again(page, server):
 
 def test_stop_ends_the_engine_within_a_step(page, server):
     _, service = server
-    model = service._model.result()
+    model = service.models.model
     opened(page, "He said that [[60]] and went home.", care=10)  # 128 steps
     press(page, "Fill")
     live(page)
@@ -133,7 +133,7 @@ def test_stop_ends_the_engine_within_a_step(page, server):
     assert masked(page).count() > 0
     press(page, "Undo")
     assert text(page) == "He said that [[60]] and went home."
-    service._worker.submit(lambda: None).result()  # whatever was still asked of the model's thread is done by then
+    service.settle()  # whatever was still asked of the model's thread is done by then
     assert model.calls == calls, "the engine went on after it was stopped"
 
 

@@ -90,9 +90,9 @@ def test_cancelling_stops_the_engine_within_a_step():
 
 
 def test_a_model_that_does_not_load_is_a_sentence():
-    service = Service(lambda: engine.load("no such model"))
+    service = Service(engine.load, "no such model")
     service.start()
-    assert service._model is not None and service._model.exception() is not None
+    service.settle()
     state = service.status()["model"]
     assert state["state"] == "failed"
     assert state["error"].startswith("There is no model called 'no such model'")

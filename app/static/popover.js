@@ -3,6 +3,8 @@ import { isFilled, isOpen } from "./document.js";
 import { button, el } from "./dom.js";
 import { toPlainText } from "./segments.js";
 
+const LONGEST = 2000; // words or tokens in a gap
+
 export function installPopovers(page) {
   const { draft, view } = page;
   const root = el("div", { class: "pop", hidden: true });
@@ -44,9 +46,8 @@ export function installPopovers(page) {
     const { length } = island;
     const unit = length?.unit ?? "auto";
     const words = island.was && toPlainText(island.was).trim();
-    const count = el("input", {
-      type: "number", min: 1, max: 2000, step: 1, "aria-label": "Number", disabled: !length,
-      value: length?.low ?? Math.max(1, words ? words.split(/\s+/).length : 5),
+    const number = (label, value, more) => el("input", {
+      type: "number", min: 1, max: LONGEST, step: 1, "aria-label": label, disabled: !length, value, ...more,
       onchange: () => apply(),
       onkeydown: (event) => {
         if (event.key !== "Enter") return;
@@ -55,30 +56,34 @@ export function installPopovers(page) {
         close(true);
       },
     });
+    const count = number("Number", length?.low ?? Math.max(1, words ? words.split(/\s+/).length : 5));
+    const most = number("At most", length && length.high !== length.low ? length.high : "", { placeholder: "–", title: "At most; empty for exactly so many" });
     const radios = ["auto", "words", "tokens"].map((value) => {
       const input = el("input", { type: "radio", name: `length-${island.id}`, value, checked: value === unit, onchange: () => {
-        count.disabled = value === "auto";
+        count.disabled = most.disabled = value === "auto";
         apply();
         if (value !== "auto") { count.focus(); count.select(); }
       } });
       return el("label", {}, input, el("span", {}, value));
     });
     const apply = () => {
-      const chosen = radios.map((label) => label.firstChild).find((input) => input.checked).value;
-      const value = Math.round(Number(count.value));
-      if (chosen !== "auto" && !(value >= 1 && value <= 2000)) return;
+      const unit = radios.map((label) => label.firstChild).find((input) => input.checked).value;
+      const [low, high] = [count.value, most.value || count.value].map((text) => Math.round(Number(text))).sort((a, b) => a - b);
+      if (unit !== "auto" && !(low >= 1 && high <= LONGEST)) return;
       const now = draft.find(island.id)?.island;
       if (!now) return close();
-      const low = chosen === "auto" ? null : { low: value, high: value, unit: chosen };
-      if (JSON.stringify(low) === JSON.stringify(now.length)) return;
-      draft.swap(island.id, { ...now, length: low });
+      const chosen = unit === "auto" ? null : { low, high, unit };
+      if (JSON.stringify(chosen) === JSON.stringify(now.length)) return;
+      if (chosen) [count.value, most.value] = [low, low === high ? "" : high];
+      draft.swap(island.id, { ...now, length: chosen });
       anchor = view.islandElement(island.id);
       place();
     };
     const remove = button(words ? "Put back" : "Remove", () => { close(); page.commands.unmark(island.id); },
       { class: "quiet", hint: words ? "No gap here: put its words back" : "No gap here" });
     open(element, island.id, "Length", "dialog",
-      el("div", { class: "lengths" }, el("div", { class: "segmented", role: "radiogroup", "aria-label": "Length" }, ...radios), count, !words && remove),
+      el("div", { class: "lengths" }, el("div", { class: "segmented", role: "radiogroup", "aria-label": "Length" }, ...radios),
+        el("div", { class: "range" }, count, el("span", {}, "to"), most), !words && remove),
       words && el("div", { class: "choices" }, el("p", { class: "was" }, "Was: ", el("q", {}, words.length > 60 ? `${words.slice(0, 58)}…` : words)), remove));
     radios.map((label) => label.firstChild).find((input) => input.checked).focus({ preventScroll: true });
   }

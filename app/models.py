@@ -1,0 +1,106 @@
+"""The model in use, and how it is exchanged for another."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import engine
+from app.errors import LOG, sentence
+
+Load = Callable[[str | None], Any]
+"""What `engine.load` does with a name or a folder's path; None is the embedded model."""
+
+
+class NoModel(ValueError):
+    """There is no model to fill with; the message is why the last one could not be loaded."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A model that was chosen and could not be loaded."""
+
+    chosen: str | None
+    error: str
+
+
+class Models:
+    """The one model that everybody uses. Choosing another is for any thread, `exchange` only for the one that models run on."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._asked: list[str | None] = []
+        """What was chosen since the last exchange; the newest counts."""
+        self._loading: list[str | None] = []
+        """What is being loaded, if something is."""
+        self._model: Any = None
+        self._used: str | None = None
+        self._refused: Refused | None = None
+
+    @property
+    def model(self) -> Any:
+        """The model in use; raises NoModel."""
+        if self._model is None:
+            raise NoModel(self._refused.error if self._refused else "No model is loaded yet.")
+        return self._model
+
+    @property
+    def device(self) -> str:
+        """Where the model in use computes; one that does not say so does it on the CPU."""
+        return str(getattr(self._model, "device", "cpu"))
+
+    def choose(self, name: str | None) -> None:
+        """Ask for a model; it comes with the next exchange."""
+        with self._lock:
+            self._asked.append(name)
+
+    def exchange(self) -> None:
+        """Load what was chosen last. One that can't be loaded leaves the old one in use."""
+        with self._lock:
+            if not self._asked:
+                return
+            name = self._asked[-1]
+            self._asked.clear()
+            self._loading.append(name)
+        try:
+            if self._model is None or name != self._used:
+                self._replace(name)
+        finally:
+            with self._lock:
+                self._loading.clear()
+
+    def _replace(self, name: str | None) -> None:
+        before, lent = self._used, self._model is not None and not engine.fits_beside(name, self.device)
+        if lent:  # the old model's memory is needed; should the new one fail, the old one is loaded again
+            self._model = None
+            engine.release_memory()
+        self._refused = self._take(name)
+        engine.release_memory()
+        if lent and self._model is None:
+            self._take(before)
+
+    def _take(self, name: str | None) -> Refused | None:
+        try:
+            self._model = self._load(name)
+        except Exception as error:
+            if not isinstance(error, (ValueError, OSError)):
+                LOG.exception("a model could not be loaded")
+            return Refused(name, sentence(error))
+        self._used = name
+        return None
+
+    def status(self) -> dict[str, Any]:
+        """`state` is loading, ready or failed; `chosen` is its name as it was asked for; `refused` tells of the last one that failed."""
+        with self._lock:
+            coming = [*self._loading, *self._asked]
+            model, used, refused = self._model, self._used, self._refused
+        told = {"refused": asdict(refused) if refused else None}
+        if coming or (model is None and not refused):
+            return {"state": "loading", "chosen": coming[-1] if coming else None} | told
+        if model is None:
+            return {"state": "failed", "error": refused.error if refused else ""} | told
+        dtype = str(getattr(model, "dtype", "")).removeprefix("torch.")
+        return {"state": "ready", "chosen": used, "name": model.name, "device": self.device, "dtype": dtype} | told
