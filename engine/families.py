@@ -38,7 +38,7 @@ _MASKED_LM = {
 LACUNA, SEDD = "lacuna-dit-1", "sedd"
 FAMILIES: dict[str, Family] = {
     LACUNA: Family("Lacuna", "dit"),
-    "mdlm": Family("MDLM", "dit"),
+    "mdlm": Family("MDLM", "mdlm"),
     "bd3lm": Family("BD3LM", "bd3lm"),
     SEDD: Family("SEDD", "sedd"),
     "llada": Family("LLaDA", "llada"),

@@ -236,7 +236,7 @@ class DiT(nn.Module):
         """Raw logits (N, V) at flat positions `where` (N,) of ids (B, L), row-major.
 
         `sigma` (B,) is the noise level, used by a time-conditioned network (None there: sigma 0).
-        `attend` (B, L) bool, False where there is only padding.
+        `attend` (B, L) bool, False where there is only padding; or (B, L, L), where row i says what position i may see.
         `memory` holds what came before `ids` in a causal network, and then `ids` too; it knows of no padding.
         """
         config = self.config
@@ -250,7 +250,7 @@ class DiT(nn.Module):
             c = self.noise_level(sigma)
         past, length = memory.used if memory else 0, ids.shape[1]
         cos, sin = rotary(past + length, config.width // config.heads, config.rotary_base, x.device, x.dtype)
-        seen = None if attend is None else attend[:, None, None, :]
+        seen = None if attend is None else attend[:, None, None, :] if attend.dim() == 2 else attend[:, None]
         if config.causal and length > 1 and (seen is not None or past):
             earlier = torch.ones(length, past + length, dtype=torch.bool, device=ids.device).tril(past)
             seen = earlier if seen is None else seen & earlier
