@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from engine.backends.room import check_room, one_sentence
 from engine.backends.shards import Entry, LoadError, in_order, reader
 
 
@@ -45,7 +46,9 @@ def fill(
     met = {id(slots[ours]) for ours in chosen}
     if missing := sorted(ours for ours, slot in slots.items() if id(slot) not in met):
         raise LoadError(f"The weights of {name} lack the tensor {missing[0]!r}; they belong to another network.")
-    with reader() as read, torch.no_grad():
+    needs, asked = _needs(slots), str(dtype).removeprefix("torch.")
+    check_room(name, needs, asked, device)
+    with one_sentence(name, needs, asked, device), reader() as read, torch.no_grad():
         done: set[int] = set()
         for ours, entry in in_order(chosen.items()):
             slot = slots[ours]
@@ -54,8 +57,9 @@ def fill(
             done.add(id(slot))
             tensor = torch.empty(entry.shape, dtype=dtype if slot.is_floating_point() else slot.dtype, device=device)
             read.read(entry, tensor)
+            value = nn.Parameter(tensor, requires_grad=False) if isinstance(slot, nn.Parameter) else tensor
             for twin in (other for other, held in slots.items() if held is slot):
-                _put(model, twin, tensor)
+                _put(model, twin, value)
     for module in model.modules():
         for key, buffer in module._buffers.items():
             if buffer is not None and not buffer.is_meta:
@@ -74,10 +78,14 @@ def _slots(model: nn.Module) -> dict[str, Tensor]:
     return dict(walk())
 
 
-def _put(model: nn.Module, name: str, tensor: Tensor) -> None:
+def _needs(slots: Mapping[str, Tensor]) -> dict[str, int]:
+    """Bytes that the network takes in memory, by dtype."""
+    count = sum(slot.numel() for slot in {id(slot): slot for slot in slots.values()}.values())
+    return {str(dtype).removeprefix("torch."): count * dtype.itemsize for dtype in (torch.float32, torch.bfloat16, torch.float16)}
+
+
+def _put(model: nn.Module, name: str, value: Tensor) -> None:
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
-    if leaf in module._parameters:
-        module._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
-    else:
-        module._buffers[leaf] = tensor
+    home = module._parameters if leaf in module._parameters else module._buffers
+    home[leaf] = value  # type: ignore[assignment]
