@@ -54,7 +54,7 @@ class Folder:
         """The path of a file of the folder; None when it has none of this name, LoadError when it is not a file or lies elsewhere."""
         path = self.path / name
         try:
-            if not os.path.lexists(path):
+            if "\0" not in name and not os.path.lexists(path):
                 return None
             real, home = path.resolve(strict=True), self.path.resolve()
             kind = real.stat().st_mode
