@@ -110,8 +110,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
-class Memory:
-    """The keys and values of a causal network's earlier tokens, so that a token is computed once (a KV cache)."""
+class KVCache:
+    """The keys and values of a causal network's earlier tokens, so that a token is computed once."""
 
     def __init__(self, config: ModelConfig, batch: int, room: int, device: torch.device, dtype: torch.dtype) -> None:
         shape = (config.depth, 2, batch, config.heads, room, config.width // config.heads)
@@ -126,7 +126,7 @@ class Memory:
 
 
 Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""A layer's part of a Memory: new keys and values in, all of them out."""
+"""A layer's part of a KVCache: new keys and values in, all of them out."""
 
 
 class Block(nn.Module):
@@ -163,7 +163,7 @@ class Block(nn.Module):
         q, k = rotate(q, *turn), rotate(k, *turn)
         if recall is not None:
             k, v = recall(k, v)
-        # A single new token sees every key there is; several behind a memory come with a mask of their own.
+        # A single new token sees every key there is; several behind a cache come with a mask of their own.
         causal = self.causal and attend is None and k.shape[2] == length
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, is_causal=causal)
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, width))
@@ -231,13 +231,18 @@ class DiT(nn.Module):
             nn.init.zeros_(self.head.weight)
 
     def forward(
-        self, ids: Tensor, where: Tensor, sigma: Tensor | None = None, attend: Tensor | None = None, memory: Memory | None = None
+        self, ids: Tensor, where: Tensor, sigma: Tensor | None = None, attend: Tensor | None = None, cache: KVCache | None = None
     ) -> Tensor:
-        """Raw logits (N, V) at flat positions `where` (N,) of ids (B, L), row-major.
+        """Raw logits (N, V) at flat positions `where` (N,) of ids (B, L), row-major; the rest as for `states`."""
+        logits: Tensor = self.head(self.states(ids, sigma, attend, cache).flatten(0, 1)[where])
+        return logits
+
+    def states(self, ids: Tensor, sigma: Tensor | None = None, attend: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        """What the head reads, (B, L, width), of ids (B, L).
 
         `sigma` (B,) is the noise level, used by a time-conditioned network (None there: sigma 0).
         `attend` (B, L) bool, False where there is only padding; or (B, L, L), where row i says what position i may see.
-        `memory` holds what came before `ids` in a causal network, and then `ids` too; it knows of no padding.
+        `cache` holds what came before `ids` in a causal network, and then `ids` too; it knows of no padding.
         """
         config = self.config
         x = self.embedding(ids)
@@ -248,20 +253,19 @@ class DiT(nn.Module):
             if sigma is None or not config.time_conditioning:
                 sigma = torch.zeros(len(ids), device=ids.device)
             c = self.noise_level(sigma)
-        past, length = memory.used if memory else 0, ids.shape[1]
+        past, length = cache.used if cache else 0, ids.shape[1]
         cos, sin = rotary(past + length, config.width // config.heads, config.rotary_base, x.device, x.dtype)
         seen = None if attend is None else attend[:, None, None, :] if attend.dim() == 2 else attend[:, None]
         if config.causal and length > 1 and (seen is not None or past):
             earlier = torch.ones(length, past + length, dtype=torch.bool, device=ids.device).tril(past)
             seen = earlier if seen is None else seen & earlier
         for layer, block in enumerate(self.blocks):
-            x = block(x, (cos[past:], sin[past:]), seen, c, partial(memory.extend, layer) if memory else None)
-        if memory:
-            memory.used = past + length
+            x = block(x, (cos[past:], sin[past:]), seen, c, partial(cache.extend, layer) if cache else None)
+        if cache:
+            cache.used = past + length
         x = self.norm(x)
         if self.condition is not None:
             assert c is not None
             shift, scale = self.condition(c)[:, None].chunk(2, dim=-1)
             x = x * (1 + scale) + shift
-        logits: Tensor = self.head(x.flatten(0, 1)[where])
-        return logits
+        return x

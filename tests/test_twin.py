@@ -10,7 +10,7 @@ import torch
 import engine
 from engine.backends import EMBEDDED
 from engine.checkpoint import CheckpointError
-from engine.model import DiT, Memory, ModelConfig
+from engine.model import DiT, KVCache, ModelConfig
 from engine.training import train
 from engine.training.twin import Twin, lead
 
@@ -52,8 +52,8 @@ def test_a_remembered_row_gives_the_logits_of_a_whole_one(pieces: list[int]) -> 
     model = random_model()
     ids = torch.randint(0, 97, (3, 20), generator=torch.Generator().manual_seed(2))
     whole = model(ids, torch.arange(60)).view(3, 20, -1)
-    memory = Memory(model.config, 3, 20, torch.device("cpu"), torch.float64)
-    parts = [model(part, torch.arange(part.numel()), memory=memory).view(3, part.shape[1], -1) for part in ids.split(pieces, dim=1)]
+    cache = KVCache(model.config, 3, 20, torch.device("cpu"), torch.float64)
+    parts = [model(part, torch.arange(part.numel()), cache=cache).view(3, part.shape[1], -1) for part in ids.split(pieces, dim=1)]
     assert torch.allclose(torch.cat(parts, dim=1), whole, atol=1e-10)
 
 
@@ -83,13 +83,13 @@ def test_the_twin_learns_and_its_nats_are_those_of_each_token_given_those_before
     assert torch.allclose(padded[:, :10], shorter, atol=1e-5) and not padded[:, 10:].any()
 
 
-def test_it_writes_the_same_with_and_without_a_memory(trained: Path) -> None:
+def test_it_writes_the_same_with_and_without_a_cache(trained: Path) -> None:
     twin = Twin.load(trained)
     prefix = torch.tensor([twin.tokenizer.encode("The cat sat")] * 2)
-    with_memory, without = (
+    with_cache, without = (
         twin.generate(prefix, 20, cached=cached, generator=torch.Generator().manual_seed(4)) for cached in (True, False)
     )
-    assert torch.equal(with_memory, without) and with_memory.shape == (2, 20)
+    assert torch.equal(with_cache, without) and with_cache.shape == (2, 20)
     assert "on the mat" in twin.tokenizer.decode(twin.generate(prefix[0], 20, temperature=0)[0].tolist())
     assert twin.generate([], 3).shape == (1, 3)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine import checkpoint
 from engine.forward import token_losses
-from engine.model import DiT, Memory
+from engine.model import DiT, KVCache
 from engine.tokenizer import Tokenizer
 
 
@@ -77,11 +77,11 @@ class Twin:
         prefix = prefix[None] if prefix.dim() == 1 else prefix
         rows = torch.cat((prefix.new_full((len(prefix), 1), self.tokenizer.document_id), prefix), dim=1)
         config, fresh = self.model.config, rows.to(self.device)
-        memory = Memory(config, len(rows), rows.shape[1] + count, self.device, self.model.head.weight.dtype) if cached else None
+        cache = KVCache(config, len(rows), rows.shape[1] + count, self.device, self.model.head.weight.dtype) if cached else None
         for _ in range(count):
-            given = fresh if memory else rows.to(self.device)
+            given = fresh if cache else rows.to(self.device)
             last = torch.arange(1, len(rows) + 1, device=self.device) * given.shape[1] - 1
-            logits = self.model(given, last, memory=memory).double().cpu()
+            logits = self.model(given, last, cache=cache).double().cpu()
             logits[:, [self.tokenizer.mask_id, self.tokenizer.document_id]] = -torch.inf
             if temperature > 0:
                 drawn = torch.multinomial(torch.softmax(logits / temperature, -1), 1, generator=generator)
