@@ -45,8 +45,9 @@ class DiTDenoiser:
         return self._tokenizer().encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids; bytes that make no character become U+FFFD."""
-        return self._tokenizer().decode(ids)
+        """The text of token ids; ids beyond the tokenizer are empty, bytes that make no character become U+FFFD."""
+        tokenizer = self._tokenizer()
+        return tokenizer.decode([i for i in ids if i < tokenizer.vocab_size])
 
     def frame(self, ids: list[int], *, starts: bool, ends: bool) -> tuple[list[int], int]:
         """Lead the canvas with the document token where the document starts.

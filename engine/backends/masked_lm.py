@@ -1,6 +1,6 @@
 """Masked language models of the BERT family, through the network classes of `transformers` (an optional extra).
 
-Only its network code is used, and only for the families in FAMILIES: the config is taken field by field (never `auto_map`,
+Only its network code is used, and only for the families in NETWORKS: the config is taken field by field (never `auto_map`,
 never an attention kernel from the hub), the network is made without weights, and the weights stream in through Folder.fill.
 """
 
@@ -52,7 +52,7 @@ def _roberta(classes: str) -> Family:
     return Family(classes, where, "lm_head.decoder", "lm_head.bias", lambda m, x: m.lm_head(x), -1, positions_after_padding=True)
 
 
-FAMILIES: dict[str, Family] = {
+NETWORKS: dict[str, Family] = {
     "bert": Family(
         "Bert",
         "bert.embeddings.word_embeddings.weight",
@@ -122,8 +122,9 @@ class MaskedLM:
         return self._tokenizer().encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids; bytes that make no character become U+FFFD."""
-        return self._tokenizer().decode(ids)
+        """The text of token ids; ids beyond the tokenizer are empty, bytes that make no character become U+FFFD."""
+        tokenizer = self._tokenizer()
+        return tokenizer.decode([i for i in ids if i < tokenizer.vocab_size])
 
     def frame(self, ids: list[int], *, starts: bool, ends: bool) -> tuple[list[int], int]:
         """[CLS] canvas [SEP], or <s> canvas </s>, wherever in the document the canvas lies.
@@ -157,9 +158,9 @@ class MaskedLM:
 
 
 def load(folder: Folder, placement: Placement) -> MaskedLM:
-    """A folder whose model_type is in FAMILIES; LoadError with a sentence for one that can't be used."""
+    """A folder whose model_type is in NETWORKS; LoadError with a sentence for one that can't be used."""
     kind = str(folder.config.get("model_type"))
-    family = FAMILIES[kind]
+    family = NETWORKS[kind]
     shapes = folder.shapes()
     if kind == "electra" and not any(name.startswith("generator_predictions.") for name in shapes):
         raise LoadError(f"{folder.name} is the half of ELECTRA that tells true words from false; load the generator beside it.")
@@ -167,7 +168,6 @@ def load(folder: Folder, placement: Placement) -> MaskedLM:
     tied = bool(network.config.tie_word_embeddings)
     _tie(network, family, tied)
     folder.fill(network, renamer(family, shapes, tied), placement)
-    _tie(network, family, tied)
     _compute_buffers(network, placement.device)
     return MaskedLM(network, family, HubTokenizer.of(folder), name=folder.name, device=placement.device)
 
@@ -208,12 +208,8 @@ _NOT_OURS = {"is_decoder", "add_cross_attention", "use_cache"}
 
 def _network(folder: Folder, family: Family) -> PreTrainedModel:
     """The network of the config, without weights."""
-    try:
-        import transformers
-    except ImportError as error:
-        raise LoadError(
-            f"{folder.name} needs the package transformers, which is not installed; add it with pip install transformers."
-        ) from error
+    import transformers
+
     config_class = getattr(transformers, f"{family.classes}Config")
     model_class = getattr(transformers, f"{family.classes}ForMaskedLM")
     known = {*config_class.__annotations__, *_OLD_FIELDS} - _NOT_OURS
@@ -229,7 +225,7 @@ def _network(folder: Folder, family: Family) -> PreTrainedModel:
         with torch.device("meta"):
             network: PreTrainedModel = model_class(config_class(**fields, attn_implementation="sdpa"))
     except Exception as error:  # transformers answers a config that makes no sense with whatever it stumbles on
-        raise LoadError(f"The config of {folder.name} makes no network: {str(error).splitlines()[0]}.") from error
+        raise LoadError(f"The config of {folder.name} makes no network ({' '.join(str(error).split())[:200]}).") from error
     return network
 
 
@@ -258,23 +254,21 @@ def _compute_buffers(network: nn.Module, device: torch.device) -> None:
             raise LoadError(f"The network has a buffer {name!r} that this version cannot compute; update Lacuna.")
 
 
-_PLACEHOLDER = re.compile(r"\[unused\d+\]|madeupword\d+|<unused\d+>")
-"""Pieces that keep a place in the vocabulary for later and were never seen in training."""
-
-
 def _mask_id(family: Family, tokenizer: HubTokenizer | None, vocab_size: int, name: str) -> int:
     if tokenizer is None:
         return family.mask_id if 0 <= family.mask_id < vocab_size else vocab_size - 1
+    if tokenizer.vocab_size > vocab_size:
+        raise LoadError(
+            f"The tokenizer of {name} has {tokenizer.vocab_size} tokens, the network {vocab_size}; they do not belong together."
+        )
     found = tokenizer.special("mask")
     if found is None:
-        raise LoadError(f"The tokenizer of {name} has no mask token, so there is nothing to fill; it belongs to another kind of model.")
+        raise LoadError(f"The tokenizer of {name} has no mask token, so no gap can be shown to it; get the model's folder again.")
     return found
 
 
 def _suppressed(tokenizer: HubTokenizer | None, mask_id: int, vocab_size: int) -> list[int]:
-    """The mask, control tokens, placeholders, and rows of logits beyond the tokenizer."""
+    """The mask, control tokens, and rows of logits beyond the tokenizer."""
     if tokenizer is None:
         return [mask_id]
-    count = min(tokenizer.vocab_size, vocab_size)
-    placeholders = (i for i in range(count) if _PLACEHOLDER.fullmatch(tokenizer.decode([i]).strip()))
-    return sorted({mask_id, *(i for i in tokenizer.without_text if i < vocab_size), *placeholders, *range(count, vocab_size)})
+    return sorted({mask_id, *(i for i in tokenizer.without_text if i < vocab_size), *range(tokenizer.vocab_size, vocab_size)})
