@@ -1,0 +1,73 @@
+"""The chat frame of instruct models: what a model that answers people is told, so that it fills gaps.
+
+A user turn asks for the missing parts, and the draft is the assistant's answer, its gaps masked. So the given text is what the model
+has "written" so far, which is how these models were trained to see an answer that is half done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from engine.backends.folder import Folder, LoadError
+from engine.backends.hub_tokenizer import HubTokenizer
+
+REQUEST = (
+    "Some parts of a text are missing. Write the whole text with the missing parts filled in, so that they fit what stands before and "
+    "after them in meaning, language and style. Answer with the text alone."
+)
+MOST = 20_000
+"""Characters that a rendered frame may have."""
+SECONDS = 5
+MEMORY = 1 << 30
+_INSTRUCT = re.compile(r"instruct|chat|llada-1\.5|[-_]it\b", re.IGNORECASE)
+_PROGRAM = Path(__file__).with_name("chat_template.py")
+
+
+def lead_of(folder: Folder, tokenizer: HubTokenizer | None) -> list[int]:
+    """The tokens in front of every canvas of an instruct model; none for a base model.
+
+    Base models are published with the same template, so the model's name decides. LoadError when the template can't be used.
+    """
+    names = f"{folder.name} {folder.config.get('_name_or_path', '')}"
+    if tokenizer is None or not _INSTRUCT.search(names) or (template := _template(folder)) is None:
+        return []
+    tokens = {f"{role}_token": tokenizer.literal(role) for role in ("bos", "eos", "pad", "unk", "mask")}
+    return tokenizer.encode_marked(render(template, tokens, folder.name))
+
+
+def _template(folder: Folder) -> str | None:
+    """The chat template among a folder's files: in a file of its own, or a field of tokenizer_config.json."""
+    if (text := folder.text("chat_template.jinja")) is not None:
+        return text
+    found = (folder.json("tokenizer_config.json") or {}).get("chat_template")
+    if isinstance(found, list):  # several, by name
+        found = next((one.get("template") for one in found if isinstance(one, dict) and one.get("name") == "default"), None)
+    return found if isinstance(found, str) else None
+
+
+def render(template: str, tokens: dict[str, str], name: str) -> str:
+    """The request as a chat template writes it, up to where the answer begins.
+
+    The template is run in a process of its own, with limits on time, memory and output. LoadError when it fails or reaches one.
+    """
+    values = {"messages": [{"role": "user", "content": REQUEST}], "add_generation_prompt": True, **tokens}
+    job = {"template": template, "values": values, "most": MOST, "memory": MEMORY, "seconds": SECONDS}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-P", str(_PROGRAM)]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(job).encode(), capture_output=True, timeout=2 * SECONDS, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LoadError(f"The chat template of {name} does not come to an end; get the model's folder again.") from error
+    if done.returncode:
+        reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] if done.returncode == 1 else []
+        raise LoadError(
+            f"The chat template of {name} can't be used ({reason[0] if reason else 'it takes too much'}); get the model's folder again."
+        )
+    return done.stdout.decode("utf-8")

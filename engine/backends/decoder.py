@@ -1,0 +1,238 @@
+"""The transformer that LLaDA and Dream share, and the Denoiser around it.
+
+A Llama-shaped network (RMSNorm, rotary positions, grouped-query attention, SwiGLU) whose attention sees both ways. The output head,
+which at 150,000 rows is a good part of the work, runs only where a prediction is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.backends.folder import Folder, LoadError
+from engine.backends.hub_tokenizer import HubTokenizer
+from engine.model import rotary, rotate
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The numbers that make the network; `rows` is the width of a row of logits."""
+
+    rows: int
+    width: int
+    depth: int
+    heads: int
+    kv_heads: int
+    """Heads of keys and values, each shared by heads / kv_heads queries (GQA, arXiv 2305.13245)."""
+    hidden: int
+    """Width of the MLP."""
+    eps: float
+    rotary_base: float
+    qkv_bias: bool = False
+    tied: bool = False
+    """The head uses the embedding matrix."""
+    wide_rotation: bool = True
+    """Turn queries and keys in float32, whatever the network computes in."""
+
+    def check(self, name: str) -> None:
+        """Raise LoadError when the numbers do not fit together."""
+        if self.width % self.heads or self.width // self.heads % 2 or self.heads % self.kv_heads:
+            raise LoadError(
+                f"The config of {name} has {self.heads} heads, {self.kv_heads} of them for keys, in a width of {self.width}, "
+                "which doesn't come out even; get the model again."
+            )
+
+
+class RMSNorm(nn.Module):
+    """Root mean square norm (arXiv 1910.07467), taken in float32."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., width)."""
+        return self.weight * F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype)
+
+
+class Layer(nn.Module):
+    """Attention and a gated MLP, each behind a norm."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        head = shape.width // shape.heads
+        self.norm1, self.norm2 = RMSNorm(shape.width, shape.eps), RMSNorm(shape.width, shape.eps)
+        self.q = nn.Linear(shape.width, shape.width, bias=shape.qkv_bias)
+        self.k = nn.Linear(shape.width, shape.kv_heads * head, bias=shape.qkv_bias)
+        self.v = nn.Linear(shape.width, shape.kv_heads * head, bias=shape.qkv_bias)
+        self.out = nn.Linear(shape.width, shape.width, bias=False)
+        self.gate = nn.Linear(shape.width, shape.hidden, bias=False)
+        self.up = nn.Linear(shape.width, shape.hidden, bias=False)
+        self.down = nn.Linear(shape.hidden, shape.width, bias=False)
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None) -> Tensor:
+        """(B, L, width) -> (B, L, width); `attend` (B, 1, 1, L) bool, False for keys that are not seen."""
+        x = x + self.attention(self.norm1(x), turn, attend)
+        inner = self.norm2(x)
+        out: Tensor = x + self.down(F.silu(self.gate(inner)) * self.up(inner))
+        return out
+
+    def attention(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None) -> Tensor:
+        """Every position to every other."""
+        batch, length, width = x.shape
+        q, k, v = (part(x).view(batch, length, -1, width // self.shape.heads).transpose(1, 2) for part in (self.q, self.k, self.v))
+        wide = turn[0].dtype
+        q, k = rotate(q.to(wide), *turn).to(v.dtype), rotate(k.to(wide), *turn).to(v.dtype)
+        if (share := self.shape.heads // self.shape.kv_heads) > 1:  # not every fast kernel takes shared heads together with a mask
+            k, v = k.repeat_interleave(share, 1), v.repeat_interleave(share, 1)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        return out
+
+
+class Decoder(nn.Module):
+    """Token ids in, logits out. Make it on the meta device: it has no initialisation of its own."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.rows, shape.width)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.depth))
+        self.norm = RMSNorm(shape.width, shape.eps)
+        self.head = nn.Linear(shape.width, shape.rows, bias=False)
+        if shape.tied:
+            self.head.weight = self.embedding.weight
+
+    def forward(self, ids: Tensor, where: Tensor, attend: Tensor | None = None) -> Tensor:
+        """(B, L) ids, (N,) flat positions -> (N, rows) logits of these positions. `attend` (B, L) bool, False = padding."""
+        x = self.embedding(ids)
+        shape = self.shape
+        dtype = torch.float32 if shape.wide_rotation else x.dtype
+        turn = rotary(ids.shape[1], shape.width // shape.heads, shape.rotary_base, ids.device, dtype)
+        seen = None if attend is None or bool(attend.all()) else attend[:, None, None, :]
+        for layer in self.layers:
+            x = layer(x, turn, seen)
+        out: Tensor = self.head(self.norm(x.flatten(0, 1)[where]))
+        return out
+
+
+class DecoderDenoiser:
+    """A Decoder behind the Denoiser protocol; families differ in their frame and in which row predicts a position."""
+
+    time_conditioned: bool = False
+
+    def __init__(
+        self,
+        network: Decoder,
+        tokenizer: HubTokenizer | None,
+        *,
+        name: str,
+        mask_id: int,
+        max_length: int,
+        device: torch.device,
+        lead: Sequence[int] = (),
+        close: Sequence[int] = (),
+        shifted: bool = False,
+        silent: Sequence[int] = (),
+    ) -> None:
+        """`lead`: the tokens before every canvas; `close`: those where the document ends; `silent`: ids that are no text."""
+        self.network, self.tokenizer, self.name, self.device = network, tokenizer, name, device
+        self.mask_id, self.max_length, self.vocab_size = mask_id, max_length, network.shape.rows
+        self._lead, self._close, self._shifted = list(lead), list(close), shifted
+        unwritten = {mask_id, *silent}
+        if tokenizer is not None:
+            unwritten |= {*tokenizer.without_text, *range(tokenizer.vocab_size, self.vocab_size)}
+        self.suppressed: Sequence[int] = sorted(i for i in unwritten if 0 <= i < self.vocab_size)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without special tokens."""
+        return self._reader().encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids; ids beyond the tokenizer are empty, bytes that make no character become U+FFFD."""
+        reader = self._reader()
+        return reader.decode([i for i in ids if i < reader.vocab_size])
+
+    def frame(self, ids: list[int], *, starts: bool, ends: bool) -> tuple[list[int], int]:
+        """Put what the family wants to read before the canvas, and behind it where the document ends."""
+        return [*self._lead, *ids, *(self._close if ends else ())], len(self._lead)
+
+    @torch.inference_mode()
+    def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        """(B, L) ids, (B, L) bool positions -> (N, V) float32 raw logits on the device of `ids`; `t` is not needed.
+
+        In a shifted family row j of the network predicts position j + 1. Here each row predicts its own position; a row's first
+        token, which nothing predicts, gets its own row.
+        """
+        where = positions.flatten().nonzero()[:, 0]
+        if self._shifted:
+            first = torch.zeros_like(positions)
+            first[:, 0] = True
+            if attend is not None:
+                first[:, 1:] |= ~attend[:, :-1]
+            where = where - (~first.flatten()[where]).long()
+        seen = None if attend is None else attend.to(self.device)
+        return self.network(ids.to(self.device), where.to(self.device), seen).to(ids.device).float()
+
+    def _reader(self) -> HubTokenizer:
+        if self.tokenizer is None:
+            raise LoadError(f"{self.name} has no tokenizer, so it cannot read text; put its tokenizer's files in the model's folder.")
+        return self.tokenizer
+
+
+def mask_of(folder: Folder, tokenizer: HubTokenizer | None, rows: int) -> int:
+    """The mask's id, from the config or else the tokenizer; LoadError when neither knows."""
+    found = folder.config.get("mask_token_id")
+    found = tokenizer.special("mask") if found is None and tokenizer is not None else found
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found < rows:
+        raise LoadError(
+            f"Neither the config nor the tokenizer of {folder.name} says which token is the mask; get the model's folder again."
+        )
+    return found
+
+
+def silent_ids(folder: Folder) -> list[int]:
+    """Ids that the config names as ends and padding: they spell nothing, whatever the tokenizer says."""
+    named: list[Any] = [folder.config.get(f"{role}_token_id") for role in ("bos", "eos", "pad")]
+    return [i for one in named for i in (one if isinstance(one, list) else [one]) if isinstance(i, int)]
+
+
+_HARMLESS = frozenset(
+    {
+        "_name_or_path",
+        "architectures",
+        "auto_map",
+        "attention_dropout",
+        "bos_token_id",
+        "dtype",
+        "embedding_dropout",
+        "eos_token_id",
+        "initializer_range",
+        "mask_token_id",
+        "model_type",
+        "output_attentions",
+        "output_hidden_states",
+        "pad_token_id",
+        "residual_dropout",
+        "return_dict",
+        "tokenizer_class",
+        "torch_dtype",
+        "transformers_version",
+        "use_cache",
+    }
+)
+"""Fields of config.json that don't change what the network computes."""
+
+
+def check_fields(folder: Folder, known: frozenset[str]) -> None:
+    """LoadError for a field of config.json that may change the network in a way that is not known here; unset ones pass."""
+    for field, value in sorted(folder.config.items()):
+        if field not in known | _HARMLESS and value not in (None, False, 0, "", [], {}):
+            raise LoadError(f"The config of {folder.name} has a field {field[:80]!r} that this version does not understand; update Lacuna.")
