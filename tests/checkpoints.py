@@ -40,8 +40,6 @@ CHAT = (
 """A chat template such as instruct models bring."""
 
 SPECIALS = {
-    ,
-}
     "bos": "<|startoftext|>",
     "eos": "<|endoftext|>",
     "mask": "<|mdm_mask|>",
@@ -171,8 +169,6 @@ def make_llada(
 
 
 DREAM_SPECIALS = {
-    ,
-}
     "eos": "<|endoftext|>",
     "bos": "<|beginoftext|>",
     "mask": "<|mask|>",
