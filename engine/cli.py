@@ -11,23 +11,10 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from engine.draft import Draft, DraftError
-from engine.settings import Settings, SettingsError
+from engine.settings import HELP, Settings, SettingsError
 
 DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 130
 BOM = "\ufeff"
-HELP = {
-    "sampler": "which masked tokens are revealed next",
-    "schedule": "the noise schedule that says how many are due",
-    "steps": "denoiser calls a window at most",
-    "temperature": "0 is greedy; higher is more surprising",
-    "top_p": "draw from the smallest set of tokens with this probability",
-    "top_k": "draw from the k likeliest tokens; 0 is all",
-    "choice": "deterministic, stochastic, or hybrid (drawn early, likeliest late)",
-    "threshold": "threshold sampler: reveal what is at least this probable",
-    "entropy_bound": "entropy_bound sampler: the joint-error budget in nats",
-    "block_length": "left_to_right sampler: tokens in a block",
-    "seed": "the same seed gives the same fill",
-}
 
 
 class _Wrong(ValueError):

@@ -76,12 +76,16 @@ ROWS_AT_ONCE = 256
 
 
 def tempered(log_probs: Tensor, settings: Settings) -> Tensor:
-    """(N, V) log-probabilities -> (N, V) log-weights to draw from: temperature (above 0), then top-k, then top-p."""
+    """(N, V) log-probabilities -> (N, V) log-weights to draw from: temperature (above 0), then top-k and top-p.
+
+    Both cuts are measured on the whole distribution and what is left passed both, so it doesn't matter which comes first.
+    """
     weights = log_probs / settings.temperature
+    kept = weights if settings.top_p == 1 else _nucleus(weights, settings.top_p)
     if 0 < settings.top_k < weights.shape[-1]:
-        kept = weights.topk(settings.top_k, dim=-1)
-        weights = torch.full_like(weights, -torch.inf).scatter(-1, kept.indices, kept.values)
-    return weights if settings.top_p == 1 else _nucleus(weights, settings.top_p)
+        best = kept.topk(settings.top_k, dim=-1)
+        kept = torch.full_like(kept, -torch.inf).scatter(-1, best.indices, best.values)
+    return kept
 
 
 def _nucleus(weights: Tensor, top_p: float) -> Tensor:

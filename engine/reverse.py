@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor
 from engine.denoiser import Denoiser
 from engine.draws import Noise, SeededNoise, tempered
 from engine.forward import subs_log_probs
-from engine.samplers import FREE_RUNNING, SAMPLERS, Options, everything
-from engine.schedules import SCHEDULES, network_time
+from engine.growth import NEW, PADDING, Growth, aligned, parents
+from engine.pace import Pace, Step, blocks_of, counts_of
+from engine.samplers import SAMPLERS, Options, everything
 from engine.settings import Settings
 
 
@@ -33,7 +34,7 @@ class Constraint(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One step of the reverse process."""
+    """One step of the reverse process. All tensors but `log_probs`, which stays where the model is, are on the CPU."""
 
     x: Tensor
     """(B, L) long, after the step."""
@@ -44,16 +45,46 @@ class Move:
     probability: Tensor
     """(B, L) float32: of the token when it was revealed; of the best guess while masked; 1 where it was given."""
     positions: Tensor
-    """(B, L) bool, what the model was asked for."""
+    """(B, L before the step) bool, what the model was asked for: the masks of each row's first block that has any."""
     log_probs: Tensor
     """(N, V) float32, a row for each of these, row-major; -inf where suppressed or forbidden by the constraint."""
     time: float
     """The diffusion time after the step; of several rows, the latest to be done."""
+    origin: Tensor | None = None
+    """(B, L) long where rows changed their length in this step: the place before it, growth.NEW for the second half of a mask
+    that became two, growth.PADDING beyond a row's end. None: every place is where it was."""
 
 
-def grid(steps: int) -> Tensor:
-    """(steps + 1,) equal times from 1 (all masked) to 0 (done)."""
-    return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+@dataclass(frozen=True, slots=True)
+class _Canvas:
+    """What the loop knows of each place: (B, L) each, on the CPU."""
+
+    x: Tensor
+    masked: Tensor
+    writable: Tensor
+    attend: Tensor
+    blocks: Tensor
+    probability: Tensor
+    revealed: Tensor
+
+    def relaid(self, origin: Tensor, mask_id: int) -> _Canvas:
+        """The same with its places moved to where `origin` says that they came from."""
+        moved = _Canvas(
+            *(
+                value.gather(-1, parents(origin))
+                for value in (self.x, self.masked, self.writable, self.attend, self.blocks, self.probability, self.revealed)
+            )
+        )
+        halves = (origin == NEW) | (origin.roll(-1, -1) == NEW)
+        beyond = origin == PADDING
+        return replace(
+            moved,
+            x=moved.x.masked_fill(halves | beyond, mask_id),
+            masked=(moved.masked | halves) & ~beyond,
+            writable=moved.writable & ~beyond,
+            attend=moved.attend & ~beyond,
+            revealed=moved.revealed & ~halves & ~beyond,
+        )
 
 
 def denoise(
@@ -67,109 +98,145 @@ def denoise(
     constraint: Constraint | None = None,
     times: Tensor | None = None,
     noise: Noise | None = None,
+    blocks: Tensor | None = None,
+    attend: Tensor | None = None,
+    growth: Growth | None = None,
 ) -> Iterator[Move]:
-    """Reveal every writable mask of x, yielding after each step; at most one denoiser call a step.
+    """Reveal every writable mask of x, yielding after each step; at most one denoiser call a step, of twice the rows under guidance.
 
     x: (B, L) long; row b is candidate `candidate + b`, and what happens to it depends on no other row. writable: (B, L)
-    bool; nothing else ever changes. times: the falling grid of diffusion times, by default `settings.steps` equal steps
-    from 1 to 0, or as many as there are masks if these are fewer and the sampler reveals at least one a step. The last
-    step reveals all that is left. To resume a run exactly, give the times that were left of it and the steps done as
-    `first_step`. noise: where chance comes from; by default a pure function of (seed, candidate, first_step + k).
+    bool; nothing else ever changes. attend: (B, L) bool, False = padding at a row's end. times: the falling grid of diffusion times,
+    by default `settings.steps` equal steps from 1 to 0, or as many as there are masks if these are fewer and the sampler
+    reveals at least one a step; with blocks, an equal part of both for each. The last step of a block reveals all that is left
+    of it. To resume a run exactly, give the times that were left of it and the steps done as `first_step`. noise: where
+    chance comes from; by default a pure function of (seed, candidate, first_step + k). blocks: (B, L) long, the semi-autoregressive block
+    of each place, by default `pace.blocks_of`. growth: how far rows may change their length; None: not at all.
 
     Raises ValueError when the constraint forbids every token of a position.
     """
+    x, writable = x.cpu(), writable.cpu()
     masked = (x == model.mask_id) & writable
-    plans = [_Plan.of(settings, int(count), times) for count in masked.sum(-1)]
+    attend = torch.ones_like(masked) if attend is None else attend.cpu()
+    blocks = blocks_of(writable, settings) if blocks is None else blocks.cpu()
+    now = _Canvas(x, masked, writable, attend, blocks, torch.where(masked, 0.0, 1.0), torch.zeros_like(masked))
+    paces = [Pace(settings, counts_of(blocks[b], masked[b]), times, grows=growth is not None) for b in range(len(x))]
+    budgets = [growth.budget if growth else 0] * len(x)
+    suppressed = sorted(set(model.suppressed) - (growth.tokens if growth else set()))
     noise = noise or SeededNoise(settings.seed, candidate)
-    ranks = writable.long().cumsum(-1) - 1
-    probability = torch.where(masked, 0.0, 1.0)
-    reusable = not model.time_conditioned
+    reusable = not model.time_conditioned and growth is None
     raw: Tensor | None = None
 
     k = 0
-    while masked.any():
+    while now.masked.any():
+        first = now.blocks.masked_fill(~now.masked, torch.iinfo(torch.long).max).amin(-1, keepdim=True)
+        asked = now.masked & (now.blocks == first)
+        steps = {b: paces[b].next(int(first[b]), int(asked[b].sum())) for b, _, _ in _rows(asked)}
+        room = dict.fromkeys(steps, 0)
         if raw is None:
-            raw = _predict(model, x, masked, [plan.told(k) for plan in plans])
-        log_probs = raw if constraint is None else _constrained(raw, x, masked, constraint)
+            logits = _predict(model, now, asked, {b: step.told for b, (step, _) in steps.items()}, settings.guidance)
+            if growth is not None:
+                widths = now.attend.sum(-1).tolist()
+                room = {b: min(budgets[b], growth.longest - widths[b]) if step.later else 0 for b, (step, _) in steps.items()}
+                logits = growth.barred(logits, torch.tensor([room[b] <= 0 for b, places, _ in _rows(asked) for _ in places]))
+            raw = subs_log_probs(logits, suppressed)
+        log_probs = raw if constraint is None else _constrained(raw, now.x, asked, constraint)
         best = log_probs.max(-1)
-        tokens = best.indices
-        drawn = _are_drawn(settings, [plan.time(k) for plan in plans], masked)
+        tokens, judged = best.indices, log_probs
+        drawn = _are_drawn(settings, steps, asked).to(raw.device)
         if drawn.any():
-            tokens = torch.where(drawn, noise.tokens(first_step + k, masked, tempered(log_probs, settings)), tokens)
-        surely = log_probs.gather(-1, tokens[:, None])[:, 0].exp().cpu()
-        clocks = noise.clocks(first_step + k, masked)
+            weights = tempered(log_probs, settings)
+            tokens = torch.where(drawn, noise.tokens(first_step + k, asked, weights), tokens)
+            if settings.scores == "tempered":  # what a constraint forbids is missing from these too
+                mass = log_probs.logsumexp(-1, keepdim=True)
+                judged = torch.where(drawn[:, None], weights.log_softmax(-1) + mass, log_probs)
+        surely = judged.gather(-1, tokens[:, None])[:, 0].exp().cpu()
+        tokens = tokens.cpu()
+        clocks = noise.clocks(first_step + k, asked)
 
-        x_next, revealed = x.clone(), torch.zeros_like(masked)
-        probability = probability.masked_scatter(masked, best.values.exp())
-        for b, places, mine in _rows(masked):
-            due, stay = plans[b].due(k, len(places))
-            options = Options(ranks[b, places].cpu(), surely[mine], log_probs[mine], clocks[mine], due, stay, settings)
-            chosen = (everything if plans[b].is_last(k) else SAMPLERS[settings.sampler])(options).to(x.device)
-            where, what, rows = places[chosen], tokens[mine][chosen], log_probs[mine][chosen]
+        x, revealed = now.x.clone(), torch.zeros_like(asked)
+        probability = now.probability.masked_scatter(asked, best.values.exp().cpu())
+        for b, places, mine in _rows(asked):
+            step, due = steps[b]
+            options = Options(surely[mine], judged[mine], clocks[mine], due, step.stay, settings)
+            chosen = (SAMPLERS[settings.sampler] if step.later else everything)(options)
+            where, what, rows = places[chosen], tokens[mine][chosen], log_probs[mine][chosen.to(raw.device)]
             if constraint is not None and len(chosen):
-                what = constraint.settle(x[b], where, what, rows)
-            x_next[b, where] = what
+                what = constraint.settle(now.x[b], where, what, rows).cpu()
+            if growth is not None:
+                kept = (what == growth.expand_id).cumsum(0) <= room[b]
+                where, what, rows = where[kept], what[kept], rows[kept.to(rows.device)]
+            x[b, where] = what
             revealed[b, where] = True
-            probability[b, where] = rows.gather(-1, what[:, None])[:, 0].exp()
+            probability[b, where] = rows.gather(-1, what[:, None].to(rows.device))[:, 0].exp().cpu()
 
+        after = replace(now, x=x, revealed=revealed, masked=now.masked & ~revealed, probability=probability)
+        origin = None
+        if growth is not None:
+            after, origin = _grown(growth, now, after, budgets, model.mask_id)
         k += 1
-        time = max(plan.time(k) for plan in plans)
-        yield Move(x_next, revealed, torch.zeros_like(revealed), probability, masked, log_probs, time)
+        yield Move(
+            after.x,
+            after.revealed,
+            torch.zeros_like(after.revealed),
+            after.probability,
+            asked,
+            log_probs,
+            max(step.after for step, _ in steps.values()),
+            origin,
+        )
         # The last prediction is used again, exactly, while nothing changed and the network doesn't look at t (MDLM's ddpm_cache).
         if revealed.any() or not reusable:
             raw = None
-        x, masked = x_next, masked & ~revealed
+        now = after
 
 
-def _predict(model: Denoiser, x: Tensor, masked: Tensor, times: list[float]) -> Tensor:
-    """(N, V) SUBS log-probabilities of the masked places; rows that are done don't go through the network."""
-    rows = masked.any(-1)
-    t = torch.tensor(times, dtype=torch.float32, device=x.device)
-    return subs_log_probs(model.logits(x[rows], masked[rows], t=t[rows]).to(x.device), model.suppressed)
+def _predict(model: Denoiser, now: _Canvas, asked: Tensor, told: dict[int, float], guidance: float) -> Tensor:
+    """(N, V) raw logits of the places asked for; rows that are done don't go through the network."""
+    rows = list(told)
+    device = torch.device(getattr(model, "device", "cpu"))
+    x, positions, attend = now.x[rows], asked[rows], now.attend[rows]
+    t = torch.tensor(list(told.values()), dtype=torch.float32)
+    given = ~now.writable[rows]
+    guided = guidance > 0 and bool(given.any())
+    if guided:  # the second half is what the model would write without the given text
+        x = torch.cat([x, x.masked_fill(given, model.mask_id)])
+        positions, attend, t = positions.repeat(2, 1), attend.repeat(2, 1), t.repeat(2)
+    seen = None if attend.all() else attend.to(device)
+    logits = model.logits(x.to(device), positions.to(device), t=t.to(device), attend=seen)
+    if guided:
+        conditioned, free = logits.chunk(2)
+        logits = free + (1 + guidance) * (conditioned - free)  # LLaDA's scale: 0 is the conditioned prediction alone
+    return logits
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """The grid of times of one row."""
-
-    times: list[float]
-    move_chances: list[float]
-    network_times: list[float]
-
-    @classmethod
-    def of(cls, settings: Settings, count: int, times: Tensor | None) -> _Plan:
-        """A row's grid when it has `count` masks: its own, whatever other rows have."""
-        if times is None:
-            times = grid(settings.steps if settings.sampler in FREE_RUNNING else max(1, min(settings.steps, count)))
-        schedule = SCHEDULES[settings.schedule]
-        return cls(times.tolist(), schedule.move_chance(times).tolist(), network_time(schedule, times).tolist())
-
-    def time(self, k: int) -> float:
-        """The time before step k."""
-        return self.times[min(k, len(self.times) - 1)]
-
-    def told(self, k: int) -> float:
-        """The time that a time-conditioned network is told in step k."""
-        return self.network_times[min(k, len(self.times) - 1)]
-
-    def is_last(self, k: int) -> bool:
-        return k >= len(self.times) - 2
-
-    def due(self, k: int, count: int) -> tuple[int, float]:
-        """How many of `count` masks are due in step k, one at least in this and in each later step, and the chance to stay."""
-        if self.is_last(k):
-            return count, 0.0
-        stay = self.move_chances[k + 1] / self.move_chances[k]
-        later = len(self.times) - 2 - k
-        return max(1, min(count - round(count * stay), count - later)), stay
+def _grown(growth: Growth, now: _Canvas, after: _Canvas, budgets: list[int], mask_id: int) -> tuple[_Canvas, Tensor | None]:
+    """The canvas after a step with the tokens that change its length carried out, and where its places come from."""
+    ended = torch.stack([growth.end(*row) for row in zip(after.x, now.masked, after.revealed, strict=True)])
+    if growth.end_id is not None:
+        after = replace(after, x=after.x.masked_fill(ended, growth.end_id), revealed=after.revealed | ended, masked=after.masked & ~ended)
+    found = [growth.origins(*row) for row in zip(after.x, after.revealed, strict=True)]
+    if all(row is None for row in found):
+        return after, None
+    for b, row in enumerate(found):
+        budgets[b] -= 0 if row is None else row.count(NEW)
+    widths = after.attend.sum(-1).tolist()
+    origin = aligned(
+        [
+            list(range(width)) if row is None else row[: len(row) - (after.x.shape[-1] - width)]
+            for width, row in zip(widths, found, strict=True)
+        ]
+    )
+    return after.relaid(origin, mask_id), origin
 
 
-def _are_drawn(settings: Settings, times: list[float], masked: Tensor) -> Tensor:
+def _are_drawn(settings: Settings, steps: dict[int, tuple[Step, int]], asked: Tensor) -> Tensor:
     """(N,) bool: whose token is drawn; the others take the likeliest. `hybrid` draws while more than half of the time is left."""
     stochastic = settings.choice == "stochastic"
     hybrid = settings.choice == "hybrid"
-    rows = torch.tensor([settings.temperature > 0 and (stochastic or (hybrid and t > 0.5)) for t in times])
-    return rows.to(masked.device)[masked.nonzero()[:, 0]]
+    rows = torch.zeros(len(asked), dtype=torch.bool)
+    for b, (step, _) in steps.items():
+        rows[b] = settings.temperature > 0 and (stochastic or (hybrid and step.time > 0.5))
+    return rows[asked.nonzero()[:, 0]]
 
 
 def _rows(masked: Tensor) -> Iterator[tuple[int, Tensor, slice]]:

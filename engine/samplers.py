@@ -19,18 +19,19 @@ from engine.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a sampler may choose from: the n masked positions of one row. All tensors but `log_probs` are on the CPU."""
+    """What a sampler may choose from: the n masked positions of one row, from the left; those of the current block where there are
+    blocks. All tensors but `log_probs` are on the CPU.
+    """
 
-    ranks: Tensor
-    """(n,) long, rising: the place of each among the row's writable positions, masked or not."""
     probability: Tensor
-    """(n,) the model's probability of the token chosen for each position."""
+    """(n,) the probability of the token chosen for each position, among `log_probs`."""
     log_probs: Tensor
-    """(n, V) the model's log-probabilities; tokens that a constraint forbids are at -inf and their mass is missing."""
+    """(n, V) log-probabilities, the model's own or the tempered ones (`Settings.scores`); tokens that a constraint forbids are at
+    -inf and their mass is missing."""
     clocks: Tensor
     """(n,) float64 uniforms in [0, 1), one a position."""
     due: int
-    """How many the schedule wants revealed in this step, 1 <= due <= n."""
+    """How many the schedule wants revealed in this step, 0 <= due <= n."""
     stay: float
     """The chance that a masked token stays masked in this step, (1 - alpha_s) / (1 - alpha_t)."""
     settings: Settings
@@ -100,14 +101,11 @@ def random(options: Options) -> Tensor:
 
 @sampler
 def left_to_right(options: Options) -> Tensor:
-    """Block by block from the left, the likeliest tokens first inside a block.
+    """From left to right, as a left-to-right language model writes.
 
-    LLaDA's semi-autoregressive remasking (arXiv 2502.09992). A block is `block_length` writable positions. The
-    steps are shared over the blocks by giving each step its due; what a block can't take goes to the next one.
+    One token a step makes the model autoregressive, with the text after the gap in view (any-order decoding, arXiv 2502.06768).
     """
-    by_confidence = torch.argsort(options.probability, descending=True, stable=True)
-    block = options.ranks[by_confidence] // options.settings.block_length
-    return by_confidence[torch.argsort(block, stable=True)][: options.due]
+    return torch.arange(options.due)
 
 
 @sampler
@@ -118,6 +116,20 @@ def threshold(options: Options) -> Tensor:
     """
     sure = int((options.probability >= options.settings.threshold).sum())
     return _first(options.probability, max(options.due, sure))
+
+
+@sampler
+def factor(options: Options) -> Tensor:
+    """The more at once the surer they are: n tokens while (n + 1)(1 - p) of the n-th stays below a factor, and always what is due.
+
+    Factor-based parallel decoding (Fast-dLLM, arXiv 2505.22618). As published, a last candidate that alone fails goes with the rest.
+    """
+    order = torch.argsort(options.probability, descending=True, stable=True)
+    n = torch.arange(1, len(order) + 1)
+    fails = options.probability[order].double() < 1 - options.settings.factor / (n + 1)
+    fails[0] = False
+    sure = int(fails.int().argmax()) if fails.any() else len(order)
+    return order[: max(options.due, sure + (sure == len(order) - 1))]
 
 
 @sampler

@@ -89,6 +89,54 @@ class LogLinear(Schedule):
 
 
 @dataclass(frozen=True, slots=True)
+class LinearFloor(Schedule):
+    """Equal shares down to a floor: the masked share is eps + (1 - eps) t, as LLaDA and Dream mask in training."""
+
+    eps: float = 1e-3
+
+    @override
+    def move_chance(self, t: Tensor) -> Tensor:
+        return self.eps + (1 - self.eps) * t
+
+    @override
+    def slope(self, t: Tensor) -> Tensor:
+        return torch.full_like(t, self.eps - 1)
+
+    @override
+    def weight(self, t: Tensor) -> Tensor:
+        return (1 - self.eps) / self.move_chance(t)
+
+    @override
+    def time_of_move_chance(self, move_chance: Tensor) -> Tensor:
+        return (move_chance - self.eps) / (1 - self.eps)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskGITCosine(Schedule):
+    """Few tokens first: the masked share is sin(pi t / 2), so that the first steps are careful (MaskGIT, arXiv 2202.04200; dllm)."""
+
+    @override
+    def move_chance(self, t: Tensor) -> Tensor:
+        return torch.sin(t * (math.pi / 2))
+
+    @override
+    def alpha(self, t: Tensor) -> Tensor:
+        return 2 * torch.sin((1 - t) * (math.pi / 4)) ** 2
+
+    @override
+    def slope(self, t: Tensor) -> Tensor:
+        return -(math.pi / 2) * torch.cos(t * (math.pi / 2))
+
+    @override
+    def weight(self, t: Tensor) -> Tensor:
+        return (math.pi / 2) / torch.tan(t * (math.pi / 2))
+
+    @override
+    def time_of_move_chance(self, move_chance: Tensor) -> Tensor:
+        return torch.asin(move_chance) * (2 / math.pi)
+
+
+@dataclass(frozen=True, slots=True)
 class Cosine(Schedule):
     """Few tokens last: a quarter cosine, alpha = cos(pi t / 2), reveals much at first and little at the end."""
 
@@ -239,11 +287,14 @@ class Polynomial(Schedule):
 
 SCHEDULES: dict[str, Schedule] = {
     "loglinear": LogLinear(),
+    "linear": LogLinear(0.0),
+    "linear_floor": LinearFloor(),
     "linear_sigma": LinearSigma(),
     "cosine": Cosine(),
     "cosinesqr": CosineSquared(),
     "geometric": Geometric(),
     "polynomial": Polynomial(),
+    "maskgit_cosine": MaskGITCosine(),
 }
 """The schedules by name. The first line of a class's docstring is its help on the page."""
 
@@ -253,4 +304,9 @@ def network_time(schedule: Schedule, t: Tensor) -> Tensor:
 
     Such networks are trained under the log-linear schedule; whatever schedule a run follows, they see the noise level they know.
     """
-    return LogLinear().time_of_move_chance(schedule.move_chance(t)).clamp(0, 1)
+    return told_of_share(schedule.move_chance(t))
+
+
+def told_of_share(masked: Tensor) -> Tensor:
+    """What a time-conditioned network is told when this share of the tokens is masked."""
+    return LogLinear().time_of_move_chance(masked).clamp(0, 1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 Choice = Literal["deterministic", "stochastic", "hybrid"]
+Rounding = Literal["every_step", "nearest", "up", "down"]
+Scores = Literal["model", "tempered"]
 
 
 class SettingsError(ValueError):
@@ -30,12 +33,21 @@ class Settings:
     """Draw from the k likeliest tokens; 0 is all."""
     choice: Choice = "stochastic"
     """How a token is chosen: `deterministic` (the likeliest), `stochastic` (drawn), `hybrid` (drawn early, likeliest late)."""
+    scores: Scores = "model"
+    """What the order is judged by: the `model`'s own probabilities, or the `tempered` ones that tokens are drawn from (Dream)."""
+    rounding: Rounding = "every_step"
+    """How the schedule's share becomes a whole number of tokens: `every_step` (the nearest, one at least), `nearest` (steps
+    without any are left out; dllm), `up` (the larger steps first; LLaDA), `down` (the last step takes the rest; Dream)."""
+    block_length: int = 0
+    """Semi-autoregressive blocks of this many masked tokens, from left to right, with an equal share of the steps each; 0 is none."""
+    guidance: float = 0.0
+    """Classifier-free guidance: how far to go beyond what would be written without the given text; 0 is off, and costs half."""
     threshold: float = 0.9
-    """`threshold` sampler: reveal whatever is at least this probable (Fast-dLLM)."""
+    """`threshold` and `klass` samplers: reveal whatever is at least this probable (Fast-dLLM)."""
+    factor: float = 1.0
+    """`factor` sampler: the n surest together where (n + 1)(1 - p) of the least sure of them stays below this (Fast-dLLM)."""
     entropy_bound: float = 0.5
     """`entropy_bound` sampler: the joint-error budget gamma, in nats (EB-Sampler)."""
-    block_length: int = 8
-    """`left_to_right` sampler: tokens in a semi-autoregressive block."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -45,10 +57,15 @@ class Settings:
             (0 <= self.temperature <= 10, "temperature must be between 0 and 10"),
             (0 < self.top_p <= 1, "top_p must be above 0 and at most 1"),
             (self.top_k >= 0, "top_k must be 0 (all tokens) or more"),
-            (self.choice in get_args(Choice), f"choice must be one of {', '.join(get_args(Choice))}"),
+            *(
+                (getattr(self, name) in get_args(kind), f"{name} must be one of {', '.join(get_args(kind))}")
+                for name, kind in (("choice", Choice), ("scores", Scores), ("rounding", Rounding))
+            ),
+            (self.block_length >= 0, "block_length must be 0 (no blocks) or more"),
+            (0 <= self.guidance <= 100, "guidance must be between 0 (off) and 100"),
             (0 < self.threshold <= 1, "threshold must be above 0 and at most 1"),
+            (0 < self.factor <= 100, "factor must be above 0 and at most 100"),
             (self.entropy_bound >= 0, "entropy_bound must be 0 or more"),
-            (self.block_length >= 1, "block_length must be at least 1"),
             (0 <= self.seed < 2**63, "seed must be between 0 and 2^63 - 1"),
         ]
         for holds, sentence in checks:
@@ -56,7 +73,7 @@ class Settings:
                 raise SettingsError(f"{sentence}.".capitalize())
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> Settings:
+    def of(cls, values: Mapping[str, Any]) -> Settings:
         """Settings from plain values (JSON); an unknown name or a wrong type is a SettingsError, never ignored."""
         kinds: dict[str, type] = {f.name: type(f.default) for f in fields(cls)}
         for name, value in values.items():
@@ -66,3 +83,50 @@ class Settings:
             if not isinstance(value, accepted) or isinstance(value, bool):
                 raise SettingsError(f"{name} must be {'a number' if kinds[name] is not str else 'a name'}, not {value!r}.")
         return cls(**values)
+
+
+HELP = {
+    "sampler": "which masked tokens are revealed next",
+    "schedule": "the noise schedule that says how many are due",
+    "steps": "denoiser calls a window at most",
+    "temperature": "0 is greedy; higher is more surprising",
+    "top_p": "draw from the smallest set of tokens with this probability",
+    "top_k": "draw from the k likeliest tokens; 0 is all",
+    "choice": "deterministic, stochastic, or hybrid (drawn early, likeliest late)",
+    "scores": "the order is judged by the model's own probabilities, or by the tempered ones that tokens are drawn from",
+    "rounding": "the schedule's share in whole tokens: every_step (one at least), nearest, up or down",
+    "block_length": "tokens in a semi-autoregressive block; 0 is no blocks",
+    "guidance": "classifier-free guidance by the given text; 0 is off",
+    "threshold": "threshold and klass samplers: reveal what is at least this probable",
+    "factor": "factor sampler: the more, the more tokens together",
+    "entropy_bound": "entropy_bound sampler: the joint-error budget in nats",
+    "seed": "the same seed gives the same fill",
+}
+"""A line of help for each setting."""
+
+ONLY_FOR = {"threshold": ("threshold", "klass"), "factor": ("factor",), "entropy_bound": ("entropy_bound",)}
+"""Settings that mean something to certain samplers only."""
+
+_GREEDY = {"choice": "deterministic"}
+_WHOLE = {"choice": "stochastic", "temperature": 1.0, "top_p": 1.0}
+_AS_NEEDED = 4096
+"""Steps of a method that has no number of steps: one token at least is revealed in each."""
+
+PUBLISHED: dict[str, dict[str, str | int | float]] = {
+    "MDLM ancestral": {"sampler": "ancestral", "steps": 1000, **_WHOLE},
+    "LLaDA low-confidence remasking": {"sampler": "confidence", "rounding": "up", **_GREEDY},
+    "LLaDA in blocks of 32": {"sampler": "confidence", "rounding": "up", "block_length": 32, **_GREEDY},
+    "LLaDA random remasking": {"sampler": "random", "rounding": "up", **_GREEDY},
+    "LLaDA with guidance": {"sampler": "confidence", "rounding": "up", "guidance": 1.5, **_GREEDY},
+    "Fast-dLLM threshold": {"sampler": "threshold", "threshold": 0.9, "block_length": 32, "steps": _AS_NEEDED, **_GREEDY},
+    "Fast-dLLM factor": {"sampler": "factor", "factor": 1.0, "block_length": 32, "steps": _AS_NEEDED, **_GREEDY},
+    "Dream origin": {"sampler": "ancestral", "schedule": "linear_floor", **_WHOLE},
+    "Dream maskgit_plus": {"sampler": "confidence", "schedule": "linear_floor", "rounding": "down", "scores": "tempered"},
+    "Dream topk_margin": {"sampler": "margin", "schedule": "linear_floor", "rounding": "down", "scores": "tempered"},
+    "Dream entropy": {"sampler": "entropy", "schedule": "linear_floor", "rounding": "down", "scores": "tempered"},
+    "DreamOn": {"sampler": "entropy", "steps": 512, "scores": "tempered"},
+    "dllm infill, linear": {"sampler": "confidence", "schedule": "linear", "rounding": "nearest", **_GREEDY},
+    "dllm infill, cosine": {"sampler": "confidence", "schedule": "maskgit_cosine", "rounding": "nearest", **_GREEDY},
+    "EB-Sampler": {"sampler": "entropy_bound", "entropy_bound": 0.5, "steps": _AS_NEEDED, **_WHOLE},
+}
+"""Published methods, each as the settings that give it; what a method doesn't name is the default, or the writer's choice."""

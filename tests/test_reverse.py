@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine.backends.toy import MASK, VISIBLE, Toy
-from engine.reverse import Move, denoise, grid
-from engine.samplers import FREE_RUNNING, SAMPLERS
+from engine.pace import blocks_of, counts_of, even_grid, grid
+from engine.reverse import Move, denoise
+from engine.samplers import SAMPLERS
 from engine.schedules import SCHEDULES
 from engine.settings import Settings
 from tests.exact import Exact
@@ -34,7 +35,11 @@ def any_settings(draw: Any) -> Settings:
         choice=draw(st.sampled_from(CHOICES)),
         threshold=draw(st.sampled_from([0.05, 0.5, 1.0])),
         entropy_bound=draw(st.sampled_from([0.0, 1.0, 20.0])),
-        block_length=draw(st.integers(1, 9)),
+        block_length=draw(st.integers(0, 9)),
+        scores=draw(st.sampled_from(["model", "tempered"])),
+        rounding=draw(st.sampled_from(["every_step", "nearest", "up", "down"])),
+        guidance=draw(st.sampled_from([0.0, 0.0, 1.5])),
+        factor=draw(st.sampled_from([0.1, 1.0, 8.0])),
         seed=draw(st.integers(0, 2**63 - 1)),
     )
 
@@ -77,14 +82,16 @@ def test_what_holds_for_every_run(canvas, chosen):
     assert bool(moves) == bool(sought.any())
 
     masked, now, time = sought, x, 1.0
+    blocks = blocks_of(writable, chosen)
     for move in moves:
-        assert torch.equal(move.positions, masked)
-        assert move.log_probs.shape == (int(masked.sum()), model.vocab_size)
+        asked = masked & (blocks == blocks.masked_fill(~masked, 99).amin(-1, keepdim=True))
+        assert torch.equal(move.positions, asked), "the masks of each row's first block that has any"
+        assert move.log_probs.shape == (int(asked.sum()), model.vocab_size)
         assert not (move.revealed & ~masked).any() and not move.retaken.any()
         assert torch.equal(move.x[~move.revealed], now[~move.revealed])
         assert set(move.x[move.revealed].tolist()) <= VISIBLE
         told = move.log_probs.exp()
-        rows = masked.nonzero().tolist()
+        rows = asked.nonzero().tolist()
         for i, (b, place) in enumerate(rows):
             expected = told[i, move.x[b, place]] if move.revealed[b, place] else told[i].max()
             assert float(move.probability[b, place]) == pytest.approx(float(expected), abs=1e-6)
@@ -113,10 +120,9 @@ def test_a_run_resumes_exactly_from_any_step(canvas, chosen, data):
     x, writable = canvas
     moves = run(Toy(), x, writable, chosen)
     if len(moves) > 1:
-        count = int(((x == MASK) & writable).sum())
-        times = grid(chosen.steps if chosen.sampler in FREE_RUNNING else min(chosen.steps, count))
+        times = grid(chosen, counts_of(blocks_of(writable, chosen)[0], ((x == MASK) & writable)[0]))
         done = data.draw(st.integers(1, len(moves) - 1))
-        rest = run(Toy(), moves[done - 1].x, writable, chosen, first_step=done, times=times[done:])
+        rest = run(Toy(), moves[done - 1].x, writable, chosen, first_step=done, times=times[times <= moves[done - 1].time])
         assert len(rest) == len(moves) - done
         for move, theirs in zip(rest, moves[done:], strict=True):
             assert torch.equal(move.x, theirs.x) and torch.equal(move.revealed, theirs.revealed) and move.time == theirs.time
@@ -152,7 +158,7 @@ def test_the_ancestral_reveal_rate_is_the_schedules(schedule):
         torch.ones_like(x, dtype=torch.bool),
         Settings(sampler="ancestral", schedule=schedule, steps=steps, temperature=1, seed=11),
     )
-    chance = SCHEDULES[schedule].move_chance(grid(steps))
+    chance = SCHEDULES[schedule].move_chance(even_grid(steps))
     share = (chance / chance[0]).tolist()
     share[-1] = 0.0
     left = length
@@ -222,13 +228,13 @@ def test_a_prediction_is_used_again_only_where_that_is_exact():
     changes = sum(bool(m.revealed.any()) for m in once)
     assert plain.calls == changes <= 4, "a call for each new canvas"
     assert timed.calls == len(each) > plain.calls, "a call for each time"
-    assert timed.times == pytest.approx(grid(40)[: len(each)].tolist())
+    assert timed.times == pytest.approx(even_grid(40)[: len(each)].tolist())
 
 
 def test_a_conditioned_network_is_told_how_much_is_masked_under_any_schedule():
     x, timed = torch.full((1, 8), MASK), Timed()
     run(timed, x, x == MASK, Settings(sampler="confidence", schedule="cosine", steps=8))
-    share = 1 - torch.cos(grid(8)[:-1] * math.pi / 2)
+    share = 1 - torch.cos(even_grid(8)[:-1] * math.pi / 2)
     assert timed.times == pytest.approx(share.tolist(), abs=1e-6)
 
 

@@ -21,7 +21,6 @@ def options(rows: list[list[float]], *, due: int = 1, clocks: list[float] | None
     log_probs = torch.tensor(rows).log()
     n = len(rows)
     return Options(
-        ranks=torch.arange(n),
         probability=log_probs.amax(-1).exp(),
         log_probs=log_probs,
         clocks=torch.tensor(clocks or [0.5] * n, dtype=torch.float64),
@@ -38,13 +37,12 @@ def any_options(draw: st.DrawFn) -> Options:
     log_probs = torch.log_softmax(torch.randn(n, width, generator=rng) * draw(st.floats(0, 6)), -1)
     chosen = torch.randint(0, width, (n,), generator=rng)
     return Options(
-        ranks=torch.arange(n) + draw(st.integers(0, 5)),
         probability=log_probs.exp()[range(n), chosen],
         log_probs=log_probs,
         clocks=torch.rand(n, generator=rng, dtype=torch.float64),
-        due=draw(st.integers(1, n)),
+        due=draw(st.integers(0, n)),
         stay=draw(st.floats(0, 1)),
-        settings=Settings(threshold=draw(st.floats(0.01, 1)), entropy_bound=draw(st.floats(0, 5)), block_length=draw(st.integers(1, 6))),
+        settings=Settings(threshold=draw(st.floats(0.01, 1)), entropy_bound=draw(st.floats(0, 5)), factor=draw(st.floats(0.1, 9))),
     )
 
 
@@ -53,7 +51,7 @@ def any_options(draw: st.DrawFn) -> Options:
 def test_every_sampler_names_places_once_and_gives_what_is_due(name, case):
     picked = SAMPLERS[name](case).tolist()
     assert len(set(picked)) == len(picked) and set(picked) <= set(range(len(case.probability)))
-    if name in {"threshold", "entropy_bound"}:
+    if name in {"threshold", "factor", "entropy_bound"}:
         assert len(picked) >= case.due
     elif name not in FREE_RUNNING:
         assert len(picked) == case.due
@@ -67,7 +65,17 @@ def test_the_names_and_help_can_be_read_without_running_anything():
         if isinstance(node, ast.FunctionDef) and any(isinstance(d, ast.Name) and d.id == "sampler" for d in node.decorator_list)
     }
     assert list(read) == list(SAMPLERS)
-    assert set(SAMPLERS) == {"ancestral", "confidence", "margin", "entropy", "random", "left_to_right", "threshold", "entropy_bound"}
+    assert set(SAMPLERS) == {
+        "ancestral",
+        "confidence",
+        "margin",
+        "entropy",
+        "random",
+        "left_to_right",
+        "threshold",
+        "factor",
+        "entropy_bound",
+    }
     assert all("arXiv" in text and text.splitlines()[0].endswith(".") for text in read.values()), "each names its paper"
 
 
@@ -89,16 +97,26 @@ def test_ancestral_reveals_where_the_clock_is_below_the_chance_to_be_revealed():
     assert SAMPLERS["ancestral"](options(ROWS, clocks=[0.9] * 4, stay=0.7)).tolist() == []
 
 
-def test_left_to_right_finishes_a_block_before_the_next():
-    case = options([[0.1 * k, 1 - 0.1 * k] for k in (1, 2, 3, 4, 1, 2)], due=3, block_length=4)
-    assert SAMPLERS["left_to_right"](case).tolist() == [0, 1, 2]
-    assert SAMPLERS["left_to_right"](options([[0.3, 0.7], [0.2, 0.8], [0.01, 0.99]], due=3, block_length=2)).tolist() == [1, 0, 2]
+def test_left_to_right_is_the_order_of_the_places():
+    assert SAMPLERS["left_to_right"](options([[0.1 * k, 1 - 0.1 * k] for k in (1, 2, 3, 4, 1, 2)], due=3)).tolist() == [0, 1, 2]
 
 
 def test_threshold_takes_all_that_is_likely_enough():
     assert SAMPLERS["threshold"](options(ROWS, threshold=0.6)).tolist() == [1, 3]
     assert SAMPLERS["threshold"](options(ROWS, threshold=0.95)).tolist() == [1]
     assert SAMPLERS["threshold"](options(ROWS, threshold=0.95, due=3)).tolist() == [1, 3, 0]
+
+
+@given(any_options())
+def test_factor_takes_as_many_as_the_published_thresholds_let_through(case):
+    """Fast-dLLM: the n-th surest must reach 1 - factor / (n + 1), the first always does; stop at the first that fails. If that
+    is the very last one, it goes with the rest (their loop ends there either way).
+    """
+    sure = sorted(case.probability.double().tolist(), reverse=True)
+    passes = [True, *(p >= 1 - case.settings.factor / (n + 1) for n, p in enumerate(sure[1:], 2))]
+    taken = passes.index(False) if False in passes else len(sure)
+    taken = len(sure) if taken == len(sure) - 1 else taken
+    assert len(SAMPLERS["factor"](case)) == max(case.due, taken)
 
 
 @given(any_options())
