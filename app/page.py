@@ -22,7 +22,7 @@ from app.service import Service, print_draft, read_draft
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 ASSETS = HERE.parent / "assets"
-SHEETS = ("base", "draft", "dock", "panel", "phone")
+SHEETS = ("base", "draft", "dock", "panel", "picker", "phone")
 HEAD = '<meta name="color-scheme" content="light dark">' + "".join(
     f'<link rel="stylesheet" href="lacuna/static/{sheet}.css">' for sheet in SHEETS
 )

@@ -63,33 +63,60 @@ function drawFill(span, island) {
     span.replaceChildren(el("span", { class: "source" }, island.kind === "gap" ? gapMark(island) : ""));
     return;
   }
-  if (span.firstChild && !span.firstChild.classList?.contains("cell")) span.replaceChildren();
-  while (span.childNodes.length > cells.length) span.lastChild.remove();
-  cells.forEach((cell, index) => {
-    const node = span.childNodes[index] ?? span.appendChild(el("span", { class: "cell", "data-cell": index }));
-    drawCell(node, cell, fill, { starts: startsWord(cells, index, fill), ends: endsWord(cells, index, fill) });
+  const nodes = placeCells(span, cells, fill.near);
+  const finals = new Map(fill.done ? fill.cells.map((cell) => [cell.id, cell.text]) : []);
+  const room = cells.map((cell) => held(cell, finals.get(cell.id) || fill.guesses.get(cell.id)));
+  const starts = cells.map((_, index) => index === 0 || /^\s/.test(room[index]) || /\s$/.test(room[index - 1]));
+  cells.forEach((cell, index) => drawCell(nodes[index], cell, fill, { text: room[index], starts: starts[index], ends: starts[index + 1] ?? true }));
+}
+
+/** A node for each cell, in their order: those that live on keep theirs; others come and go, calmly where `near` says that a step was taken. */
+function placeCells(span, cells, near) {
+  const old = new Map();
+  for (const node of [...span.childNodes]) {
+    if (node.classList?.contains("cell")) old.set(node.dataset.id, node);
+    else if (!node.classList?.contains("ghost")) node.remove();
+  }
+  const calm = near && old.size > 0 && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const nodes = cells.map((cell, index) => {
+    const node = old.get(`${cell.id}`) ?? el("span", { class: "cell", "data-id": cell.id });
+    if (calm && !old.delete(`${cell.id}`)) node.animate(SMALL, { duration: MOTION_MS, easing: "ease-out", direction: "reverse" });
+    else old.delete(`${cell.id}`);
+    node.dataset.cell = index;
+    return node;
   });
+  for (const node of old.values()) {
+    if (calm) leave(node);
+    else node.remove();
+  }
+  let at = span.firstChild;
+  for (const node of nodes) {
+    while (at?.classList.contains("ghost")) at = at.nextSibling;
+    if (node === at) at = at.nextSibling;
+    else span.insertBefore(node, at);
+  }
+  return nodes;
+}
+
+const MOTION_MS = 220;
+const SMALL = [{}, { fontSize: 0, opacity: 0 }]; // inline text shrinks by its size, and what follows closes up
+/** A cell that is no more closes up; meanwhile it is only a picture, without a text. */
+function leave(node) {
+  const ink = node.querySelector(".ink");
+  const room = ink?.dataset.hold ?? ink?.textContent ?? "n";
+  node.className = "ghost";
+  node.replaceChildren(el("span", { class: "ink masked starts ends", "data-hold": room }));
+  node.animate(SMALL, { duration: MOTION_MS, easing: "ease-in", fill: "forwards" }).finished.then(() => node.remove(), () => {});
 }
 
 /** The text whose room a cell takes up: its own; while masked, what will stand there or the model's first guess. */
-function held(cell, index, fill) {
+function held(cell, coming) {
   if (!isOpen(cell)) return cell.text;
-  const final = fill.done && fill.cells[index]?.text;
-  return final || fill.guesses[index] || (index ? " " : "") + "nnnnnn".slice(0, 2 + ((index * 7) % 5));
-}
-function startsWord(cells, index, fill) {
-  if (index === 0) return true;
-  return /^\s/.test(held(cells[index], index, fill)) || /\s$/.test(held(cells[index - 1], index - 1, fill));
-}
-function endsWord(cells, index, fill) {
-  if (index === cells.length - 1) return true;
-  return startsWord(cells, index + 1, fill);
+  return coming || (cell.index ? " " : "") + "nnnnnn".slice(0, 2 + ((cell.id * 7) % 5));
 }
 
-function drawCell(node, cell, fill, { starts, ends }) {
-  const index = Number(node.dataset.cell);
+function drawCell(node, cell, fill, { text, starts, ends }) {
   const fresh = cell.step > 0 && cell.step === fill.step && cell.state === "revealed";
-  const text = held(cell, index, fill);
   const key = `${cell.state}|${text}|${fresh}|${starts}|${ends}|${tint(cell.probability)}`;
   if (node.dataset.key === key) return;
   node.dataset.key = key;

@@ -4,8 +4,9 @@ import { button, el } from "./dom.js";
 import { buildFiles } from "./files.js";
 import { installKeys } from "./keys.js";
 import { marks } from "./marks.js";
-import { watchModel } from "./model.js";
+import { ModelWatch } from "./model.js";
 import { buildPanel } from "./panel.js";
+import { buildPicker } from "./picker.js";
 import { installPicks } from "./picks.js";
 import { installPopovers } from "./popover.js";
 import { Runs } from "./run.js";
@@ -44,7 +45,9 @@ export async function mount(element, facts) {
   page.view = new View(draft, editor);
   page.runs = new Runs(page);
   page.panel = buildPanel(page, facts);
-  const model = watchModel(page);
+  const picker = buildPicker(page);
+  const model = new ModelWatch(page, picker.open);
+  picker.follow(model);
   page.reasonNotToFill = () => model.reason() || (page.runs.live ? "A run is going on" : "");
   page.panelButton = button("How", () => root.classList.toggle("sheet"), { label: "", shape: "dials", hint: "How to fill", class: "sheet-opener" });
   page.timeline = buildTimeline(page);
@@ -87,7 +90,7 @@ export async function mount(element, facts) {
     el("header", { class: "top" }, el("span", { class: "mark", role: "img", "aria-label": "Lacuna" }, "L", el("b"), "cuna"),
       el("div", { class: "about" }, titleShown, saved), model.chip),
     el("div", { class: "desk" }, el("div", { class: "sheet-of-paper" }, tools.bar, page.card, legend), el("aside", {}, page.panel.root)),
-    page.dock, page.popover.root, tools.floating);
+    page.dock, page.popover.root, tools.floating, picker.root);
 
   // ---- the document's life
   page.load = (lines, name) => {
@@ -110,7 +113,7 @@ export async function mount(element, facts) {
   page.runs.addEventListener("state", tools.draw);
   page.timeline.drawState();
   tools.draw();
-  model.onchange = page.timeline.drawState;
+  model.addEventListener("change", page.timeline.drawState);
   page.say(begun ? "Your draft is as you left it." : "Press Fill; or select words and make a gap of your own.");
   root.dataset.ready = "true";
 }

@@ -1,47 +1,95 @@
-// The model's chip: loading, ready (its name and device), failed, or the server gone.
+// The model in use, as the server tells it, and its chip: loading, ready (name, device, numbers), failed, or the server gone.
+//
+// Every tab asks again now and then, so that all see the same model, whoever chose it.
 import { el } from "./dom.js";
 import * as server from "./server.js";
 
-const POLL_MS = 700;
+const SOON_MS = 600; // while a model is loading
+const LATER_MS = 3000;
+const LOADING = "The model is still loading";
 
-export function watchModel(page) {
-  const text = el("span", { class: "name" }, "Loading the model …");
-  const pace = el("span", { class: "pace" });
-  const chip = el("span", { class: "chip loading", role: "status", "aria-label": "Model" }, el("i", { "aria-hidden": "true" }), text, pace);
-  let reason = "The model is still loading";
-  const watch = { chip, reason: () => reason, onchange: () => {} };
+/** What to call a model by the name or folder that it is loaded by; null is the embedded one. */
+export const shortName = (chosen) => chosen?.replace(/[\\/]+$/, "").split(/[\\/]/).pop() || "the embedded model";
 
-  function show(state, words, why) {
-    chip.className = `chip ${state}`;
-    text.textContent = words;
-    reason = why;
-    watch.onchange();
+/** The model's state: {chip, model, reason(), ask()}; dispatches "change". `model` is the server's word on it, null before the first. */
+export class ModelWatch extends EventTarget {
+  model = null;
+  #reason = LOADING;
+  #gone = false;
+  #timer = 0;
+  #text = el("span", { class: "name" }, "Loading the model …");
+  #place = el("span", { class: "place" });
+  #pace = el("span", { class: "pace" });
+
+  constructor(page, open) {
+    super();
+    this.page = page;
+    this.button = el("button", { type: "button", class: "chip loading", title: "Choose a model", "aria-haspopup": "dialog", onclick: open },
+      el("i", { "aria-hidden": "true" }), this.#text, this.#place, this.#pace);
+    this.chip = el("div", { class: "chip-holder", role: "status", "aria-label": "Model" }, this.button);
+    page.runs.addEventListener("finish", () => this.#tellPace());
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) this.ask(); });
+    setTimeout(() => this.ask());
   }
-  async function poll() {
-    let model;
+
+  /** Why nothing can be filled now; empty when it can. */
+  reason() { return this.#reason; }
+
+  /** Ask the server now, and from then on again and again. */
+  async ask() {
+    clearTimeout(this.#timer);
+    let soon = false;
     try {
-      ({ model } = await server.status());
+      const status = await server.status();
+      if (this.#gone) this.page.say("The Lacuna server answers again.");
+      this.#gone = false;
+      this.#take(status);
+      soon = this.model.state === "loading";
     } catch (error) {
-      show("failed", "No answer from the server", "");
-      page.fail(error.message);
-      return setTimeout(poll, 5 * POLL_MS);
+      if (!this.#gone) this.page.fail(error.message);
+      this.#gone = true;
+      this.#show("failed", "No answer from the server", "", "");
     }
-    if (model.state === "ready") {
-      return show("ready", `${model.name} · ${model.device.toUpperCase()}`, "");
-    }
-    if (model.state === "failed") {
-      page.fail(model.error);
-      return show("failed", "No model", model.error);
-    }
-    setTimeout(poll, POLL_MS);
+    clearTimeout(this.#timer);
+    if (!document.hidden) this.#timer = setTimeout(() => this.ask(), soon ? SOON_MS : LATER_MS);
   }
-  setTimeout(poll);
 
-  page.runs.addEventListener("finish", () => {
-    const { times } = page.runs.current;
+  #take({ model, running }) {
+    const before = this.model;
+    this.model = model;
+    const refused = before?.state === "loading" && model.state !== "loading" && model.refused;
+    if (model.state === "ready") {
+      const numbers = [model.device.toUpperCase(), model.dtype].filter(Boolean);
+      this.#show("ready", model.name, numbers.map((word) => ` · ${word}`).join(""), "");
+      if (refused) this.page.fail(refused.error);
+      else if (before?.state === "loading" && before.again) this.page.say(`${model.name} is ready.`);
+    } else if (model.state === "failed") {
+      this.#show("failed", "No model", "", model.error);
+      if (before?.state !== "failed") this.page.fail(model.error);
+    } else {
+      model.again = before?.state === "ready" || before?.again; // another model in the place of one
+      const name = model.chosen === null && !model.again ? "the model" : shortName(model.chosen);
+      this.#show("loading", running ? `${name} comes after this run` : `Loading ${name} …`, "", LOADING);
+    }
+  }
+
+  #show(state, words, place, why) {
+    const news = [state, words, place, why].join("|");
+    if (this.shown !== news) {
+      this.shown = news;
+      this.button.className = `chip ${state}`;
+      this.#text.textContent = words;
+      this.#place.textContent = place;
+      if (state !== "ready") this.#pace.textContent = "";
+      this.#reason = why;
+    }
+    this.dispatchEvent(new Event("change"));
+  }
+
+  #tellPace() {
+    const { times } = this.page.runs.current;
     if (times.length < 3) return;
     const gaps = times.slice(1).map((time, k) => time - times[k]).sort((a, b) => a - b);
-    pace.textContent = `· ${Math.max(1, Math.round(gaps[gaps.length >> 1]))} ms a step`;
-  });
-  return watch;
+    this.#pace.textContent = ` · ${Math.max(1, Math.round(gaps[gaps.length >> 1]))} ms a step`;
+  }
 }

@@ -10,12 +10,13 @@ export function installPicks(page) {
   const placeOf = (target) => {
     const stop = target?.closest?.(".island .word, .island .cell");
     const span = stop?.closest(".island");
-    return span ? { id: Number(span.dataset.island), index: [...span.childNodes].indexOf(stop) } : null;
+    return span ? { id: Number(span.dataset.island), index: places(span).indexOf(stop) } : null;
   };
+  const places = (span) => [...span.childNodes].filter((node) => !node.classList?.contains("ghost"));
   function draw() {
     for (const stop of view.root.querySelectorAll(".picked")) stop.classList.remove("picked");
     if (!page.pick) return [];
-    const stops = [...view.islandElement(page.pick.id).childNodes].slice(page.pick.from, page.pick.to + 1);
+    const stops = places(view.islandElement(page.pick.id)).slice(page.pick.from, page.pick.to + 1);
     for (const stop of stops) stop.classList.add("picked");
     return stops;
   }

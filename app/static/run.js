@@ -1,8 +1,9 @@
 // One run: which places it fills, the frames that came, and any of them shown again. Frames stay in the page, so
 // scrubbing and replaying ask nothing of the server.
 //
-// A Fill is what a run wrote at one island: {cells, shown, guesses, step, done}. `cells` is the latest state, `shown`
-// an earlier one that is being looked at (null: the latest), `guesses` the first guess for each masked cell.
+// A Fill is what a run wrote at one island: {cells, shown, guesses, step, near, done}. `cells` is the latest state, `shown`
+// an earlier one that is being looked at (null: the latest), `guesses` the first guess for each masked cell by its id, `near`
+// whether what was shown before was the step beside this one. A cell keeps its id while others come and go around it.
 import { isFilled, isOpen } from "./document.js";
 import { toSegments } from "./segments.js";
 import * as server from "./server.js";
@@ -85,7 +86,7 @@ export class Runs extends EventTarget {
   /** The places become fills: one undo step, which Undo takes back. */
   #begin(run, before) {
     const { draft } = this.page;
-    run.targets = [...before.keys()].map((id) => ({ id, fill: { cells: [], shown: null, guesses: [], step: 0, done: false } }));
+    run.targets = [...before.keys()].map((id) => ({ id, fill: { cells: [], shown: null, guesses: new Map(), step: 0, near: false, done: false } }));
     draft.breakUndo();
     draft.group(() => {
       for (const { id, fill } of run.targets) if (draft.find(id)) draft.swap(id, { ...before.get(id), fill });
@@ -98,16 +99,19 @@ export class Runs extends EventTarget {
 
   #receive(run, frame) {
     const previous = run.states[run.states.length - 1] ?? run.targets.map(() => []);
+    frame.relaid ??= [];
     const state = [...previous];
-    const opened = new Set();
+    const known = new Map(); // gap -> its cells before this step, by their ids
     for (const cell of frame.cells) {
-      if (!opened.has(cell.gap)) state[cell.gap] = [...state[cell.gap]];
-      opened.add(cell.gap);
-      const old = state[cell.gap][cell.index];
+      if (!known.has(cell.gap)) {
+        known.set(cell.gap, new Map(previous[cell.gap].map((old) => [old.id, old])));
+        state[cell.gap] = frame.relaid.includes(cell.gap) ? [] : [...state[cell.gap]];
+      }
+      const old = known.get(cell.gap).get(cell.id);
       const step = cell.state !== "revealed" ? 0 : old && old.state === "revealed" && old.token === cell.token ? old.step : frame.step;
       state[cell.gap][cell.index] = { ...cell, step };
       const { guesses } = run.targets[cell.gap].fill;
-      if (isOpen(cell) && cell.alternatives.length) guesses[cell.index] ??= cell.alternatives[0][0];
+      if (isOpen(cell) && cell.alternatives.length && !guesses.has(cell.id)) guesses.set(cell.id, cell.alternatives[0][0]);
     }
     run.frames.push(frame);
     run.states.push(state);
@@ -131,9 +135,11 @@ export class Runs extends EventTarget {
     const { draft, view } = this.page;
     const run = this.current;
     if (!run?.frames.length) return;
+    const before = run.at;
     run.at = Math.max(0, Math.min(at, run.frames.length - 1));
     const last = run.at === run.frames.length - 1;
     for (const [gap, { id, fill }] of run.targets.entries()) {
+      fill.near = Math.abs(run.at - before) === 1;
       fill.shown = last ? null : run.states[run.at][gap];
       fill.step = last && !run.receiving ? 0 : run.frames[run.at].step;
       const island = draft.find(id)?.island;

@@ -18,6 +18,11 @@ const post = (path, body, signal) => ask(path, {
 });
 
 export const status = async () => (await ask("lacuna/status")).json();
+/** {models, free, downloads}: the models to choose from, the memory for them, and how their downloads stand. */
+export const models = async () => (await ask("lacuna/models")).json();
+export const useModel = (name) => post("lacuna/models/use", name);
+export const startDownload = (name) => post("lacuna/models/download", name);
+export const cancelDownload = (name) => post("lacuna/models/cancel", name);
 /** {draft} or {error, line, column} of segments. */
 export const printDraft = async (segments, signal) => (await post("lacuna/draft", segments, signal)).json();
 /** {segments} or {error, line, column} of a draft's text. */

@@ -102,6 +102,9 @@ export function buildTimeline(page) {
     const parts = [el("span", {}, "Step ", el("b", {}, `${frame.step}`), ` of ${frame.steps}`)];
     if (settled.length) parts.push(el("span", {}, "settled ", ...listed(settled)));
     if (taken.length) parts.push(el("span", {}, "taken back ", ...listed(taken)));
+    const [grown, shrunk] = lengthChanges(run, run.at);
+    if (grown) parts.push(el("span", {}, `${places(grown)} more`));
+    if (shrunk) parts.push(el("span", {}, `${places(shrunk)} fewer`));
     if (open) parts.push(el("span", {}, `${open} to go`));
     else if (!run.receiving && run.at === last()) {
       parts.push(el("span", {}, `all settled${run.score === undefined ? "" : `, ${Math.round(run.score * 100)} % sure`}`));
@@ -142,6 +145,15 @@ function shares(state) {
     sure: settled.length ? settled.reduce((sum, cell) => sum + cell.probability, 0) / settled.length : null,
   };
 }
+
+/** How many cells came and how many went in a step, over all gaps. */
+function lengthChanges(run, at) {
+  const ids = (state) => new Set(state.flat().map((cell) => cell.id));
+  if (!run.frames[at].relaid.length || !at) return [0, 0];
+  const [before, after] = [ids(run.states[at - 1]), ids(run.states[at])];
+  return [after, before].map((these, k) => [...these].filter((id) => !(k ? after : before).has(id)).length);
+}
+const places = (count) => `${count} place${count === 1 ? "" : "s"}`;
 
 /** The texts of the cells that pass, those side by side as one. */
 function phrases(state, passes) {
