@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.draft import Draft, DraftError, Gap, Length, Pin, Rewrite, words
 from engine.frames import MASKED_TEXT, Cell, Frame, score
-from engine.settings import Settings, SettingsError
+from engine.settings import HELP, ONLY_FOR, PUBLISHED, Settings, SettingsError
 
 if TYPE_CHECKING:
     from engine.backends import load
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from engine.schedules import SCHEDULES
 
 __all__ = [
+    "HELP",
     "MASKED_TEXT",
+    "ONLY_FOR",
+    "PUBLISHED",
     "SAMPLERS",
     "SCHEDULES",
     "Cell",
