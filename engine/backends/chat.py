@@ -22,7 +22,9 @@ REQUEST = (
 )
 MOST = 20_000
 """Characters that a rendered frame may have."""
-SECONDS = 5
+SECONDS = 2
+"""Of a processor; where a system can't count them, PATIENCE ends the process."""
+PATIENCE = 10
 MEMORY = 1 << 30
 _INSTRUCT = re.compile(r"instruct|chat|llada-1\.5|[-_]it\b", re.IGNORECASE)
 _PROGRAM = Path(__file__).with_name("chat_template.py")
@@ -60,9 +62,7 @@ def render(template: str, tokens: dict[str, str], name: str) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-P", str(_PROGRAM)]
     try:
-        done = subprocess.run(
-            command, input=json.dumps(job).encode(), capture_output=True, timeout=2 * SECONDS, env=environment, check=False
-        )
+        done = subprocess.run(command, input=json.dumps(job).encode(), capture_output=True, timeout=PATIENCE, env=environment, check=False)
     except subprocess.TimeoutExpired as error:
         raise LoadError(f"The chat template of {name} does not come to an end; get the model's folder again.") from error
     if done.returncode:
