@@ -84,6 +84,8 @@ def read(folder: Folder) -> Found | None:
 
 @dataclass(frozen=True)
 class _Named:
+    model: str
+    """What the model is called."""
     roles: dict[str, str]
     added: dict[int, tuple[str, bool]]
     """Added tokens: id -> (spelling, whether it is marked special)."""
@@ -108,7 +110,7 @@ def _named(folder: Folder) -> _Named:
         added[int(i)] = (str(token["content"]), bool(token.get("special")))
     if any(i < 0 or i > 1 << 24 for i in added):
         raise LoadError(f"The tokenizer of {folder.name} numbers a token beyond any vocabulary; get the model's folder again.")
-    return _Named(roles, added)
+    return _Named(folder.name, roles, added)
 
 
 def _is_text(spelling: str, special: bool) -> bool:
@@ -136,17 +138,20 @@ def _spelling(pieces: Mapping[int, bytes], controls: dict[str, int], named: _Nam
 
 
 def _published(data: dict[str, Any], named: _Named) -> Found:
-    """A `tokenizers` file. Its special tokens are taken out of it, so that no text can be read as one."""
+    """A `tokenizers` file. Its special tokens are taken out of it, so that no text can be read as one.
+
+    So are all added tokens: the library would number those that are left anew.
+    """
     model = data["model"]
     added = {int(t["id"]): (str(t["content"]), bool(t.get("special"))) for t in data.get("added_tokens") or []} | named.added
-    named = _Named(named.roles, added)
+    named = _Named(named.model, named.roles, added)
     kind, parts = model.get("type") or _guess(model), [*_steps(data.get("pre_tokenizer")), *_steps(data.get("decoder"))]
     by_id = dict(enumerate(p[0] for p in model["vocab"])) if kind == "Unigram" else {int(i): str(p) for p, i in model["vocab"].items()}
     controls = {text: i for i, (text, special) in added.items() if not _is_text(text, special)}
     data = {
         **data,
         "version": data.get("version", "1.0"),
-        "added_tokens": [t for t in data.get("added_tokens") or [] if _is_text(str(t["content"]), bool(t.get("special")))],
+        "added_tokens": [],
         "truncation": None,
         "padding": None,
         "post_processor": None,
@@ -159,23 +164,22 @@ def _published(data: dict[str, Any], named: _Named) -> Found:
         # Composed letters are what such a vocabulary was made from, but a text must come back as it was.
         data["normalizer"] = None
         data["pre_tokenizer"] = _without_prefix(data["pre_tokenizer"])
-        return _cutter(data, by_id, controls), _spelling(pieces, controls, named)
+        return _around(_cutter(data, by_id, controls), named), _spelling(pieces, controls, named)
     if kind == "WordPiece":
         mark = model.get("continuing_subword_prefix", "##")
-        return _cutter(data, by_id, controls), _words(by_id, mark, controls, named)
-    if kind in ("Unigram", "BPE") and any(
-        part["type"] in ("Metaspace", "Prepend", "ByteFallback") for part in [*parts, *_steps(data.get("normalizer"))]
-    ):
+        return _around(_cutter(data, by_id, controls), named), _words(by_id, mark, controls, named)
+    before = _steps(data.get("normalizer"))
+    if kind in ("Unigram", "BPE") and any(part["type"] in ("Metaspace", "Prepend", "ByteFallback") for part in [*before, *parts]):
         blanks = any(part["type"] in ("WhitespaceSplit", "Whitespace") for part in parts)
-        data["normalizer"] = _sequence([s for s in _steps(data.get("normalizer")) if s["type"] not in ("Prepend", "Strip")], "normalizers")
+        data["normalizer"] = _sequence([step for step in before if step["type"] not in ("Prepend", "Strip")], "normalizers")
         data["pre_tokenizer"] = _without_prefix(data.get("pre_tokenizer"))
         cut = _cutter(data, by_id, controls)
         if unknown := model.get("unk_token") or (model.get("unk_id") is not None and by_id.get(model["unk_id"])):
             controls.setdefault(str(unknown), next(i for i, piece in by_id.items() if piece == unknown))
         pieces = {i: _of_sentencepiece(piece, byte=bool(model.get("byte_fallback"))) for i, piece in by_id.items()}
-        return (_one_space(cut) if blanks else cut), _spelling(pieces, controls, named)
+        return _around(_one_space(cut) if blanks else _with_space_sign(cut, pieces), named), _spelling(pieces, controls, named)
     raise LoadError(
-        f"This model's tokenizer is of a kind ({kind}) that Lacuna doesn't read; byte-level BPE, WordPiece and SentencePiece are."
+        f"The tokenizer of {named.model} is of a kind ({kind}) that can't be read; byte-level BPE, WordPiece and SentencePiece can."
     )
 
 
@@ -219,6 +223,15 @@ def _cutter(data: dict[str, Any], by_id: Mapping[int, str], controls: Mapping[st
         vocab = {f" {i} " if i in silent and piece not in keep else piece: i for i, piece in by_id.items()}
     reader = Tokenizer.from_str(json.dumps({**data, "model": {**model, "vocab": vocab}}))
     return lambda text: list(reader.encode(text, add_special_tokens=False).ids)
+
+
+def _around(cut: Cut, named: _Named) -> Cut:
+    """Take the added tokens that are text as one piece each, before anything is cut (runs of spaces, words of somebody's field)."""
+    words = {text: i for i, (text, special) in named.added.items() if _is_text(text, special)}
+    if not words:
+        return cut
+    known = re.compile("(" + "|".join(map(re.escape, sorted(words, key=len, reverse=True))) + ")")
+    return lambda text: [i for part in known.split(text) if part for i in ([words[part]] if part in words else cut(part))]
 
 
 def _one_space(cut: Cut) -> Cut:
@@ -274,7 +287,7 @@ def _word_list(lines: str, settings: Mapping[str, Any], named: _Named) -> Found:
     vocab = {piece: i for i, piece in by_id.items()}
     unknown = named.roles.get("unk", "[UNK]")
     if unknown not in vocab:
-        raise LoadError(f"The tokenizer's vocab.txt has no {unknown}; it is damaged, or of another kind.")
+        raise LoadError(f"The vocab.txt of {named.model} has no {unknown}; it is damaged, or of another kind.")
     reader = Tokenizer(models.WordPiece(vocab, unk_token=unknown, max_input_chars_per_word=100))
     reader.normalizer = normalizers.BertNormalizer(
         handle_chinese_chars=bool(settings.get("tokenize_chinese_chars", True)),
