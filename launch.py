@@ -26,7 +26,7 @@ commands (each has its own --help):
   (none)     the app, in the browser
   fill       fill a draft on the command line: python launch.py fill "It was [[]] when the door opened."
   train      train a model
-  evaluate   measure a model: nats a token, perplexity, bits a character
+  evaluate   measure a model: bound, infilling, lengths; a report, a card, a blind sheet
   test       lint, types and tests (--long: full counts; --cuda: on a GPU too)
   bench      speed and quality, side by side
 
@@ -48,7 +48,7 @@ COMMANDS = {
     "app": "app.main",
     "fill": "engine.cli",
     "train": "engine.training.train",
-    "evaluate": "engine.training.evaluate",
+    "evaluate": "engine.evaluation.main",
     "test": "tests.run",
     "bench": "bench.run",
 }

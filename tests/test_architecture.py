@@ -22,7 +22,7 @@ LAYERS = (
     "canvas constraints memory",
     "lengths",
     "filling",
-    "cli training",
+    "cli training evaluation",
 )
 LEVEL = {f"engine.{name}": level for level, names in enumerate(LAYERS) for name in names.split()}
 LONGEST = 400

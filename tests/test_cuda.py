@@ -9,7 +9,7 @@ import torch
 
 import engine
 from engine.training import train
-from engine.training.evaluate import evaluate
+from engine.evaluation.nelbo import evaluate
 
 pytestmark = pytest.mark.cuda
 DRAFT = "The keeper climbed the stairs with [[5]], and [[~ the {{wind}} leaned on the glass]]."

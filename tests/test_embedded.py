@@ -13,7 +13,7 @@ import engine
 from engine import checkpoint
 from engine.backends import EMBEDDED
 from engine.training.corpus import documents
-from engine.training.evaluate import evaluate
+from engine.evaluation.nelbo import evaluate
 
 SAMPLE = Path(__file__).parent / "data" / "dev_sample.txt"
 CARD = (EMBEDDED / "README.md").read_text(encoding="utf-8")

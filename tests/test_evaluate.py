@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import engine
+from engine.backends import EMBEDDED
 from engine.backends.toy import Toy
-from engine.training.evaluate import Tally, encode, evaluate, main, summary
+from engine.evaluation import card
+from engine.evaluation.grid import rows
+from engine.evaluation.main import main
+from engine.evaluation.nelbo import GUESSED_ROWS, SMALL, Tally, batches, by_source, encode, evaluate, ratio, summary
+from engine.evaluation.store import Store
+from engine.settings import Settings
+
+SAMPLE = Path(__file__).parent / "data" / "dev_sample.txt"
 
 
 def test_a_model_that_knows_nothing_costs_the_log_of_its_vocabulary(tmp_path: Path) -> None:
@@ -58,3 +68,134 @@ def test_bad_data_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest
     for data in ("nowhere.txt", "empty.txt"):
         assert main(["--model", "toy", "--data", str(tmp_path / data)]) == 2
         assert capsys.readouterr().err.count(".\n") == 1
+
+
+def test_small_sources_share_a_line() -> None:
+    tallies = [
+        Tally("big.txt", 9, SMALL, 5.0),
+        Tally("dev-a_b.txt.xz", 2, 1, 1.0),
+        Tally("c", 2, 1, 1.0),
+        Tally("dev-a_b.txt.xz", 2, 1, 1.0),
+    ]
+    found = by_source(tallies)
+    assert list(found) == ["big.txt", "smaller sources: a b, c"]
+    assert found["smaller sources: a b, c"]["documents"] == 3
+    assert list(by_source(tallies[:2])) == ["big.txt", "dev-a_b.txt.xz"], "one alone keeps its name"
+
+
+def test_the_ratio_of_perplexities_pairs_documents() -> None:
+    ours = [Tally("a", 10, 10, 20.0 + d) for d in range(8)]
+    twins = [Tally("a", 10, 10, 18.0 + d) for d in range(8)]
+    assert ratio(ours, twins) == {"ratio": pytest.approx(math.exp(0.2)), "ratio_stderr": pytest.approx(0)}
+
+
+def test_guesses_are_counted_on_rows_drawn_from_all() -> None:
+    toy = Toy()
+    texts = [encode(toy, "a", "some text " * 40, 16) for _ in range(40)]
+    parts = batches(texts, 16, GUESSED_ROWS, 0)
+    assert sum(len(ids) for ids, _, _ in parts) == GUESSED_ROWS < sum(len(d.rows) for d in texts)
+    assert {owner for _, _, owners in parts for owner in owners} == set(range(40))
+
+
+def test_what_was_kept_is_not_computed_again_and_a_line_cut_off_is(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def compute(i: int) -> dict[str, Any]:
+        asked.append(i)
+        return {"value": i * i}
+
+    ids = ["a", "b", "c"]
+    first = Store(tmp_path, "these weights").records("key", ids, compute, "")
+    assert Store(tmp_path, "these weights").records("key", ids, compute, "") == first and asked == [0, 1, 2]
+    [path] = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-4])
+    assert Store(tmp_path, "these weights").records("key", [*ids, "d"], compute, "")[:3] == first and asked == [0, 1, 2, 2, 3]
+    Store(tmp_path, "other weights").records("key", ["a"], compute, "")
+    assert asked == [0, 1, 2, 2, 3, 0]
+
+
+def test_one_factor_at_a_time() -> None:
+    for size in ("quick", "card", "full"):
+        found = rows(size)
+        assert found[0].settings == Settings() and not found[0].automatic
+        assert len({row.name for row in found}) == len(found)
+        for row in found[1:]:
+            changed = {name for name in Settings.__slots__ if getattr(row.settings, name) != getattr(Settings(), name)}
+            assert changed <= ({"sampler", "steps"} if row.factor == "steps" else {row.factor})
+    assert {row.value for row in rows("full") if row.factor == "sampler"} == set(engine.SAMPLERS) - {Settings().sampler}
+    assert {row.value for row in rows("full") if row.factor == "schedule"} == set(engine.SCHEDULES) - {Settings().schedule}
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A quick report of the toy, and the card's folder that it was written to."""
+    folder, model = tmp_path_factory.mktemp("report"), tmp_path_factory.mktemp("card")
+    shutil.copy(EMBEDDED / "README.md", model)
+    told = ["--model", "toy", "--data", str(SAMPLE), "--out", str(folder), "--quick", "--gaps", "1"]
+    small = folder / "small.txt"
+    small.write_text("The first document.\n<|doc|>\nThe second one, a little longer.", encoding="utf-8")
+    assert main([*told, "--card", str(model), "--sample", str(small)]) == 0
+    return folder, model
+
+
+def test_a_report_is_figures_text_and_pictures(reported: tuple[Path, Path]) -> None:
+    folder, _ = reported
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert report["nelbo"]["documents"] == 31
+    assert report["infilling"]["gaps"] == {"word": 1, "3 words": 1, "phrase": 1, "sentence": 1}
+    human, default = report["infilling"]["rows"][:2]
+    assert human["figures"]["words"][0] == human["figures"]["exact"][0] == human["figures"]["bleu4"][0] == 1
+    assert default["figures"]["calls"][0] > 1 and default["difference"] == {}
+    assert report["lengths"]["gaps"] == 4 and report["lengths"]["all"]["automatic"]["error"][0] >= 0
+    for name in ("sources", "masked", "steps", "factors", "lengths"):
+        assert f"({name}.png)" in text and (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    assert f"{report['nelbo']['bits_per_char']:.3f} ± {report['nelbo']['bits_per_char_stderr']:.3f}" in text
+    assert "launch.py evaluate --model toy" in text and "None" not in text and "nan" not in text
+
+
+def test_a_report_that_was_stopped_goes_on_and_ends_the_same(reported: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = reported
+    before = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    for path in sorted((folder / "cache").iterdir())[::3]:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    command = before["command"].split()[3:]
+    assert main(command[: command.index("--card")]) == 0
+    after = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert _without_time(after["nelbo"]) == _without_time(before["nelbo"])
+    assert _without_time(after["infilling"]) == _without_time(before["infilling"])
+    assert after["lengths"] == before["lengths"]
+
+
+def _without_time(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_time(v) for k, v in value.items() if k != "seconds"}
+    return [_without_time(v) for v in value] if isinstance(value, list) else value
+
+
+def test_the_card_gets_its_figures_and_keeps_the_rest(reported: tuple[Path, Path]) -> None:
+    _, model = reported
+    old, new = ((folder / card.CARD).read_text(encoding="utf-8") for folder in (EMBEDDED, model))
+    assert new.partition(card.START)[0] == old.partition(card.START)[0] and new.partition(card.END)[2] == old.partition(card.END)[2]
+    kept = json.loads((model / card.FIGURES).read_text(encoding="utf-8"))
+    for part in ("dev", "sample"):
+        for name in ("nats_per_token", "perplexity", "bits_per_char"):
+            assert f"{kept[part][name]:.3f} ± {kept[part][name + '_stderr']:.3f}" in new
+    fills = new.partition("fills that nobody chose")[2].partition(card.END)[0]
+    assert fills.count("\n- ") == len(card.DRAFTS) + 4 and fills.count("(the author: ") == 4 and "**" in fills
+    assert kept["infilling"]["default"]["words"] and kept["lengths"]["automatic"]
+
+
+def test_a_card_without_a_place_for_figures_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in (None, "no marks", f"{card.END} {card.START}"):
+        if text is not None:
+            (tmp_path / card.CARD).write_text(text, encoding="utf-8")
+        assert main(["--model", "toy", "--data", str(SAMPLE), "--card", str(tmp_path)]) == 2
+        assert card.START in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [card.CARD]
+
+
+def test_texts_too_short_for_a_gap_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("Too short.", encoding="utf-8")
+    assert main(["--model", "toy", "--data", str(tmp_path / "a.txt"), "--out", str(tmp_path / "out"), "--quick"]) == 2
+    assert "too short to cut gaps from" in capsys.readouterr().err

@@ -101,7 +101,7 @@ def test_training_learns_exports_draws_its_curve_and_the_model_fills(texts: Path
     model = engine.load(out / "model", device="cpu")
     frames = list(engine.fill(model, "The cat [[3]] the mat.", engine.Settings(steps=4)))
     assert re.fullmatch(r"The cat .+ the mat\.", frames[-1].text)
-    from engine.training.evaluate import evaluate
+    from engine.evaluation.nelbo import evaluate
 
     learned = evaluate(model, [texts / "plain.txt"])
     assert learned["nats_per_token"] < 0.6 * np.log(320)
@@ -125,7 +125,7 @@ def test_fine_tuning_starts_from_the_given_model(texts: Path, tmp_path: Path) ->
     own = tmp_path / "own"
     own.mkdir()
     (own / "mine.txt").write_text("A bird sang in the tree all day, and the tree was glad of it. " * 60, encoding="utf-8")
-    from engine.training.evaluate import evaluate
+    from engine.evaluation.nelbo import evaluate
 
     before = evaluate(engine.load(tmp_path / "first" / "model", device="cpu"), [own / "mine.txt"])["nats_per_token"]
     start = ["--init", str(tmp_path / "first" / "model"), "--tokens", "15000"]

@@ -1,0 +1,71 @@
+"""What infilling is measured under: the default settings, and one factor at a time away from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from engine.evaluation.cuts import KINDS
+from engine.samplers import SAMPLERS
+from engine.schedules import SCHEDULES
+from engine.settings import Settings
+
+Size = Literal["quick", "card", "full"]
+DEFAULT = "default"
+CURVES = ("confidence", "margin", "entropy", "random", "ancestral")
+"""Samplers whose quality is followed over the number of steps."""
+STEPS = (4, 8, 16, 32, 64)
+ALL = tuple(KINDS)
+LONG = ("sentence",)
+"""Steps are compared where there are enough tokens for them to matter."""
+
+TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0)
+TOP_P = (0.8, 0.9, 0.95, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    factor: str
+    """What was changed."""
+    value: str
+    """To what."""
+    settings: Settings
+    automatic: bool = False
+    """Whether the length is left to the model; otherwise the true number of tokens is given."""
+    kinds: tuple[str, ...] = ALL
+
+    @property
+    def name(self) -> str:
+        """Unlike that of any other row."""
+        return f"{self.factor} {self.value}".strip()
+
+
+def rows(size: Size, default: Settings | None = None) -> list[Row]:
+    """The rows of a report, the default first; the steps' rows last."""
+    default = default or Settings()
+    found = [
+        Row(DEFAULT, "", default),
+        Row("length", "automatic", default, automatic=True),
+        *_varied(default, "sampler", SAMPLERS if size == "full" else [s for s in CURVES if s in SAMPLERS]),
+        *_varied(default, "temperature", TEMPERATURES if size == "full" else (0.0, 1.0)),
+    ]
+    if size == "full":
+        found += _varied(default, "top_p", TOP_P)
+        found += _varied(default, "choice", ("hybrid", "deterministic"))
+        found += _varied(default, "block_length", (0, 8))
+        found += _varied(default, "schedule", SCHEDULES)
+    samplers = (default.sampler,) if size != "full" else tuple(s for s in CURVES if s in SAMPLERS)
+    for sampler in samplers:
+        for steps in STEPS if size == "full" else (4, 16):
+            found.append(Row("steps", f"{sampler}, {steps}", replace(default, sampler=sampler, steps=steps), kinds=LONG))
+    return found
+
+
+def _varied(default: Settings, factor: str, values: Any) -> Iterator[Row]:
+    """A row for each value of one setting but the default's own."""
+    for value in values:
+        if value != getattr(default, factor):
+            yield Row(factor, str(value), replace(default, **{factor: value}))

@@ -1,0 +1,78 @@
+"""The reading sheet: nobody can tell from it who wrote what, and its answers count."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from engine.evaluation import blind
+from engine.evaluation.cuts import Cut
+from engine.evaluation.main import main
+
+BEFORE, AFTER = "Some text before. " * 20, ", and went on. " * 20
+CUTS = [Cut(f"phrase {i}", i, "s", "phrase", f"{BEFORE}Passage {i} said ", f"the truth {i}", AFTER) for i in range(30)]
+WRITERS = {"model": [f"a *fill* {i}" for i in range(30)], "twin": [f"the twin {i}" for i in range(30)]}
+
+
+def test_every_gap_stands_once_and_authors_share_the_passages(tmp_path: Path) -> None:
+    items = blind.draw(CUTS, WRITERS, 30, seed=0)
+    assert Counter(item.author for item in items) == {"person": 10, "model": 10, "twin": 10}
+    assert len({item.cut.id for item in items}) == 30
+    for item in items:
+        number = int(item.cut.id.split()[1])
+        assert item.text == (item.cut.truth if item.author == "person" else WRITERS[item.author][number])
+    assert blind.draw(CUTS, WRITERS, 30, seed=0) == items != blind.draw(CUTS, WRITERS, 30, seed=1)
+    assert [item.cut.id for item in items] != sorted(item.cut.id for item in items), "shuffled"
+
+
+def test_the_sheet_shows_every_text_in_bold_and_says_nothing_of_authors(tmp_path: Path) -> None:
+    items = blind.draw(CUTS, WRITERS, 30, seed=0)
+    blind.write(items, tmp_path)
+    sheet = (tmp_path / blind.SHEET).read_text(encoding="utf-8")
+    assert sheet.count("\nanswer:") == 30
+    for number, item in enumerate(items, 1):
+        part = sheet.split(f"## {number}\n")[1].split("\n## ")[0]
+        assert f" said **{item.text.replace('*', chr(92) + '*')}**, and" in part
+        assert len(part) < 700
+    assert not re.search(r"model|twin\b(?! \d)", sheet), "only the texts themselves may hold such words"
+    key = (tmp_path / blind.KEY).read_text(encoding="utf-8").splitlines()
+    assert [line.split("\t")[1] for line in key[1:]] == [item.author for item in items]
+
+
+def test_answers_count_by_author(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    items = blind.draw(CUTS, WRITERS, 30, seed=0)
+    blind.write(items, tmp_path)
+    path = tmp_path / blind.SHEET
+    answers = iter("P" if item.author in ("person", "twin") else " m" for item in items[:-1])  # the last is left open
+    sheet = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"^answer:$", lambda found: f"{found[0]} {next(answers, '')}", sheet, flags=re.M), encoding="utf-8")
+    counts = blind.score(tmp_path)
+    assert sum(answered for _, answered in counts.values()) == 29
+    assert counts["model"][0] == 0 and counts["person"][0] == counts["person"][1] and counts["twin"][0] == counts["twin"][1]
+    assert main(["--score", str(tmp_path)]) == 0
+    assert "the authors' own words" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_an_unanswered_or_missing_sheet_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--score", str(tmp_path)]) == 2
+    assert "write them with --blind first" in capsys.readouterr().err
+    blind.write(blind.draw(CUTS, WRITERS, 6, seed=0), tmp_path)
+    assert main(["--score", str(tmp_path)]) == 2
+    assert "No passage" in capsys.readouterr().err
+
+
+def test_wilsons_interval() -> None:
+    # Newcombe 1998, table I: 15 of 148 gives 0.0624 to 0.1605.
+    assert blind.wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
+    assert blind.wilson(0, 20)[0] == 0 and blind.wilson(20, 20)[1] == 1
+
+
+def test_the_command_writes_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = Path(__file__).parent / "data" / "dev_sample.txt"
+    assert main(["--model", "toy", "--data", str(data), "--blind", "6", "--out", str(tmp_path)]) == 0
+    assert "6 passages" in capsys.readouterr().out
+    sheet = (tmp_path / blind.SHEET).read_text(encoding="utf-8")
+    assert sheet.count("answer:\n") == 6 and sheet.count("**") >= 12
