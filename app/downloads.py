@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
 import engine
 from app.errors import LOG, sentence
+
+Then = Callable[[str], None]
+"""What to do at the end of a download, with a sentence on what went wrong or an empty one."""
+
+
+def is_elsewhere(name: str | None) -> bool:
+    """Whether this can only be a published model that is not on this machine."""
+    if (
+        name is None
+        or name == "toy"
+        or Path(name).expanduser().is_dir()
+        or any(name == info.name for info in engine.models() if info.installed)
+    ):
+        return False
+    try:
+        return engine.resolve(str(name)) is None
+    except engine.HubError:  # only a folder could be called so, and there is none
+        return False
 
 
 def catalogue(used: str) -> dict[str, Any]:
@@ -23,10 +43,12 @@ class Downloads:
         self._lock = threading.Lock()
         self._states: dict[str, dict[str, Any]] = {}
         self._stops: dict[str, threading.Event] = {}
+        self._then: dict[str, Then | None] = {}
 
-    def start(self, name: str) -> None:
-        """Begin to fetch a model's files, or go on where it was stopped; nothing if it is under way."""
+    def start(self, name: str, then: Then | None = None) -> None:
+        """Begin to fetch a model's files, or go on where it was stopped; if it is under way, only `then` is new."""
         with self._lock:
+            self._then[name] = then or self._then.get(name)
             if name in self._stops:
                 return
             self._stops[name] = threading.Event()
@@ -62,3 +84,6 @@ class Downloads:
         with self._lock:
             self._states[name] |= end
             del self._stops[name]
+            then = self._then.pop(name)
+        if then:
+            then(end.get("error") or ("" if end["state"] == "done" else f"The download of {name} was stopped."))

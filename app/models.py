@@ -57,6 +57,10 @@ class Models:
         with self._lock:
             self._asked.append(name)
 
+    def refuse(self, name: str | None, error: str) -> None:
+        """Tell that a model can't be used, as if loading it had failed."""
+        self._refused = Refused(name, error)
+
     def exchange(self) -> None:
         """Load what was chosen last. One that can't be loaded leaves the old one in use."""
         with self._lock:

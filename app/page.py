@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import gradio as gr
 from starlette.concurrency import run_in_threadpool
@@ -46,11 +46,18 @@ def build(service: Service) -> gr.Blocks:
 
 
 def facts() -> dict[str, Any]:
-    """What the page must know before it is drawn: settings with their defaults and help, and the example drafts."""
+    """What the page must know before it is drawn: settings with their defaults and help, published methods, and the example drafts."""
     return {
         "settings": asdict(engine.Settings()),
+        "help": engine.HELP,
+        "options": {
+            "sampler": list(engine.sampler_help()),
+            "schedule": engine.schedule_names(),
+            **{name: get_args(kind) for name, kind in get_type_hints(engine.Settings).items() if get_args(kind)},
+        },
+        "only_for": engine.ONLY_FOR,
+        "published": engine.PUBLISHED,
         "samplers": engine.sampler_help(),
-        "schedules": list(engine.schedule_names()),
         "examples": [
             {"title": path.stem.partition("-")[2].replace("-", " ").capitalize(), "segments": engine.Draft.parse(text).segments()}
             for path in sorted((ASSETS / "examples").glob("*.txt"))
@@ -68,24 +75,30 @@ def routes(service: Service) -> list[BaseRoute]:
     async def models(_: Request) -> Response:
         return JSONResponse(await run_in_threadpool(service.catalogue))
 
-    def asked(path: str, act: Callable[[Any], Any]) -> Route:
+    def asked(path: str, act: Callable[[Any], Any], *kinds: type) -> Route:
         """A route that is sent JSON, and says so: a page elsewhere can't send that here unasked, the browser sees to it."""
 
         async def answer(request: Request) -> Response:
             if request.headers.get("content-type", "").partition(";")[0] != "application/json":
                 return PlainTextResponse("Send JSON, and say so in Content-Type.", 415)
-            return JSONResponse(await run_in_threadpool(act, await request.json()))
+            try:
+                body = await request.json()
+            except ValueError:
+                return PlainTextResponse("This is not JSON.", 400)
+            if not isinstance(body, kinds):
+                return PlainTextResponse("This is not what is asked for here.", 400)
+            return JSONResponse(await run_in_threadpool(act, body))
 
         return Route(path, answer, methods=["POST"])
 
     return [
         Route("/lacuna/status", status),
         Route("/lacuna/models", models),
-        asked("/lacuna/models/use", service.choose),
-        asked("/lacuna/models/download", service.downloads.start),
-        asked("/lacuna/models/cancel", service.downloads.cancel),
-        asked("/lacuna/draft", print_draft),
-        asked("/lacuna/segments", read_draft),
+        asked("/lacuna/models/use", service.choose, str),
+        asked("/lacuna/models/download", service.fetch, str),
+        asked("/lacuna/models/cancel", service.downloads.cancel, str),
+        asked("/lacuna/draft", print_draft, list),
+        asked("/lacuna/segments", read_draft, str),
         Mount("/lacuna/static", Fresh(directory=STATIC)),
         Mount("/lacuna/icons", Fresh(directory=ASSETS / "icons")),
     ]

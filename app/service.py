@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import engine
-from app.downloads import Downloads, catalogue
+from app.downloads import Downloads, catalogue, is_elsewhere
 from app.errors import failure
 from app.models import Load, Models
 
@@ -36,8 +36,14 @@ class Service:
             self.choose(self._first)
 
     def choose(self, name: str | None) -> None:
-        """Use another model from the next run on, without waiting for it."""
+        """Use another model from the next run on, without waiting for it; a published one that isn't here is fetched first."""
         self._started = True
+        if name is not None and is_elsewhere(name):
+            self.downloads.start(name, lambda error: self.models.refuse(name, error) if error else self._choose(name))
+        else:
+            self._choose(name)
+
+    def _choose(self, name: str | None) -> None:
         self.models.choose(name)
         self._worker.submit(self._exchange)
 
@@ -54,11 +60,20 @@ class Service:
 
         `running` falls to 0 only when the engine has really stopped; `steps` counts the frames made since the start.
         """
-        return {"model": self.models.status(), "running": len(self._runs), "steps": self._steps}
+        return {
+            "model": self.models.status(),
+            "running": len(self._runs),
+            "steps": self._steps,
+            "downloads": self.downloads.status(),
+        }
 
     def catalogue(self) -> dict[str, Any]:
         """The models to choose from, the memory that is free for them, and how their downloads stand."""
         return {**catalogue(self.models.device), "downloads": self.downloads.status()}
+
+    def fetch(self, name: str) -> None:
+        """Download a published model, or go on with one."""
+        self.downloads.start(name)
 
     async def fill(self, draft: str, settings: dict[str, Any], with_text: bool = True) -> AsyncIterator[dict[str, Any]]:
         """Stream one fill as JSON objects: frames, then `{"done": true, "text", "candidates"}` or `{"error", ...}`.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Locator, Page, expect
 
 import engine
 from app.service import Service
 from engine.backends import EMBEDDED
 from engine.backends.toy import Toy
-from tests.page import SlowToy
+from tests.page import SlowToy, desk, fill, finished, masked, open_draft, press, serving, visit, write
 
 DRAFT = "It was [[12]] when the door opened."
 
@@ -27,10 +30,10 @@ class Shop:
 
     def load(self, name: str | None) -> Toy:
         self.alive_at_load.append(self.alive())
-        if name is not None and name.startswith("broken"):
+        if name is not None and name.endswith("broken"):
             raise ValueError(f"The folder {name} holds no model: its config.json is missing.")
         toy = SlowToy(self.seconds)
-        toy.name = name or "first"
+        toy.name = Path(name).name if name else "first"
         self.made.append((toy.name, weakref.ref(toy)))
         return toy
 
@@ -62,16 +65,16 @@ async def read(service: Service, messages: list[dict[str, Any]]) -> None:
 
 
 def test_another_model_takes_the_place_of_the_old_one_which_is_let_go(service, shop):
-    service.choose("second")
-    assert state(service)["name"] == state(service)["chosen"] == "second"
+    service.choose("./second")
+    assert (state(service)["name"], state(service)["chosen"]) == ("second", "./second")
     assert shop.alive() == ["second"]
-    service.choose("second")
+    service.choose("./second")
     assert state(service)["name"] == "second"
     assert len(shop.alive_at_load) == 2, "the model in use is not loaded again"
 
 
 def test_of_several_choices_the_last_one_counts(service):
-    for name in ("second", "third", "fourth"):
+    for name in ("./second", "./third", "./fourth"):
         service.choose(name)
     assert state(service)["name"] == "fourth"
 
@@ -81,14 +84,14 @@ def test_a_model_that_fails_leaves_the_old_one_in_use(service, shop, monkeypatch
     (tmp_path / "broken").mkdir()
     monkeypatch.setattr("engine.memory.SPARE", spare)
     service.choose(str(tmp_path / "broken"))
-    service.choose("broken")
+    service.choose("./broken")
     after = state(service)
     assert (after["state"], after["name"], after["chosen"]) == ("ready", "first", None)
-    assert after["refused"] == {"chosen": "broken", "error": "The folder broken holds no model: its config.json is missing."}
+    assert after["refused"] == {"chosen": "./broken", "error": "The folder ./broken holds no model: its config.json is missing."}
     messages: list[dict[str, Any]] = []
     asyncio.run(read(service, messages))
     assert messages[-1]["done"] is True
-    service.choose("second")
+    service.choose("./second")
     assert state(service)["refused"] is None
 
 
@@ -97,7 +100,7 @@ def test_memory_is_given_back_before_a_model_is_loaded_that_does_not_fit_beside(
     service.settle()
     assert shop.alive_at_load[-1] == ["first"], "small models fit side by side, so the old one is there until the new one is"
     monkeypatch.setattr("engine.memory.SPARE", 1e15)
-    service.choose("third")
+    service.choose("./third")
     service.settle()
     assert shop.alive_at_load[-1] == []
     assert shop.alive() == ["third"]
@@ -112,7 +115,7 @@ def test_a_run_ends_with_the_model_it_began_with_and_the_next_has_the_new_one():
         running = asyncio.create_task(read(service, messages))
         while len(messages) < 3:
             await asyncio.sleep(0.005)
-        service.choose("second")
+        service.choose("./second")
         await asyncio.to_thread(service.settle)
         assert service.status()["running"] == 1
         assert service.status()["model"]["state"] == "loading"
@@ -136,10 +139,95 @@ def test_a_reader_that_goes_away_in_mid_run_makes_room_for_the_new_model():
         running = asyncio.create_task(read(service, messages))
         while len(messages) < 3:
             await asyncio.sleep(0.005)
-        service.choose("second")
+        service.choose("./second")
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(run())
     assert state(service)["name"] == "second"
     assert service.status()["running"] == 0
+
+
+# ---- in the browser
+
+
+@pytest.fixture(scope="module")
+def desk_server() -> Iterator[tuple[str, Service, Shop]]:
+    shop = Shop(0.02)
+    with serving(Service(shop.load)) as (url, service):
+        yield url, service, shop
+
+
+@pytest.fixture
+def page(browser, desk_server) -> Iterator[Page]:
+    with desk(browser, desk_server[0]) as page:
+        yield page
+
+
+def picker(page: Page) -> Locator:
+    return page.get_by_role("dialog", name="Models")
+
+
+def chip(page: Page) -> Locator:
+    return page.get_by_role("status", name="Model")
+
+
+def load_by_path(page: Page, path: str) -> None:
+    window = picker(page)
+    if not window.is_visible():
+        page.get_by_title("Choose a model").click()
+    window.get_by_role("textbox", name="Another model").fill(path)
+    window.get_by_role("button", name="Load", exact=True).click()
+
+
+def test_the_picker_is_a_window_for_keyboard_and_screen_reader(page):
+    page.get_by_title("Choose a model").focus()
+    page.keyboard.press("Enter")
+    window = picker(page)
+    expect(window.get_by_role("list", name="On this machine").get_by_role("listitem").first).to_contain_text("lacuna")
+    expect(window.get_by_role("button", name="In use lacuna-10m")).to_be_visible()
+    assert window.get_by_role("list", name="To download").get_by_role("listitem").count() >= 5
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement === document.body || document.activeElement.closest('dialog') !== null")
+    page.keyboard.press("Escape")
+    expect(window).to_be_hidden()
+    expect(page.get_by_title("Choose a model")).to_be_focused()
+
+
+def test_a_folder_is_loaded_by_its_path_in_every_tab_and_an_error_stays_in_place(page, desk_server):
+    write(page, "The old [[3]].")
+    second = page.context.new_page()
+    visit(second, desk_server[0])
+    load_by_path(page, "./second")
+    expect(picker(page).get_by_role("button", name="In use second")).to_be_visible()
+    expect(chip(page)).to_contain_text("second · CPU")
+    expect(chip(second)).to_contain_text("second · CPU")
+    load_by_path(page, "./broken")
+    expect(picker(page).get_by_role("alert")).to_have_text("The folder ./broken holds no model: its config.json is missing.")
+    expect(picker(page).get_by_role("button", name="In use second")).to_be_visible()
+    expect(chip(page)).to_contain_text("second · CPU")
+    load_by_path(page, "nobody/nothing")
+    nothing = picker(page).get_by_role("listitem").filter(has_text="nobody/nothing")
+    expect(nothing).to_contain_text("not whole on this machine, and the network is switched off")
+    expect(nothing.get_by_role("button", name="Try again nothing")).to_be_in_viewport()
+    page.keyboard.press("Escape")
+    fill(page)
+    assert masked(page).count() == 0
+
+
+def test_choosing_in_mid_run_lets_the_run_end(page):
+    page.get_by_role("slider", name="Care").fill("8")  # 64 steps
+    open_draft(page, "He said that [[60]] and went home.")
+    load_by_path(page, "./third")
+    expect(chip(page)).to_contain_text("third · CPU")
+    page.keyboard.press("Escape")
+    press(page, "Fill")
+    page.wait_for_function("() => Number(document.querySelector('.scrub').value) >= 2")
+    load_by_path(page, "./fourth")
+    expect(chip(page)).to_contain_text("fourth comes after this run")
+    page.keyboard.press("Escape")
+    assert page.locator(".dock").get_attribute("data-run") == "live", "Escape closed the window, not the run"
+    finished(page)
+    assert masked(page).count() == 0
+    expect(chip(page)).to_contain_text("fourth · CPU")

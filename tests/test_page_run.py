@@ -224,6 +224,7 @@ def test_the_app_as_a_newcomer_starts_it_fills_the_example_with_the_embedded_mod
             for line, words in zip(text(page).split("\n"), given, strict=True):
                 assert line.startswith(words)
             expect(page.get_by_role("status", name="Model")).to_contain_text("ms a step")
+            page.close()  # it would say, rightly, that the server is gone
         finally:
             app.terminate()
 

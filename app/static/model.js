@@ -54,7 +54,7 @@ export class ModelWatch extends EventTarget {
     if (!document.hidden) this.#timer = setTimeout(() => this.ask(), soon ? SOON_MS : LATER_MS);
   }
 
-  #take({ model, running }) {
+  #take({ model, running, downloads }) {
     const before = this.model;
     this.model = model;
     const refused = before?.state === "loading" && model.state !== "loading" && model.refused;
@@ -69,7 +69,9 @@ export class ModelWatch extends EventTarget {
     } else {
       model.again = before?.state === "ready" || before?.again; // another model in the place of one
       const name = model.chosen === null && !model.again ? "the model" : shortName(model.chosen);
-      this.#show("loading", running ? `${name} comes after this run` : `Loading ${name} …`, "", LOADING);
+      const [fetched] = model.chosen === null ? Object.values(downloads).filter(({ state }) => state === "running") : [];
+      const share = fetched?.total ? ` ${Math.floor((100 * fetched.done) / fetched.total)} %` : "";
+      this.#show("loading", fetched ? `Downloading${share} …` : running ? `${name} comes after this run` : `Loading ${name} …`, "", LOADING);
     }
   }
 

@@ -1,102 +1,140 @@
-// How a fill is to be done: two dials, the seed, and the engine's settings behind "Advanced". Kept from visit to visit.
+// How a fill is to be done: two dials, the method, and the engine's settings behind "Advanced". Kept from visit to visit.
+//
+// The settings, their help, the published methods and which setting matters to which sampler are the engine's own:
+// a new one appears here by itself.
 import { button, el } from "./dom.js";
 
 const KEY = "lacuna.settings";
 const STEPS = [4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128];
+const OWN = "Lacuna's own";
+const CHANGED = "your own mix";
+const FREE = ["steps", "temperature", "top_p", "top_k", "seed"]; // where a method doesn't name them, they are the writer's choice
+const VARIETY = ["temperature", "top_p", "top_k"]; // mean nothing where the likeliest token is always taken
+const LIMITS = {
+  steps: [1, 4096, 1], temperature: [0, 10, 0.05], top_p: [0.01, 1, 0.01], top_k: [0, 100000, 1], threshold: [0.01, 1, 0.01],
+  factor: [0.05, 100, 0.05], entropy_bound: [0, 100, 0.1], block_length: [0, 2000, 1], guidance: [0, 100, 0.1],
+  seed: [0, Number.MAX_SAFE_INTEGER, 1],
+};
+const TITLES = { top_p: "Top-p", top_k: "Top-k" };
 const randomSeed = () => Math.floor(Math.random() * 1e6);
-const ONLY_FOR = { threshold: ["threshold"], entropy_bound: ["entropy_bound"], block_length: ["left_to_right"] };
-const CHOICES = { deterministic: "always the likeliest", stochastic: "drawn by chance", hybrid: "drawn early, the likeliest late" };
+const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1).replace(/\.$/, "")}.` : "");
+const title = (name) => TITLES[name] ?? sentence(name.replaceAll("_", " ")).slice(0, -1);
 
 export function buildPanel(page, facts) {
-  const defaults = facts.settings;
+  const { settings: defaults, help, options, only_for: onlyFor } = facts;
+  const methods = { [OWN]: {}, ...facts.published };
   const saved = read();
   const values = { ...defaults, ...saved.values };
   let keepSeed = saved.keepSeed ?? false;
+  let chosen = saved.method; // the method that was picked; others may come to the same
   if (saved.values?.seed === undefined) values.seed = randomSeed();
   const fields = []; // functions that draw a control from the values
 
   function read() {
     try {
-      const { values: kept = {}, keepSeed: keep } = JSON.parse(localStorage.getItem(KEY)) ?? {};
-      return { values: Object.fromEntries(Object.entries(kept).filter(([name, value]) => typeof value === typeof defaults[name])), keepSeed: keep };
+      const { values: kept = {}, keepSeed, method } = JSON.parse(localStorage.getItem(KEY)) ?? {};
+      const known = ([name, value]) => typeof value === typeof defaults[name] && (options[name]?.includes(value) ?? true);
+      return { values: Object.fromEntries(Object.entries(kept).filter(known)), keepSeed, method };
     } catch {
       return {};
     }
   }
   const changed = () => {
     for (const draw of fields) draw();
-    try { localStorage.setItem(KEY, JSON.stringify({ values, keepSeed })); } catch { /* a full store loses only the settings */ }
+    try { localStorage.setItem(KEY, JSON.stringify({ values, keepSeed, method: chosen })); } catch { /* a full store loses only the settings */ }
   };
   const set = (name, value) => { values[name] = value; changed(); };
 
-  /** A labelled row; the label names the control, the note behind it says more. */
-  let ids = 0;
-  function row(label, control, { note } = {}) {
-    const id = (control.id = `lacuna-setting-${++ids}`);
-    return el("div", { class: "row" }, el("label", { for: id }, label), note ?? null, control);
+  /** Whether a setting changes anything as the others are. */
+  function matters(name) {
+    if (name in onlyFor) return onlyFor[name].includes(values.sampler);
+    if (VARIETY.includes(name)) return values.choice !== "deterministic" || (name === "temperature" && values.scores === "tempered");
+    return true;
   }
+
+  // ---- methods
+  const holds = (method) => Object.entries(defaults).every(([name, value]) => (
+    name in methods[method] ? values[name] === methods[method][name] : FREE.includes(name) || values[name] === value));
+  const methodNow = () => [chosen, ...Object.keys(methods)].find((name) => name in methods && holds(name)) ?? CHANGED;
+  function follow(method) {
+    if (!(method in methods)) return;
+    chosen = method;
+    Object.assign(values, defaults, { seed: values.seed }, methods[method]);
+    changed();
+  }
+
+  // ---- controls; the label names the control, the note behind it says more
+  let ids = 0;
+  function row(label, control, { note, hint } = {}) {
+    const id = (control.id = `lacuna-setting-${++ids}`);
+    if (hint) control.setAttribute("aria-describedby", (hint.id = `${id}-help`));
+    return el("div", { class: "setting" }, el("div", { class: "row" }, el("label", { for: id }, label), note ?? null, control), hint ?? null);
+  }
+  const helpLine = (text) => el("p", { class: "help" }, sentence(text));
+
   function dial(label, name, { min, max, step, show, toDial = (x) => x, fromDial = (x) => x }) {
     const input = el("input", { type: "range", min, max, step, oninput: () => set(name, fromDial(Number(input.value))) });
     const note = el("span", { class: "note", "aria-hidden": "true" });
     fields.push(() => {
-      input.value = toDial(values[name]);
+      const idle = !matters(name);
+      const words = idle ? "always the likeliest" : show(values[name]);
+      input.disabled = idle;
+      input.value = idle ? min : toDial(values[name]);
       input.style.setProperty("--at", `${(100 * (input.value - min)) / (max - min)}%`);
-      note.textContent = show(values[name]);
-      input.setAttribute("aria-valuetext", show(values[name]));
+      note.textContent = words;
+      input.setAttribute("aria-valuetext", words);
     });
     return row(label, input, { note });
   }
-  function number(label, name, { min, max, step }) {
+  function number(name) {
+    const [min, max, step] = LIMITS[name] ?? [null, null, "any"];
     const input = el("input", { type: "number", min, max, step, onchange: () => {
       const value = Number(input.value);
       if (input.value === "" || !input.validity.valid && !input.validity.stepMismatch) return changed();
       if (name === "seed") keepSeed = true;
-      set(name, Number.isInteger(defaults[name]) && step === 1 ? Math.round(value) : value);
+      set(name, step === 1 ? Math.round(value) : value);
     } });
-    fields.push(() => { input.value = values[name]; });
-    const node = row(label, input);
-    if (ONLY_FOR[name]) fields.push(() => { node.hidden = !ONLY_FOR[name].includes(values.sampler); });
+    const node = row(title(name), input, { hint: helpLine(help[name]) });
+    fields.push(() => {
+      input.value = values[name];
+      node.hidden = !matters(name);
+    });
     return node;
   }
-  function choice(label, name, options, help = {}) {
-    const select = el("select", { onchange: () => set(name, select.value) }, ...options.map((option) => el("option", { value: option }, option)));
-    const text = el("p", { class: "help" });
+  function choice(name, helpOf = {}) {
+    const select = el("select", { onchange: () => set(name, select.value) }, ...options[name].map((option) => el("option", { value: option }, option)));
+    const hint = helpLine("");
     fields.push(() => {
       select.value = values[name];
-      text.textContent = help[values[name]] ?? "";
-      text.hidden = !text.textContent;
+      hint.textContent = sentence(helpOf[values[name]] ?? help[name]);
     });
-    return el("div", {}, row(label, select), text);
+    return row(title(name), select, { hint });
   }
+
+  const method = el("select", { class: "method", onchange: () => follow(method.value) },
+    ...Object.keys(methods).map((name) => el("option", { value: name }, name)), el("option", { value: CHANGED, hidden: true }, CHANGED));
+  fields.push(() => { method.value = methodNow(); });
 
   const nearest = (steps) => STEPS.reduce((best, value, k) => (Math.abs(value - steps) < Math.abs(STEPS[best] - steps) ? k : best), 0);
   const keep = el("input", { type: "checkbox", id: "lacuna-keep-seed", onchange: () => { keepSeed = keep.checked; changed(); } });
   fields.push(() => { keep.checked = keepSeed; });
-  const seed = number("Seed", "seed", { min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 });
-  seed.append(button("New seed", () => set("seed", randomSeed()), { label: "", shape: "dice", hint: "Another seed", class: "quiet" }));
+  const seed = number("seed");
+  seed.firstChild.append(button("New seed", () => set("seed", randomSeed()), { label: "", shape: "dice", hint: "Another seed", class: "quiet" }));
 
   const reset = button("Reset to defaults", () => {
-    Object.assign(values, defaults, { seed: values.seed });
     keepSeed = false;
-    changed();
+    follow(OWN);
   }, { class: "quiet" });
+  const rest = Object.keys(defaults).filter((name) => name !== "seed");
   const root = el("section", { class: "box how", "aria-label": "How to fill" },
     el("h2", {}, "How"),
     dial("Variety", "temperature", { min: 0, max: 1.5, step: 0.05, show: (t) => (t === 0 ? "none" : t.toFixed(2)) }),
     dial("Care", "steps", { min: 0, max: STEPS.length - 1, step: 1, toDial: nearest, fromDial: (k) => STEPS[k], show: (n) => `${n} step${n === 1 ? "" : "s"}` }),
+    row("Method", method),
     el("details", { class: "advanced" }, el("summary", {}, "Advanced"),
       seed,
       el("div", { class: "row check" }, keep, el("label", { for: "lacuna-keep-seed" }, "Same seed each time")),
-      choice("Sampler", "sampler", Object.keys(facts.samplers), facts.samplers),
-      choice("Schedule", "schedule", facts.schedules),
-      choice("Choice", "choice", Object.keys(CHOICES), Object.fromEntries(Object.entries(CHOICES).map(([name, help]) => [name, `Each token is ${help}.`]))),
-      number("Steps", "steps", { min: 1, max: 4096, step: 1 }),
-      number("Temperature", "temperature", { min: 0, max: 10, step: 0.05 }),
-      number("Top-p", "top_p", { min: 0.01, max: 1, step: 0.01 }),
-      number("Top-k (0: all)", "top_k", { min: 0, max: 100000, step: 1 }),
-      number("Threshold", "threshold", { min: 0.01, max: 1, step: 0.01 }),
-      number("Entropy bound", "entropy_bound", { min: 0, max: 100, step: 0.1 }),
-      number("Block length", "block_length", { min: 1, max: 2000, step: 1 }),
+      ...rest.map((name) => (options[name] ? choice(name, name === "sampler" ? facts.samplers : {}) : number(name))),
       reset));
   changed();
 

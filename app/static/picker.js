@@ -20,7 +20,9 @@ export function buildPicker(page) {
   const rows = new Map();
   let watch = null; // the ModelWatch; it comes after
   let timer = 0;
+  let turn = 0; // of drawing; an answer that comes late is not drawn over a newer one
   let asked = null; // what was chosen here last, until it is in use or refused
+  let shown = null; // and whether its row was brought into sight
 
   const problem = el("p", { class: "problem", role: "alert", hidden: true });
   const free = el("p", { class: "free" });
@@ -55,7 +57,7 @@ export function buildPicker(page) {
     await draw();
   }
   function use(name) {
-    asked = { name };
+    asked = name;
     return act(() => server.useModel(name));
   }
 
@@ -87,7 +89,7 @@ export function buildPicker(page) {
       const under = ["running", "stopping"].includes(download?.state);
       const loading = model?.state === "loading" && model.chosen === info.name;
       const refused = model?.refused?.chosen === info.name ? model.refused.error : "";
-      facts.textContent = [info.family, info.size && bytes(info.size), info.licence || "licence not told", info.memory && `runs in ${bytes(info.memory)}`].filter(Boolean).map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ");
+      facts.textContent = [info.family, info.size && bytes(info.size), info.family && (info.licence || "licence unknown"), info.memory && `runs in ${bytes(info.memory)}`].filter(Boolean).map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ") || (owner ? "" : info.name);
       root.classList.toggle("in-use", inUse);
       way.hidden = !under;
       if (under) {
@@ -102,7 +104,7 @@ export function buildPicker(page) {
       else remark(download?.state === "stopped" ? "Stopped; what has come is kept." : "");
 
       if (under) show(download.state === "stopping" ? "Stopping …" : "Cancel", () => act(() => server.cancelDownload(info.name)), { waits: download.state === "stopping" });
-      else if (!info.installed) show(["stopped", "failed"].includes(download?.state) ? "Resume" : "Download", () => act(() => server.startDownload(info.name)));
+      else if (!info.installed) show({ stopped: "Resume", failed: "Try again" }[download?.state] ?? "Download", () => act(() => server.startDownload(info.name)));
       else if (loading) show("Loading …", null, { waits: true });
       else if (inUse) show("In use", null, { waits: true });
       else show("Use", () => use(info.name), { waits: Boolean(info.needs), strong: true });
@@ -114,15 +116,23 @@ export function buildPicker(page) {
   async function draw() {
     clearTimeout(timer);
     if (!root.open) return;
+    const mine = ++turn;
     let list;
     try {
       list = await server.models();
+      if (mine !== turn) return;
     } catch (error) {
       tell(error.message);
       timer = setTimeout(draw, 4 * SOON_MS);
       return;
     }
     const { model } = watch;
+    const listed = list.models.map((info) => info.name);
+    const unlisted = (name, installed) => { // one of the writer's own folders, or a published model that isn't in the list
+      if (name && !listed.includes(name)) list.models.push({ name, family: "", size: 0, licence: "", memory: 0, installed, needs: "" });
+    };
+    if (model && model.state !== "failed") unlisted(model.chosen, true);
+    for (const [name, { state }] of Object.entries(list.downloads)) if (state !== "done") unlisted(name, false);
     const using = model?.state === "ready" ? model.chosen : null;
     const known = list.models.map((info) => info.name);
     for (const [name, row] of rows) if (!known.includes(name)) { row.root.remove(); rows.delete(name); }
@@ -137,10 +147,12 @@ export function buildPicker(page) {
     for (const [seat, nodes] of seats) nodes.forEach((node, k) => { if (seat.children[k] !== node) seat.insertBefore(node, seat.children[k] ?? null); });
     thereHead.hidden = !there.children.length;
     free.textContent = list.free === null ? "" : `${bytes(list.free)} of memory free`;
+    if (asked && asked !== shown) rows.get((shown = asked))?.root.scrollIntoView({ block: "nearest" });
     if (asked && model && model.state !== "loading") {
       const { chosen, error } = model.refused ?? {};
-      if (chosen === asked.name && !rows.has(asked.name)) tell(error);
-      asked = null;
+      if (chosen === asked && !rows.has(asked)) tell(error);
+      else if (path.value.trim() === asked) path.value = "";
+      asked = shown = null;
     }
     const moving = model?.state === "loading" || Object.values(list.downloads).some(({ state }) => ["running", "stopping"].includes(state));
     clearTimeout(timer);
