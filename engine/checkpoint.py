@@ -13,12 +13,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from engine.length_head import LengthHead, LengthHeadConfig
 from engine.model import ConfigError, DiT, ModelConfig
 from engine.tokenizer import Tokenizer, TokenizerError
 
 FORMAT = "lacuna-dit-1"
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.model"
-_FIELDS = {"format", "name", "model", "sha256", "length_bias", "trained"}
+CONFIG, WEIGHTS, TOKENIZER, LENGTHS = "config.json", "model.safetensors", "tokenizer.model", "lengths.safetensors"
+_FIELDS = {"format", "name", "model", "sha256", "length_bias", "lengths", "trained", "stored"}
+_SCALE = ".scale"
+STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
+"""The numbers that weights can be kept in."""
 
 
 class CheckpointError(ValueError):
@@ -36,6 +40,8 @@ class Checkpoint:
     """Fitted by engine.lengths: the first step's mean confidence by gap length in tokens, whatever the context."""
     trained: dict[str, Any] = field(default_factory=dict)
     """What the weights saw: tokens, rows of how many tokens, the recipe. Told to people, never read by code."""
+    lengths: LengthHead | None = None
+    """Trained on these weights by engine.training.length_head."""
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -47,11 +53,19 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Write the three files; each appears whole or not at all, config.json last."""
+    """Write the three files; each appears whole or not at all, config.json last.
+
+    dtype: of the stored weights. int8 keeps each row of a matrix as whole numbers of a 127th of its largest, the scales in float32,
+    and vectors in bfloat16.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {n: p.detach().to("cpu", dtype).contiguous() for n, p in checkpoint.model.state_dict().items()}
+    tensors = {n: p.detach().cpu() for n, p in checkpoint.model.state_dict().items()}
     if checkpoint.model.config.tied:
         del tensors["head.weight"]
+    if dtype == torch.int8:
+        tensors = {n: t for name, tensor in tensors.items() for n, t in _quantised(name, tensor.float()).items()}
+    else:
+        tensors = {n: t.to(dtype).contiguous() for n, t in tensors.items()}
     _replace(folder / WEIGHTS, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
     _replace(folder / TOKENIZER, lambda path: path.write_bytes(checkpoint.tokenizer.proto))
     config = {
@@ -60,14 +74,26 @@ def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat
         "model": checkpoint.model.config.as_dict(),
         "length_bias": checkpoint.length_bias,
         "trained": checkpoint.trained,
+        "stored": next(name for name, kind in STORED.items() if kind == dtype),
         "sha256": {name: _digest(folder / name) for name in (WEIGHTS, TOKENIZER)},
     }
     _write_config(folder, config)
+    if checkpoint.lengths is not None:
+        set_length_head(folder, checkpoint.lengths)
 
 
 def set_length_bias(folder: Path, length_bias: dict[str, float]) -> None:
     """Put what engine.lengths fitted to a finished model into its config.json; the weights stay as they are."""
     _write_config(folder, _read_config(folder) | {"length_bias": length_bias})
+
+
+def set_length_head(folder: Path, head: LengthHead) -> None:
+    """Put a length head that was trained on a finished model beside its weights, which stay as they are."""
+    config = _read_config(folder)
+    tensors = {n: p.detach().to("cpu", torch.bfloat16).contiguous() for n, p in head.state_dict().items()}
+    _replace(folder / LENGTHS, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+    sha256 = config["sha256"] | {LENGTHS: _digest(folder / LENGTHS)}
+    _write_config(folder, config | {"lengths": head.config.as_dict(), "sha256": sha256})
 
 
 def load(folder: Path, *, causal: bool = False) -> Checkpoint:
@@ -87,7 +113,7 @@ def load(folder: Path, *, causal: bool = False) -> Checkpoint:
         tokenizer = Tokenizer.load(folder / TOKENIZER)
     except (ConfigError, TokenizerError) as error:
         raise CheckpointError(str(error)) from error
-    for name in (WEIGHTS, TOKENIZER):
+    for name in (WEIGHTS, TOKENIZER, *([LENGTHS] if config.get("lengths") else [])):
         if not (folder / name).is_file():
             raise CheckpointError(f"The model folder {folder.name} has no {name}; copy it again.")
         if _digest(folder / name) != config["sha256"].get(name):
@@ -100,8 +126,21 @@ def load(folder: Path, *, causal: bool = False) -> Checkpoint:
         )
     with torch.device("meta"):
         model = DiT(shape)
-    fit(model, tensors_of(folder / WEIGHTS))
-    return Checkpoint(model, tokenizer, config["name"], config.get("length_bias"), config.get("trained") or {})
+    tensors = tensors_of(folder / WEIGHTS)
+    fit(model, _whole(tensors) if config.get("stored") == "int8" else tensors)
+    head = _length_head(folder, config["lengths"], model) if config.get("lengths") else None
+    return Checkpoint(model, tokenizer, config["name"], config.get("length_bias"), config.get("trained") or {}, head)
+
+
+def _length_head(folder: Path, values: Any, net: DiT) -> LengthHead:
+    try:
+        head = LengthHead(LengthHeadConfig.of(values, net))
+        head.load_state_dict({n: t.float() for n, t in tensors_of(folder / LENGTHS).items()})
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+    except RuntimeError as error:  # names or shapes that do not match
+        raise CheckpointError(f"{LENGTHS} in {folder.name} is not the length head that config.json describes; copy it again.") from error
+    return head
 
 
 def tensors_of(path: Path) -> dict[str, torch.Tensor]:
@@ -110,6 +149,23 @@ def tensors_of(path: Path) -> dict[str, torch.Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path.name} in {path.parent.name} is missing or damaged; copy the model folder again.") from error
+
+
+def _quantised(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A matrix as int8 with a scale a row; anything else as bfloat16."""
+    if tensor.dim() != 2:
+        return {name: tensor.to(torch.bfloat16)}
+    scale = tensor.abs().amax(dim=1).clamp_min(1e-12) / 127
+    return {name: (tensor / scale[:, None]).round().to(torch.int8), name + _SCALE: scale}
+
+
+def _whole(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors that were stored with scales, in float32, and the others as they are."""
+    scales = {name: tensors[name + _SCALE] for name in tensors if name + _SCALE in tensors}
+    if any(tensors[name].dim() != 2 or scale.shape != tensors[name].shape[:1] for name, scale in scales.items()):
+        raise CheckpointError("A matrix and its scales do not fit together; copy the model folder again.")
+    whole = {name: tensors[name].float() * scale.float()[:, None] for name, scale in scales.items()}
+    return {name: tensor for name, tensor in tensors.items() if name.removesuffix(_SCALE) not in scales} | whole
 
 
 def fit(model: DiT, tensors: dict[str, torch.Tensor]) -> None:
@@ -146,6 +202,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         isinstance(config.get("model"), dict)
         and isinstance(config.get("sha256"), dict)
         and isinstance(config.get("name"), str)
+        and config.get("stored", "bfloat16") in STORED
         and (bias is None or (isinstance(bias, dict) and all(k.isdecimal() and isinstance(v, float) for k, v in bias.items())))
     )
     if not well_formed:

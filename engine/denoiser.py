@@ -47,3 +47,25 @@ class Denoiser(Protocol):
         masked share). `attend`: (B, L) bool, False = padding (None: everything is attended to).
         """
         ...
+
+
+@runtime_checkable
+class KnowsLengths(Denoiser, Protocol):
+    """A denoiser that was trained to tell how long a gap is. Others are asked by CAL (engine.lengths)."""
+
+    gap_cells: int
+    """Masks that stand for a gap of unknown length in a canvas that `gap_lengths` reads."""
+
+    def gap_lengths(self, canvas: Tensor, gap: Tensor, *, attend: Tensor | None = None) -> Tensor:
+        """(B, L) ids, (B, L) bool the `gap_cells` masks of one gap a row -> (B, N) float32 log-probabilities of its holding
+        1, 2, ... N tokens. `attend` as for `logits`.
+        """
+        ...
+
+
+@runtime_checkable
+class WritesInBlocks(Denoiser, Protocol):
+    """A denoiser that predicts a block of places from the blocks before it: they are filled from left to right."""
+
+    block_size: int
+    """Places in a block; the first one begins with the canvas."""

@@ -10,9 +10,9 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from engine.canvas import Canvas
+from engine.canvas import Canvas, Window
 from engine.constraints import Edges, WordCount
-from engine.denoiser import Denoiser
+from engine.denoiser import Denoiser, KnowsLengths
 from engine.draft import Draft, Gap
 from engine.forward import subs_log_probs
 from engine.text import is_wordlike
@@ -41,13 +41,64 @@ SAMPLE = (
 
 
 def decide_lengths(model: Denoiser, canvas: Canvas, rules: Rules) -> list[int]:
-    """Cells for every span. Lengths that nobody gave are estimated one after the other, each in one batched call."""
-    options = [_options(model, canvas, i, rules) for i in range(len(canvas.spans))]
-    sizes = [found[0] if len(found) == 1 else min(found, key=lambda n: abs(n - DEFAULT)) for found in options]
-    for i, found in enumerate(options):
-        if len(found) > 1:
-            sizes[i] = _estimate(model, canvas, sizes, i, found)
+    """Cells for every span. Lengths that nobody gave are the model's own guess where it `KnowsLengths`, and CAL's otherwise.
+
+    A model that knows is asked once for all gaps. CAL estimates one gap after the other, each in one batched call.
+    """
+    bounds = [_bounds(model, canvas, i, rules) for i in range(len(canvas.spans))]
+    open_ones = [i for i, (low, high) in enumerate(bounds) if low != high]
+    if not open_ones:
+        return [low for low, _ in bounds]
+    if isinstance(model, KnowsLengths):
+        sizes = [low if low == high else model.gap_cells for low, high in bounds]
+        for i, log_probs in zip(open_ones, ask(model, canvas, sizes, open_ones), strict=True):
+            sizes[i] = middle(log_probs, *bounds[i])
+        return sizes
+    options = [_options(low, high) for low, high in bounds]
+    sizes = [min(found, key=lambda n: abs(n - DEFAULT)) for found in options]
+    for i in open_ones:
+        sizes[i] = cal(model, canvas, sizes, i, options[i], usual=None if bounds[i][1] is not None else DEFAULT)
     return sizes
+
+
+def ask(model: KnowsLengths, canvas: Canvas, sizes: Sequence[int], spans: Sequence[int]) -> list[Tensor]:
+    """For each of these spans the log-probabilities of 1, 2, ... tokens, in one call.
+
+    `sizes`: the length of every span that has one already, `model.gap_cells` for the others.
+    """
+    return list(model.gap_lengths(*batch(model, [gap_window(model, canvas, sizes, i) for i in spans])))
+
+
+def middle(log_probs: Tensor, low: int, high: int | None) -> int:
+    """The median token count from `low` to `high` (None: no limit).
+
+    The median errs least on average, whether errors are counted in tokens or in octaves. Where the model gives no probability to
+    any count of the range, all there are equally long to it: their geometric mean.
+    """
+    high = len(log_probs) if high is None else high
+    within = log_probs[low - 1 : high].double()
+    if not len(within) or not bool(torch.isfinite(within.max())):
+        return round(math.sqrt(low * high))
+    return low + int((within.softmax(0).cumsum(0) < 0.5).sum())
+
+
+def gap_window(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int) -> Window:
+    """Span i, all masked, among the text near; other spans are masked, too, as many cells as `sizes` says."""
+    group = next(g for g in canvas.windows(sizes) if any(k == i for k, _, _ in g))
+    window = canvas.window(group, [[model.mask_id] * n for n in sizes], min(canvas.room, CONTEXT))
+    return Window(window.ids, {p: place for p, place in window.cells.items() if place[0] == i})
+
+
+def batch(model: Denoiser, windows: Sequence[Window]) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, L) ids, (B, L) bool the windows' cells, (B, L) bool what is no padding."""
+    longest = max(len(w.ids) for w in windows)
+    ids = torch.full((len(windows), longest), model.mask_id)
+    cells, attend = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids, dtype=torch.bool)
+    for row, w in enumerate(windows):
+        ids[row, : len(w.ids)] = torch.tensor(w.ids)
+        attend[row, : len(w.ids)] = True
+        cells[row, list(w.cells)] = True
+    return ids, cells, attend
 
 
 def tokens_of_words(model: Denoiser, count: int) -> int:
@@ -59,20 +110,26 @@ def tokens_of_words(model: Denoiser, count: int) -> int:
     return round(plain * count) + count // 12
 
 
-def _options(model: Denoiser, canvas: Canvas, i: int, rules: Rules) -> list[int]:
-    """Lengths to choose from for a span: one when there is nothing to choose."""
+def _bounds(model: Denoiser, canvas: Canvas, i: int, rules: Rules) -> tuple[int, int | None]:
+    """The fewest and the most cells that a span may get; None is no limit."""
     span = canvas.spans[i]
     if span.was:
-        return [max(1, canvas.rewritten_tokens(i))]
+        size = max(1, canvas.rewritten_tokens(i))
+        return size, size
     length = span.length
     if length is None:
         if len(canvas.spans) == 1 and not any(map(is_wordlike, span.before + span.after)):
-            return [FREE]
-        return list(CANDIDATES)
+            return FREE, FREE
+        return 1, None
     if length.unit == "tokens":
-        return _between(length.low, length.high)
+        return length.low, length.high
     low, high = (_reachable(model, canvas, i, tokens_of_words(model, n), rules) for n in (length.low, length.high))
-    return _between(low, high)
+    return low, high
+
+
+def _options(low: int, high: int | None) -> list[int]:
+    """The lengths that CAL tries."""
+    return list(CANDIDATES) if high is None else _between(low, high)
 
 
 def _between(low: int, high: int) -> list[int]:
@@ -93,31 +150,24 @@ def _reachable(model: Denoiser, canvas: Canvas, i: int, usual: int, rules: Rules
     raise ValueError("This model's tokens can't spell the words that a gap asks for.")
 
 
-def _estimate(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int, options: Sequence[int]) -> int:
-    """The best of several lengths for span i, the others as they are: calibrated confidence weighed against what is usual."""
+def cal(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int, options: Sequence[int], *, usual: float | None) -> int:
+    """The best of several lengths for span i, the others as they are: calibrated confidence weighed against what is usual.
+
+    `usual`: a length in tokens; None is the geometric middle of the options.
+    """
     bias = length_bias(model)
-    usual = DEFAULT if canvas.spans[i].length is None else math.sqrt(options[0] * options[-1])
+    usual = math.sqrt(options[0] * options[-1]) if usual is None else usual
     scores = {
         size: math.log(found / bias(size)) - (math.log2(size / usual) / SPREAD) ** 2 / 2
-        for size, found in zip(options, _confidence(model, canvas, sizes, i, options), strict=True)
+        for size, found in zip(options, confidence(model, canvas, sizes, i, options), strict=True)
     }
     return max(scores, key=scores.__getitem__)
 
 
-def _confidence(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int, options: Sequence[int]) -> list[float]:
+def confidence(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int, options: Sequence[int]) -> list[float]:
     """For each length the mean probability of the best guesses for the span's cells, all masked (CAL, arXiv 2602.00476)."""
-    windows = []
-    for size in options:
-        tried = [size if k == i else n for k, n in enumerate(sizes)]
-        group = next(g for g in canvas.windows(tried) if any(k == i for k, _, _ in g))
-        windows.append(canvas.window(group, [[model.mask_id] * n for n in tried], min(canvas.room, CONTEXT)))
-    longest = max(len(w.ids) for w in windows)
-    ids = torch.full((len(windows), longest), model.mask_id)
-    attend, positions = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids, dtype=torch.bool)
-    for row, w in enumerate(windows):
-        ids[row, : len(w.ids)] = torch.tensor(w.ids)
-        attend[row, : len(w.ids)] = True
-        positions[row, [p for p, (k, _) in w.cells.items() if k == i]] = True
+    windows = [gap_window(model, canvas, [size if k == i else n for k, n in enumerate(sizes)], i) for size in options]
+    ids, positions, attend = batch(model, windows)
     log_probs = subs_log_probs(model.logits(ids, positions, attend=attend), model.suppressed)
     best: Tensor = log_probs.amax(-1).exp().cpu()
     return [float(part.mean()) for part in best.split(positions.sum(-1).tolist())]
@@ -154,7 +204,7 @@ def fit_length_bias(model: Denoiser, texts: Iterable[str], *, gaps: int = 64, co
             cut = 1 + len(logs) % 16
             left, right = runs[at - context // 2 : at], runs[at + cut : at + context // 2]
             canvas = Canvas(model, Draft((" ".join(left) + " ", Gap(), " " + " ".join(right))))
-            logs.append([math.log(c) for c in _confidence(model, canvas, [DEFAULT], 0, CANDIDATES)])
+            logs.append([math.log(c) for c in confidence(model, canvas, [DEFAULT], 0, CANDIDATES)])
     if not logs:
         raise ValueError(f"There is too little text to learn from: a length bias needs texts of at least {context} words.")
     means = (sum(column) / len(logs) for column in zip(*logs, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from engine import checkpoint
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
+from engine.length_head import LengthHead, around, reading
 from engine.model import DiT
 from engine.schedules import SCHEDULES
 from engine.tokenizer import Tokenizer
@@ -83,16 +85,36 @@ class DiTDenoiser:
         return self.tokenizer
 
 
+class LengthwiseDiT(DiTDenoiser):
+    """A DiT network with a length head beside it: `engine.denoiser.KnowsLengths`."""
+
+    def __init__(self, model: DiT, tokenizer: Tokenizer | HubTokenizer, lengths: LengthHead, **about: Any) -> None:
+        super().__init__(model, tokenizer, **about)
+        self.lengths = lengths.to(self.device).eval().requires_grad_(False)
+        self.gap_cells = lengths.config.cells
+
+    @torch.inference_mode()
+    def gap_lengths(self, canvas: Tensor, gap: Tensor, *, attend: Tensor | None = None) -> Tensor:
+        """(B, L) ids, (B, L) bool the masks of one gap a row -> (B, N) log-probabilities of 1, 2, ... N tokens."""
+        with reading(self.model, self.lengths.config.layers) as states:
+            self.logits(canvas, torch.zeros_like(gap), attend=attend)
+        seen = None if attend is None else attend.to(self.device)
+        log_probs: Tensor = self.lengths(around(states, gap.to(self.device), seen))
+        return log_probs.to(canvas.device)
+
+
 def load(folder: Folder, placement: Placement) -> DiTDenoiser:
     """A model folder in our format; CheckpointError or LoadError with a sentence otherwise."""
-    for name in (checkpoint.WEIGHTS, checkpoint.TOKENIZER):
+    for name in (checkpoint.WEIGHTS, checkpoint.TOKENIZER, checkpoint.LENGTHS):
         folder.file(name)  # refuses links out of the folder
     held = checkpoint.load(folder.path)
-    return DiTDenoiser(
-        held.model.to(placement.device, placement.dtype),
-        held.tokenizer,
-        name=held.name,
-        mask_id=held.tokenizer.mask_id,
-        document_id=held.tokenizer.document_id,
-        length_bias=held.length_bias,
-    )
+    net, tokenizer = held.model.to(placement.device, placement.dtype), held.tokenizer
+    about: dict[str, Any] = {
+        "name": held.name,
+        "mask_id": tokenizer.mask_id,
+        "document_id": tokenizer.document_id,
+        "length_bias": held.length_bias,
+    }
+    if held.lengths is None:
+        return DiTDenoiser(net, tokenizer, **about)
+    return LengthwiseDiT(net, tokenizer, held.lengths, **about)

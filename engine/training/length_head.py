@@ -1,0 +1,150 @@
+"""`python -m engine.training.length_head`: teach a finished model how long gaps are, and measure how well it knows.
+
+The network stays as it is. Gaps are cut out of texts (engine.training.gaps), each stands in its canvas as the masks that the
+page will show, the states around it are computed once, and a small head on top learns the distribution of the token count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from engine import checkpoint
+from engine.backends import EMBEDDED, load
+from engine.backends.dit import DiTDenoiser
+from engine.length_head import LONGEST, PLACES, LengthHead, LengthHeadConfig, around, normal, reading
+from engine.lengths import batch
+from engine.training.corpus import CorpusError, files_of
+from engine.training.gaps import Cut, gaps_of, window_of
+from engine.training.lengths_report import report, table
+
+ROWS = 16
+"""Canvases at once."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Gaps as the head sees them."""
+
+    states: Tensor
+    """(N, PLACES, layers, width) in half precision."""
+    counts: Tensor
+    """(N,) token counts."""
+    documents: Tensor
+    """(N,) which document each is from."""
+
+
+def examples(model: DiTDenoiser, found: Sequence[tuple[int, Cut]], config: LengthHeadConfig, seed: int) -> Examples:
+    """The states around gaps of up to LONGEST tokens; longer ones are left out. Shows its progress."""
+    rng = np.random.default_rng([seed, 1])
+    rows = []
+    for document, cut in tqdm(found, desc="Cutting", unit=" gaps", file=sys.stderr, leave=False):
+        window, count = window_of(model, cut, config.cells, known=bool(rng.random() < 0.5))
+        if count <= LONGEST:
+            rows.append((window, count, document))
+    rows.sort(key=lambda row: len(row[0].ids))
+    states = torch.empty((len(rows), PLACES, len(config.layers), config.width), dtype=torch.float16)
+    for start in tqdm(range(0, len(rows), ROWS), desc="Reading states", unit=" batches", file=sys.stderr, leave=False):
+        part = slice(start, start + ROWS)
+        ids, cells, attend = batch(model, [window for window, _, _ in rows[part]])
+        with reading(model.model, config.layers) as layers, torch.inference_mode():
+            model.logits(ids, torch.zeros_like(cells), attend=attend)
+            states[part] = around(layers, cells.to(model.device), attend.to(model.device)).half().cpu()
+    return Examples(states, torch.tensor([count for _, count, _ in rows]), torch.tensor([d for _, _, d in rows]))
+
+
+def train(config: LengthHeadConfig, data: Examples, *, seed: int, passes: int = 24, rate: float = 1e-3, dropout: float = 0.2) -> LengthHead:
+    """A head trained by cross-entropy; of its passes over the data the one is kept that does best on a tenth of the documents."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng([seed, 2])
+    head = LengthHead(config)
+    held_out = torch.from_numpy(rng.random(int(data.documents.max()) + 1) < 0.1)[data.documents]
+    if not bool(held_out.any()) or bool(held_out.all()):
+        raise CorpusError("There is too little text to learn lengths from; name files with a few dozen documents.")
+    learn, check = (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
+    optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=0.05)
+    steps, step = passes * -(-len(learn) // 256), 0
+    best, weights = float("inf"), head.state_dict()
+    for _ in (bar := tqdm(range(passes), desc="Learning", unit=" passes", file=sys.stderr, leave=False)):
+        head.train()
+        for chosen in learn[torch.from_numpy(rng.permutation(len(learn)))].split(256):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * min(1.0, (step + 1) / 100) * (1 - step / steps)
+            seen = F.dropout(normal(data.states[chosen]), dropout)
+            loss = F.cross_entropy(head.logits(seen), data.counts[chosen] - 1)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            step += 1
+        with torch.no_grad():
+            nats = float(F.cross_entropy(head.logits(normal(data.states[check])), data.counts[check] - 1))
+        bar.set_postfix_str(f"{nats:.3f} nats a gap")
+        if nats < best:
+            best, weights = nats, {name: value.clone() for name, value in head.state_dict().items()}
+    head.load_state_dict(weights)
+    return head.eval()
+
+
+def fit(folder: Path, files: Sequence[Path], *, gaps: int, seed: int, hidden: int, cells: int, layers: Sequence[int] | None) -> None:
+    """Train a head on the model in a folder and put it there."""
+    model = load(folder)
+    if not isinstance(model, DiTDenoiser):
+        raise CorpusError("Only models in our own format can be taught lengths; name a folder that train wrote.")
+    depth, width = model.model.config.depth, model.model.config.width
+    config = LengthHeadConfig(width, tuple(layers or sorted({-(-depth // 2), depth})), hidden, cells)
+    data = examples(model, gaps_of(files, gaps, seed), config, seed)
+    checkpoint.set_length_head(folder, train(config, data, seed=seed))
+
+
+def main(argv: list[str]) -> int:
+    """Train, measure, or both; 2 with one sentence when a model or the data cannot be used."""
+    parser = argparse.ArgumentParser(prog="python -m engine.training.length_head", description=__doc__)
+    add = parser.add_argument
+    add("--model", type=Path, default=EMBEDDED, help="the folder of a finished model; the head is put there")
+    add("--data", nargs="+", type=Path, help="texts to learn from, in the corpus format, plain or .xz, or folders of them")
+    add("--measure", nargs="+", type=Path, help="texts to measure on, which the model has not seen")
+    add("--gaps", type=int, default=12_000, help="gaps to learn from")
+    add("--measured-gaps", type=int, default=1_000)
+    add("--cal-gaps", type=int, default=300, help="how many of them CAL is tried on (it takes eight times as long)")
+    add("--hidden", type=int, default=128)
+    add("--cells", type=int, default=1, help="masks that stand for a gap of unknown length")
+    add("--layers", type=int, nargs="+", help="blocks whose states are read, counted from 1; the middle one and the last when left out")
+    add("--json", action="store_true", help="print one JSON object instead of a table")
+    add("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    if not args.data and not args.measure:
+        parser.error("name texts to learn from (--data), to measure on (--measure), or both")
+    try:
+        if args.data:
+            fit(
+                args.model,
+                files_of(args.data),
+                gaps=args.gaps,
+                seed=args.seed,
+                hidden=args.hidden,
+                cells=args.cells,
+                layers=args.layers,
+            )
+            print(f"The length head is in {args.model / checkpoint.LENGTHS}.", file=sys.stderr)
+        if args.measure:
+            found = gaps_of(files_of(args.measure), args.measured_gaps, args.seed + 1, characters=1e9)
+            figures = report(load(args.model), found, cal_gaps=args.cal_gaps, seed=args.seed)
+            print(json.dumps(figures) if args.json else table(figures))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
