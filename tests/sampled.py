@@ -61,6 +61,11 @@ def check(moves: list[Move], x: Tensor, trace: Tensor) -> None:
     assert len(moves) == len(trace) - 1
 
 
+def distinct(canvases: list[Tensor]) -> list[Tensor]:
+    """Without those that repeat the one before."""
+    return [one for at, one in enumerate(canvases) if not at or not torch.equal(one, canvases[at - 1])]
+
+
 class Asked:
     """A denoiser that counts the rows it is asked for, and may be told to predict otherwise."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.pace import Pace
 from engine.schedules import SCHEDULES
-from tests.sampled import GOLDEN, Asked, after_prompt, check, model_of, published, replay, runs_of
+from tests.sampled import GOLDEN, Asked, after_prompt, check, distinct, model_of, published, replay, runs_of
 
 MODEL = model_of("llada")
 SHARED, RUNS = runs_of("llada", "sampler_llada")
@@ -130,11 +130,6 @@ def test_dllm_schedules(schedule: str) -> None:
     t = torch.linspace(0, 1, 11, dtype=torch.float64)
     torch.testing.assert_close(alpha.alpha(t).float(), DLLM_SHARED[f"alpha.{schedule}"], rtol=0, atol=1e-6)
     torch.testing.assert_close(alpha.weight(t)[1:].float(), DLLM_SHARED[f"weight.{schedule}"][1:], rtol=1e-4, atol=1e-5)
-
-
-def distinct(canvases: list[Tensor]) -> list[Tensor]:
-    """Without those that repeat the one before."""
-    return [one for at, one in enumerate(canvases) if not at or not torch.equal(one, canvases[at - 1])]
 
 
 @pytest.mark.parametrize("name", [name for name in DLLM if name != "suppress"])
