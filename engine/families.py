@@ -18,6 +18,8 @@ class Family:
     """The module of engine.backends whose `load(folder, placement)` makes a Denoiser of it."""
     package: str = ""
     """An optional Python package that it needs."""
+    tokenizer: str = ""
+    """The published model whose tokenizer it uses without bringing it."""
 
     @property
     def needs(self) -> str:
@@ -35,12 +37,13 @@ _MASKED_LM = {
     "xlm-roberta": "XLM-R",
 }
 
+GPT2 = "openai-community/gpt2"
 LACUNA, SEDD = "lacuna-dit-1", "sedd"
 FAMILIES: dict[str, Family] = {
     LACUNA: Family("Lacuna", "dit"),
-    "mdlm": Family("MDLM", "mdlm"),
-    "bd3lm": Family("BD3LM", "bd3lm"),
-    SEDD: Family("SEDD", "sedd"),
+    "mdlm": Family("MDLM", "mdlm", tokenizer=GPT2),
+    "bd3lm": Family("BD3LM", "bd3lm", tokenizer=GPT2),
+    SEDD: Family("SEDD", "sedd", tokenizer=GPT2),
     "llada": Family("LLaDA", "llada"),
     "dream": Family("Dream", "dream"),
     **{kind: Family(name, "masked_lm", "transformers") for kind, name in _MASKED_LM.items()},

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from engine import installed
+from engine.catalogue import CATALOGUE
+from engine.families import FAMILIES, GPT2, Family, kind_of, supported
+from engine.fetching import TIMEOUT, HubError, Remote, Stopped, fetch
+from engine.installed import CONFIG, EMBEDDED, INDEX, WEIGHTS
 
-class HubError(ValueError):
-    """A model can't be found or fetched; the message is one sentence for the user."""
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+TOKENIZER_FILES = {
+    "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model",
+}  # fmt: skip
+SMALL_FILES = TOKENIZER_FILES | {
+    CONFIG, "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja", "chat_template.json",
+}  # fmt: skip
+"""What is fetched beside the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +56,250 @@ class Progress:
 
     done: int
     total: int
+    """0 until the hub has said what there is."""
     file: str
     """The file in hand."""
 
 
 def models() -> list[ModelInfo]:
     """The embedded model first, then what is installed, then the published checkpoints that can be had."""
-    raise NotImplementedError
-
-
-def download(name: str, revision: str | None = None) -> Iterator[Progress]:
-    """Fetch a model's files into the cache; closing the iterator stops it, and the next call goes on where it was."""
-    raise NotImplementedError
+    licences = {entry.name: entry.licence for entry in CATALOGUE}
+    found = [("", EMBEDDED)] if installed.is_whole(EMBEDDED) else []
+    found += [*installed.cached(), *((str(folder), folder) for folder in installed.folders())]
+    known: dict[str, ModelInfo] = {}
+    for name, folder in found:
+        if family := FAMILIES.get(kind_of(installed.read_json(folder / CONFIG))):
+            called = name or installed.embedded_name()
+            licence = licences.get(name, "") if name else "Apache-2.0"
+            memory = installed.parameters(folder) * _bytes_a_number()
+            known[called] = ModelInfo(called, family.name, installed.size(folder), licence, memory, True, family.needs)
+    for entry in CATALOGUE:
+        family = FAMILIES[entry.kind]
+        memory = entry.parameters * _bytes_a_number()
+        known.setdefault(entry.name, ModelInfo(entry.name, family.name, entry.size, entry.licence, memory, False, family.needs))
+    return list(known.values())
 
 
 def resolve(name: str, revision: str | None = None) -> Path | None:
     """The folder of a model that is on this machine; None when it isn't."""
-    raise NotImplementedError
+    _check(name, revision)
+    folder = installed.snapshot(name, revision)
+    return folder if folder and installed.is_whole(folder) else None
+
+
+def vocabulary() -> Path | None:
+    """The folder of GPT-2's tokenizer, which MDLM's relatives use without bringing it; None when it isn't on this machine."""
+    folder = installed.snapshot(GPT2)
+    return folder if folder and all((folder / name).is_file() for name in ("vocab.json", "merges.txt")) else None
+
+
+def download(name: str, revision: str | None = None) -> Iterator[Progress]:
+    """Fetch a model's files into the cache; closing the iterator stops it, and the next call goes on where it was.
+
+    The revision (a branch, tag or commit; main) is resolved to a commit once, and every file is that commit's. Yields a few times a
+    second. HubError with a sentence, before any large file when the model can't be loaded anyway.
+    """
+    _check(name, revision)
+    with _sentences(name, revision):
+        if _offline():
+            if folder := resolve(name, revision):
+                yield Progress(size := installed.size(folder), size, "")
+                return
+            raise HubError(f"{name} is not whole on this machine, and the network is switched off (HF_HUB_OFFLINE).")
+        yield from _Download(name, revision)
+
+
+class _Download:
+    """A download on a thread of its own, so that it can be left at any moment."""
+
+    def __init__(self, name: str, revision: str | None) -> None:
+        self._name, self._revision = name, revision
+        self._stop = threading.Event()
+        self._files: list[Remote] = []
+        self._total, self._file = 0, ""
+        self._error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[Progress]:
+        thread = threading.Thread(target=self._run, name=f"fetching {self._name}", daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                yield self._progress()
+                thread.join(0.2)
+        finally:
+            self._stop.set()
+            thread.join(1.0)  # one that waits for a silent server ends by itself when its time is over
+        if self._error is not None:
+            raise self._error
+        yield self._progress()
+
+    def _progress(self) -> Progress:
+        return Progress(sum(file.here for file in list(self._files)), self._total, self._file)
+
+    def _run(self) -> None:
+        try:
+            files, config = self._open(self._name, self._revision)
+            weights = self._weights(files)
+            family = FAMILIES[kind_of(config)]
+            wanted = [files[name] for name in sorted(SMALL_FILES & files.keys())] + weights
+            if family.tokenizer and not TOKENIZER_FILES & files.keys():
+                with suppress(HubError, *_not_there()):  # without it the model loads and can't read text, which it then says
+                    wanted += self._vocabulary(family)
+            unique = list({file.digest: file for file in wanted}.values())
+            self._total, self._files = sum(file.size for file in unique), unique
+            _check_disk(sum(file.size - file.here for file in unique), installed.home())
+            for file in wanted:
+                self._fetch(file)
+            self._refer(self._name, self._revision, files)
+        except BaseException as error:
+            self._error = error
+
+    def _open(self, name: str, revision: str | None) -> tuple[dict[str, Remote], dict[str, Any]]:
+        """A model's files by name, and its config, which is fetched first: a few kB say whether the rest is of use."""
+        files = _listing(name, revision)
+        if CONFIG not in files:
+            raise HubError(f"{name} has no {CONFIG}, so it is no model that Lacuna can load; there are {supported()}.")
+        self._fetch(files[CONFIG])
+        config = installed.read_json(files[CONFIG].link)
+        if (kind := kind_of(config)) not in FAMILIES:
+            said = f"is of the family {kind[:40]!r}" if kind else "does not say of which family it is"
+            raise HubError(f"{name} {said}, which can't be loaded; there are {supported()}.")
+        return files, config
+
+    def _weights(self, files: dict[str, Remote]) -> list[Remote]:
+        if WEIGHTS in files:
+            return [files[WEIGHTS]]
+        if INDEX in files:
+            self._fetch(files[INDEX])
+            shards = installed.shards_of(files[INDEX].link)
+            if shards and shards <= files.keys():
+                return [files[INDEX], *(files[shard] for shard in sorted(shards))]
+            raise HubError(f"The index of {self._name} names weights that it does not have; tell its makers, or try another revision.")
+        pickles = sorted(name for name in files if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
+        if pickles:
+            raise HubError(
+                f"{self._name} has its weights in {pickles[0]} only, a kind of file that can run code and is never fetched: find a "
+                f"revision with {WEIGHTS}, or convert it yourself with safetensors.torch.save_file and load the folder."
+            )
+        raise HubError(f"{self._name} has no {WEIGHTS}, so there is nothing to load.")
+
+    def _vocabulary(self, family: Family) -> list[Remote]:
+        files = _listing(family.tokenizer, None)
+        for name in ("vocab.json", "merges.txt"):
+            self._fetch(files[name])
+        self._refer(family.tokenizer, None, files)
+        return []
+
+    def _fetch(self, file: Remote) -> None:
+        self._file = file.name
+        fetch(file, self._stop)
+
+    def _refer(self, name: str, revision: str | None, files: dict[str, Remote]) -> None:
+        """Note which commit a branch stood for, so that it is found without the network; last, when everything is there."""
+        file = next(iter(files.values()))
+        if revision != file.commit:
+            ref = file.home / "refs" / (revision or "main")
+            ref.parent.mkdir(parents=True, exist_ok=True)
+            partial = ref.with_name(f"{ref.name}.{os.getpid()}.part")
+            partial.write_text(file.commit, encoding="ascii")
+            os.replace(partial, ref)
+
+
+def _listing(name: str, revision: str | None) -> dict[str, Remote]:
+    """The files of a model at one commit, by name; those in folders are left out."""
+    from huggingface_hub import HfApi, constants, hf_hub_url
+
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    info = HfApi(endpoint=_endpoint(), library_name="lacuna").model_info(name, revision=revision, files_metadata=True, timeout=TIMEOUT)
+    if not info.sha or not installed.COMMIT.fullmatch(info.sha):
+        raise HubError(f"The hub does not say which commit of {name} it means; try again later.")
+    files = {}
+    for file in info.siblings or []:
+        digest = file.lfs.sha256 if file.lfs else file.blob_id
+        if "/" in file.rfilename or "\\" in file.rfilename or file.size is None or not digest:
+            continue
+        if not re.fullmatch(r"[\w-][\w.-]{0,200}", file.rfilename, re.ASCII) or not re.fullmatch(r"[\w-]{8,128}", digest, re.ASCII):
+            continue
+        url = hf_hub_url(name, file.rfilename, revision=info.sha, endpoint=_endpoint())
+        files[file.rfilename] = Remote(url, file.rfilename, file.size, digest, installed.home_of(name), info.sha)
+    return files
+
+
+def _check(name: str, revision: str | None) -> None:
+    if not installed.is_name(name):
+        raise HubError(f"There is no model called {name[:200]!r}: give a folder, or a name on the hub like GSAI-ML/LLaDA-8B-Base.")
+    if revision is not None and not installed.is_revision(revision):
+        raise HubError(f"There can be no revision called {revision[:200]!r}; give a branch, a tag or a commit.")
+
+
+def _check_disk(needed: int, home: Path) -> None:
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise HubError(f"The download needs {needed / 1e9:.1f} GB on disk and {free / 1e9:.1f} GB are free in {there}; make room.")
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.is_offline_mode())
+
+
+def _not_there() -> tuple[type[Exception], ...]:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (HfHubHTTPError, KeyError)
+
+
+@contextmanager
+def _sentences(name: str, revision: str | None) -> Iterator[None]:
+    """Turn what goes wrong on the way to the hub into one sentence each."""
+    import httpx2
+    from huggingface_hub import errors
+
+    said: Callable[[str], HubError] = HubError
+    try:
+        yield
+    except Stopped:
+        return
+    except errors.GatedRepoError as error:
+        raise said(f"{name} is given out on request only: ask for it on its page on the hub, then log in with `hf auth login`.") from error
+    except errors.RevisionNotFoundError as error:
+        raise said(f"{name} has no revision {revision or 'main'!r} on the hub.") from error
+    except errors.RepositoryNotFoundError as error:
+        raise said(
+            f"There is no model called {name!r} on this machine or on the hub; for a private one log in with `hf auth login`."
+        ) from error
+    except errors.HfHubHTTPError as error:
+        code = error.response.status_code
+        if code in (401, 403):
+            raise said(f"The hub does not give out {name} (it answers {code}); log in with `hf auth login`.") from error
+        raise said(f"The hub does not answer as it should ({code}); try again later.") from error
+    except (httpx2.TransportError, httpx2.StreamError, errors.OfflineModeIsEnabled) as error:
+        raise said(f"{name} is not whole on this machine, and the hub can't be reached: check the network, and start again.") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise said("The hub's answer makes no sense; try again later.") from error
+    except ValueError as error:
+        if isinstance(error, HubError):
+            raise
+        raise said("The hub's answer makes no sense; try again later.") from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise said(
+                f"The disk is full: make room for {name} in {installed.home()}, and start again; it goes on where it was."
+            ) from error
+        raise said(f"{name} can't be written to {error.filename or installed.home()} ({error.strerror or error}).") from error
+
+
+def _bytes_a_number() -> int:
+    """What the default dtype takes here: bfloat16 on a CUDA GPU and on CPUs that compute in it, else float32."""
+    if os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi"):
+        return 2
+    with suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        return 2 if re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags) else 4
+    return 4

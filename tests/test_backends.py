@@ -20,9 +20,10 @@ def test_toy_is_found_by_name():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"name_or_path": "no/such-model"}, "There is no model called 'no/such-model'"),
+        ({"name_or_path": "no/such-model"}, "no/such-model is not whole on this machine, and the network is switched off"),
+        ({"name_or_path": "./no/such/folder"}, "There is no model called './no/such/folder': give a folder"),
         ({"device": "abacus"}, "The device 'abacus' can't be used here"),
-        ({"dtype": "float31"}, "There is no dtype 'float31'; choose auto, float32"),
+        ({"dtype": "float31"}, "There is no dtype 'float31'; choose auto, float32, bfloat16, float16, int8, int4"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused_in_one_sentence(arguments, says, tmp_path):

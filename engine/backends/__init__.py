@@ -2,50 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
 import torch
 
-from engine.backends.folder import Folder, LoadError, Placement
+from engine import hub
+from engine.backends.folder import Folder, LoadError, Placement, Weights
 from engine.backends.toy import Toy
 from engine.denoiser import Denoiser
 from engine.families import FAMILIES, kind_of, supported
+from engine.hub import HubError, Progress
+from engine.installed import EMBEDDED, embedded_name
 
 __all__ = ["DTYPES", "EMBEDDED", "Folder", "LoadError", "Placement", "load", "pick_device"]
 
-EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "model"
-"""The model that came with the checkout."""
 
+def load(
+    name_or_path: str | Path | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Denoiser:
+    """A model by folder or by name on the hub: None (or its own name) is the embedded one, "toy" the toy for tests.
 
-def load(name_or_path: str | Path | None = None, *, device: str = "auto", dtype: str = "auto") -> Denoiser:
-    """A model by name or folder: None is the embedded one, "toy" the toy for tests.
-
-    device: auto (CUDA, then Apple's MPS, then the CPU) or torch's name of one. dtype: auto, float32, bfloat16, float16.
-    Raises LoadError, or the back end's own one-sentence ValueError for a folder that holds no usable model.
+    What is not on this machine is downloaded; `progress` hears how far that is, a few times a second. revision: a branch, tag or commit.
+    device: auto (CUDA, then Apple's MPS, then the CPU) or torch's name of one. dtype: auto, float32, bfloat16, float16; int8 and int4 keep
+    the matrices in fewer bits and compute as auto does. Raises LoadError, or the back end's own one-sentence ValueError.
     """
     if name_or_path == "toy":
         return Toy()
-    folder = EMBEDDED if name_or_path is None else Path(name_or_path).expanduser()
-    if not folder.is_dir():
-        if name_or_path is None:
-            raise LoadError("The embedded model is missing from assets/model; get the checkout whole, or name a model's folder.")
-        raise LoadError(f"There is no model called {str(name_or_path)!r}; give the folder of one, or leave it out for the embedded model.")
+    if name_or_path == embedded_name():
+        name_or_path = None
+    if name_or_path is None and not EMBEDDED.is_dir():
+        raise LoadError("The embedded model is missing from assets/model; get the checkout whole, or name a model's folder.")
     where = pick_device(device)
-    placement = Placement(where, _dtype(dtype, where))
-    opened = Folder(folder)
-    kind = kind_of(opened.config)
+    placement = _placement(dtype, where)
+    path = EMBEDDED if name_or_path is None else Path(name_or_path).expanduser()
+    name = None if path.is_dir() else str(name_or_path)
+    folder = Folder(path if name is None else _from_hub(name, revision, progress), name)
+    kind = kind_of(folder.config)
     if kind not in FAMILIES:
-        said = f"is of the family {kind!r}" if kind else "does not say of which family it is"
-        raise LoadError(f"{opened.name} {said}, which can't be loaded; there are {supported()}.")
+        said = f"is of the family {kind[:40]!r}" if kind else "does not say of which family it is"
+        raise LoadError(f"{folder.name} {said}, which can't be loaded; there are {supported()}.")
     family = FAMILIES[kind]
     if family.needs:
-        raise LoadError(
-            f"{opened.name} is a model of the family {family.name}, which needs the package {family.needs}: run launch.py extras."
-        )
-    model: Denoiser = import_module(f"engine.backends.{family.module}").load(opened, placement)
+        raise LoadError(f"{folder.name} needs the package {family.needs}, as all {family.name} models do: run `python launch.py extras`.")
+    if family.tokenizer and not any(folder.file(file) for file in hub.TOKENIZER_FILES) and _speaks_gpt2(folder):
+        folder = Folder(folder.path, name, beside=hub.vocabulary())
+    model: Denoiser = import_module(f"engine.backends.{family.module}").load(folder, placement)
     return model
+
+
+def _from_hub(name: str, revision: str | None, progress: Callable[[Progress], None] | None) -> Path:
+    """The folder of a published model, downloaded when it isn't here yet."""
+    try:
+        if (found := hub.resolve(name, revision)) is None:
+            for step in hub.download(name, revision):
+                if progress:
+                    progress(step)
+            found = hub.resolve(name, revision)
+    except HubError as error:
+        raise LoadError(str(error)) from error
+    if found is None:
+        raise LoadError(f"{name} could not be kept in the cache; make room there and start again.")
+    return found
+
+
+def _speaks_gpt2(folder: Folder) -> bool:
+    """Whether the vocabulary is GPT-2's 50,257 tokens, with or without a mask of its own."""
+    return folder.config.get("vocab_size", folder.config.get("tokens")) in (50257, 50258)
 
 
 def pick_device(name: str) -> torch.device:
@@ -63,14 +92,16 @@ def pick_device(name: str) -> torch.device:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of that name; `auto` is bfloat16 where the device computes in it, float32 elsewhere."""
-    if name == "auto":
-        if device.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+def _placement(name: str, device: torch.device) -> Placement:
+    """Where and in which numbers; `auto` is bfloat16 where the device computes in it, float32 elsewhere."""
+    if name in DTYPES:
+        return Placement(device, DTYPES[name])
+    if name not in ("auto", "int8", "int4"):
+        raise LoadError(f"There is no dtype {name!r}; choose auto, {', '.join(DTYPES)}, int8, int4.")
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
         known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 may lack it
         native = device.type == "cpu" and any(known.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
-        return torch.bfloat16 if native else torch.float32
-    if name not in DTYPES:
-        raise LoadError(f"There is no dtype {name!r}; choose auto, {', '.join(DTYPES)}.")
-    return DTYPES[name]
+    weights: Weights = "int8" if name == "int8" else "int4" if name == "int4" else "plain"
+    return Placement(device, torch.bfloat16 if native else torch.float32, weights)

@@ -23,6 +23,8 @@ __all__ = ["Folder", "LoadError", "Placement", "Rename"]
 Rename = Callable[[str], str | None]
 """A published tensor's name -> ours; None for one that is not needed."""
 
+Weights = Literal["plain", "int8", "int4"]
+
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
 MOST_JSON = 64 * 2**20
@@ -35,16 +37,16 @@ class Placement:
 
     device: torch.device
     dtype: torch.dtype
-    weights: Literal["plain", "int8", "int4"] = "plain"
+    weights: Weights = "plain"
     """`plain` keeps `dtype`; the others store the matrices in fewer bits (weight-only) and compute in `dtype`."""
 
 
 class Folder:
     """One model's files. Every name stays inside the folder; LoadError with a sentence for whatever can't be used."""
 
-    def __init__(self, path: Path, name: str | None = None) -> None:
-        """`name`: what the model is called on the page; the folder's name when left out."""
-        self.path, self.name = path, name or path.resolve().name
+    def __init__(self, path: Path, name: str | None = None, beside: Path | None = None) -> None:
+        """`name`: what the model is called on the page; the folder's name when left out. `beside`: a folder for what this one lacks."""
+        self.path, self.name, self.beside = path, name or path.resolve().name, beside
         config = self.json(CONFIG)
         if config is None:
             raise LoadError(f"There is no model in {path}: it has no {CONFIG}.")
@@ -52,11 +54,15 @@ class Folder:
 
     def file(self, name: str) -> Path | None:
         """The path of a file of the folder; None when it has none of this name, LoadError when it is not a file or lies elsewhere."""
-        path = self.path / name
+        found = self._file(self.path, name)
+        return self._file(self.beside, name) if found is None and self.beside else found
+
+    def _file(self, folder: Path, name: str) -> Path | None:
+        path = folder / name
         try:
             if "\0" not in name and not os.path.lexists(path):
                 return None
-            real, home = path.resolve(strict=True), self.path.resolve()
+            real, home = path.resolve(strict=True), folder.resolve()
             kind = real.stat().st_mode
         except (OSError, RuntimeError, ValueError) as error:  # a link to nothing, a circle of links, a name with a null byte
             raise LoadError(f"{name!r} in {self.name} can't be read; get the model again.") from error
