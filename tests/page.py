@@ -191,5 +191,14 @@ def fill(page: Page, patience: float = 60) -> None:
     finished(page, patience)
 
 
+def load_by_path(page: Page, path: str) -> None:
+    """Choose a model by its folder in the picker, which stays open."""
+    window = page.get_by_role("dialog", name="Models")
+    if not window.is_visible():
+        page.get_by_title("Choose a model").click()
+    window.get_by_role("textbox", name="Another model").fill(path)
+    window.get_by_role("button", name="Load", exact=True).click()
+
+
 def said(page: Page, text: str) -> None:
     expect(page.locator(".say")).to_contain_text(text)

@@ -15,7 +15,7 @@ import engine
 from app.service import Service
 from engine.backends import EMBEDDED
 from engine.backends.toy import Toy
-from tests.page import SlowToy, desk, fill, finished, masked, open_draft, press, serving, visit, write
+from tests.page import SlowToy, desk, fill, finished, load_by_path, masked, open_draft, press, serving, visit, write
 
 DRAFT = "It was [[12]] when the door opened."
 
@@ -170,14 +170,6 @@ def picker(page: Page) -> Locator:
 
 def chip(page: Page) -> Locator:
     return page.get_by_role("status", name="Model")
-
-
-def load_by_path(page: Page, path: str) -> None:
-    window = picker(page)
-    if not window.is_visible():
-        page.get_by_title("Choose a model").click()
-    window.get_by_role("textbox", name="Another model").fill(path)
-    window.get_by_role("button", name="Load", exact=True).click()
 
 
 def test_the_picker_is_a_window_for_keyboard_and_screen_reader(page):
