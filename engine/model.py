@@ -160,7 +160,8 @@ class Block(nn.Module):
         q, k, v = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         if self.qk_norm:
             q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
-        q, k = rotate(q, *turn), rotate(k, *turn)
+        # Autocast leaves the turned halves in float32, and the fast kernels want one dtype.
+        q, k = rotate(q, *turn).to(v.dtype), rotate(k, *turn).to(v.dtype)
         if recall is not None:
             k, v = recall(k, v)
         # A single new token sees every key there is; several behind a cache come with a mask of their own.

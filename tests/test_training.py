@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import engine
 from engine.training import train
-from engine.training.corpus import CorpusError, Mixture, documents, files_of
+from engine.training.corpus import CorpusError, documents
 from engine.training.objective import MaskingRecipe, capacity, cut_gaps, draw_masks, gather
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,14 +44,6 @@ def test_documents_are_split_at_the_separator_and_nowhere_else(tmp_path: Path) -
     path = tmp_path / "a.txt"
     path.write_text("<|doc|>\none\n\nstill one\n<|doc|>\n\n<|doc|>\n two <|doc|> two \n<|doc|>\nthree", encoding="utf-8")
     assert list(documents(path)) == ["one\n\nstill one", "two <|doc|> two", "three"]
-
-
-def test_weights_choose_how_often_a_file_is_read(texts: Path) -> None:
-    files = files_of([texts])
-    counts = {w: sum(1 for f, _ in Mixture(files, [("plain*", w)]).documents() if files[f].name == "plain.txt") for w in (0.0, 1.0, 2.0)}
-    assert counts == {0.0: 0, 1.0: 30, 2.0: 60}
-    half = sum(1 for f, _ in Mixture(files, [("plain*", 0.5)]).documents() if files[f].name == "plain.txt")
-    assert 5 < half < 25
 
 
 @pytest.mark.parametrize("content", [b"\xfd7zXZ\0broken", lzma.compress(b"text " * 100)[:-20]])
@@ -128,7 +120,7 @@ def test_fine_tuning_starts_from_the_given_model(texts: Path, tmp_path: Path) ->
     from engine.evaluation.nelbo import evaluate
 
     before = evaluate(engine.load(tmp_path / "first" / "model", device="cpu"), [own / "mine.txt"])["nats_per_token"]
-    start = ["--init", str(tmp_path / "first" / "model"), "--tokens", "15000"]
+    start = ["--init", str(tmp_path / "first" / "model"), "--tokens", "15000", "--muon-rate", "0.02", "--adam-rate", "0.003"]
     assert train.main(["--data", str(own), "--out", str(tmp_path / "tuned"), *start, *SMALL[len(SHAPE) :]]) == 0
     after = evaluate(engine.load(tmp_path / "tuned" / "model", device="cpu"), [own / "mine.txt"])["nats_per_token"]
     assert after < before - 0.3

@@ -1,18 +1,14 @@
-"""Documents from plain or .xz text files, and packed rows of tokens to train and evaluate on."""
+"""Documents from plain or .xz text files."""
 
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import lzma
-import sys
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from engine.tokenizer import Tokenizer
+from engine.spacing import straighten
 
 SEPARATOR = "<|doc|>"
 """The line between two documents of a corpus file."""
@@ -42,8 +38,10 @@ def documents(path: Path) -> Iterator[str]:
     open_text = lzma.open if path.suffix == ".xz" else open
     lines: list[str] = []
     try:
-        with open_text(path, "rt", encoding="utf-8") as stream:
+        with open_text(path, "rt", encoding="utf-8-sig") as stream:
             for line in stream:
+                if "\0" in line:
+                    raise CorpusError(f"{path.name} is not UTF-8 text; save it as UTF-8.")
                 if line.rstrip("\n") != SEPARATOR:
                     lines.append(line)
                 elif text := "".join(lines).strip():
@@ -51,6 +49,8 @@ def documents(path: Path) -> Iterator[str]:
                     lines = []
                 else:
                     lines = []
+    except OSError as error:
+        raise CorpusError(f"{path.name} cannot be read: {error.strerror or error}.") from error
     except (lzma.LZMAError, EOFError) as error:
         raise CorpusError(f"{path.name} is not a whole .xz file; copy it again.") from error
     except UnicodeDecodeError as error:
@@ -59,54 +59,27 @@ def documents(path: Path) -> Iterator[str]:
         yield text
 
 
-class Mixture:
-    """Documents drawn file by file in a fixed random order, each group of files read by its weight.
-
-    A weight is the number of times a file's text is used for each time the others' is: 2 reads it twice, 0.5 half of
-    its documents. `weights` maps name patterns (`*fiction*`) to it; the first that matches counts, else 1.
-    """
-
-    def __init__(self, files: Sequence[Path], weights: Sequence[tuple[str, float]] = (), seed: int = 0) -> None:
-        self.files, self.weights, self.seed = list(files), list(weights), seed
-
-    def weight(self, path: Path) -> float:
-        """How many times the documents of this file are used."""
-        return next((w for pattern, w in self.weights if fnmatch.fnmatch(path.name, pattern)), 1.0)
-
-    def documents(self) -> Iterator[tuple[int, str]]:
-        """(file index, document) in file order; a document is used floor(weight) times or once more, by a seeded draw."""
-        for f, path in enumerate(self.files):
-            weight, rng = self.weight(path), np.random.default_rng([self.seed, f])
-            for text in documents(path):
-                for _ in range(int(weight + rng.random())):
-                    yield f, text
+def training_documents(path: Path) -> Iterator[str]:
+    """The documents of a file as the model sees them on a page: straight quotes, LF."""
+    return map(straighten, documents(path))
 
 
-def pack(texts: Iterator[str], tokenizer: Tokenizer) -> Iterator[np.ndarray]:
-    """Each document as uint16 ids, led by the document token."""
-    for text in texts:
-        yield np.array([tokenizer.document_id, *tokenizer.encode(text)], dtype=np.uint16)
+def source_of(path: Path) -> str:
+    """The source that a file belongs to: its name without a number and suffixes (train-essays-00.txt.xz: train-essays)."""
+    return re.sub(r"[-_. ]?\d*((\.(txt|md|xz))+)$", "", path.name) or path.name
 
 
-def sample(files: Sequence[Path], mixture: Mixture, characters: float) -> Iterator[str]:
-    """The first documents of each file, up to about this many characters times the file's weight."""
+def weight_of(source: str, weights: Sequence[tuple[str, float]]) -> float:
+    """How often a source's tokens are drawn for each time that others are: that of the first name pattern that matches, else 1."""
+    return next((weight for pattern, weight in weights if fnmatch.fnmatch(source, pattern)), 1.0)
+
+
+def sample(files: Sequence[Path], weights: Sequence[tuple[str, float]], characters: float) -> Iterator[str]:
+    """The first documents of each file, up to about this many characters times its source's weight."""
     for path in files:
-        left = characters * mixture.weight(path)
+        left = characters * weight_of(source_of(path), weights)
         for text in documents(path):
             if left <= 0:
                 break
             yield text
             left -= len(text)
-
-
-def token_stream(mixture: Mixture, tokenizer: Tokenizer, folder: Path) -> np.ndarray:
-    """All documents of a mixture as one memory-mapped stream of uint16 ids, kept in `folder` for the next time."""
-    told = repr([(f.name, f.stat().st_size, mixture.weight(f)) for f in mixture.files] + [mixture.seed]).encode() + tokenizer.proto
-    path = folder / f"tokens-{hashlib.sha256(told).hexdigest()[:12]}.npy"
-    if not path.exists():
-        texts = (text for _, text in tqdm(mixture.documents(), desc="Tokenising", unit=" documents", file=sys.stderr))
-        partial = path.with_suffix(".part.npy")
-        np.save(partial, np.concatenate(list(pack(texts, tokenizer))))
-        partial.rename(path)
-    stream: np.ndarray = np.load(path, mmap_mode="r")
-    return stream

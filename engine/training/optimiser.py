@@ -13,9 +13,9 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the Newton-Schulz iteration (Jordan 2024): steep at zero, settling near one."""
 
 
-def learning_rate_scale(done: float, tokens: int, *, warmup_tokens: int = 150_000, hold: float = 0.55) -> float:
+def learning_rate_scale(done: float, tokens: int, *, warmup_tokens: int, hold: float) -> float:
     """The factor on the learning rates after `tokens`, a share `done` in [0, 1] of the run: warm up, hold, fall to zero."""
-    warm = min(1.0, (tokens + 1) / warmup_tokens)
+    warm = min(1.0, (tokens + 1) / max(1, warmup_tokens))
     return warm if done <= hold else warm * max(0.0, (1 - done) / (1 - hold))
 
 

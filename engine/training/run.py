@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from engine.checkpoint import Checkpoint, save
+from engine.length_head import LengthHead
 from engine.model import DiT
 from engine.tokenizer import Tokenizer
 from engine.training.optimiser import Average, Optimiser
@@ -29,13 +30,14 @@ class Progress:
     nats: float | None = None
     """Nats a masked token, smoothed over some hundred steps."""
     curve: list[tuple[int, float]] = field(default_factory=list)
-    """(tokens seen, nats) every fifty steps."""
+    """(tokens seen, nats) every fifty steps or so."""
 
-    def advance(self, tokens: int, seconds: float, nats: float) -> None:
-        """Count a step."""
-        self.step, self.tokens, self.seconds = self.step + 1, self.tokens + tokens, self.seconds + seconds
-        self.nats = nats if self.nats is None else 0.99 * self.nats + 0.01 * nats
-        if self.step % 50 == 0:
+    def note(self, steps: int, seconds: float, nats: float) -> None:
+        """Take in what the last `steps`, counted already, took and cost."""
+        self.seconds += seconds
+        keep = 0.99**steps
+        self.nats = nats if self.nats is None else keep * self.nats + (1 - keep) * nats
+        if self.step % 50 < steps:
             self.curve.append((self.tokens, round(self.nats, 4)))
 
 
@@ -43,11 +45,24 @@ class Run:
     """A folder with state.safetensors and, in `model/`, the averaged weights as a checkpoint to use."""
 
     def __init__(
-        self, folder: Path, model: DiT, optimiser: Optimiser, average: Average, tokenizer: Tokenizer, *, name: str, told: dict[str, Any]
+        self,
+        folder: Path,
+        model: DiT,
+        optimiser: Optimiser,
+        average: Average,
+        tokenizer: Tokenizer,
+        *,
+        name: str,
+        told: dict[str, Any],
+        store: torch.dtype = torch.bfloat16,
+        lengths: LengthHead | None = None,
     ) -> None:
-        """`told`: what the model's config shall tell of the recipe."""
+        """`told`: what the model's config shall tell of the recipe. `store`: the numbers that exported weights are kept in.
+
+        `lengths`: the head of the model that this one is tuned from, whose states stay near enough for it.
+        """
         self.folder, self.model, self.optimiser, self.average = folder, model, optimiser, average
-        self.tokenizer, self.name, self.told = tokenizer, name, told
+        self.tokenizer, self.name, self.told, self.store, self.lengths = tokenizer, name, told, store, lengths
         self.progress = Progress()
 
     @property
@@ -84,14 +99,14 @@ class Run:
         self.progress = Progress(**facts["progress"])
         return True
 
-    def export(self, length_bias: dict[str, float] | None = None) -> Path:
+    def export(self) -> Path:
         """Write the averaged weights as a checkpoint in `model/`."""
         with torch.device("meta"):
             averaged = DiT(self.model.config)
         averaged.load_state_dict(self.average.weights, assign=True)
         folder = self.folder / "model"
         done = {"tokens": self.progress.tokens, "steps": self.progress.step, "seconds": round(self.progress.seconds)}
-        save(Checkpoint(averaged, self.tokenizer, self.name, length_bias, done | self.told), folder)
+        save(Checkpoint(averaged, self.tokenizer, self.name, None, done | self.told, self.lengths), folder, self.store)
         return folder
 
     def plot(self) -> Path | None:

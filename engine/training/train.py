@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import re
+import shlex
 import sys
 import time
 from dataclasses import replace
@@ -16,88 +16,36 @@ import torch
 from tqdm import tqdm
 
 from engine import checkpoint
-from engine.backends import load
+from engine.backends import LoadError, load
 from engine.lengths import fit_length_bias
-from engine.model import DiT, ModelConfig
-from engine.tokenizer import Tokenizer
-from engine.training.corpus import CorpusError, Mixture, documents, files_of, sample, token_stream
+from engine.model import ConfigError, DiT, ModelConfig
+from engine.tokenizer import Tokenizer, TokenizerError
+from engine.training import machine, tuning
+from engine.training.corpus import CorpusError, files_of, sample, training_documents
 from engine.training.crew import Crew
 from engine.training.objective import MaskingRecipe
 from engine.training.optimiser import Average, Optimiser, learning_rate_scale
-from engine.training.run import Progress, Run
+from engine.training.options import arguments
+from engine.training.plan import Plan, Shape
+from engine.training.rows import Rows
+from engine.training.run import Run
+from engine.training.shards import TOKENIZER, build, is_corpus
 from engine.training.tokenizer import train_tokenizer
-from engine.training.trainer import Trainer, attention_for
+from engine.training.trainer import Trainer
 
 PAUSE = 30.0
-"""A step that took this many seconds was a pause (a laptop asleep, a stopped process), not work."""
-
-
-def arguments(argv: list[str]) -> argparse.Namespace:
-    """Read the command line of `train`."""
-    parser = argparse.ArgumentParser(prog="launch.py train", description=__doc__)
-    add = parser.add_argument
-    add("--data", nargs="+", type=Path, required=True, help="text files (plain or .xz) or folders of them")
-    add("--out", type=Path, default=Path("runs/model"), help="folder of the run; a run found there is taken up again")
-    add("--init", type=Path, help="start from this model (its shape and tokenizer) instead of from nothing")
-    add(
-        "--causal",
-        action="store_true",
-        help="train the autoregressive twin: each token predicted from earlier ones",
-    )
-    add("--name", default="lacuna", help="what the page calls the model")
-    add("--weight", nargs=2, action="append", default=[], metavar=("PATTERN", "TIMES"), help="how often files of this name are read")
-    add("--tokens", type=float, default=30e6, help="tokens to train on in all")
-    add("--minutes", type=float, help="stop after this much training, decaying the rate in time for it")
-    add("--piece", type=float, help="pause after this many minutes of this call; the same command goes on from there")
-    add("--vocab", type=int, default=8192)
-    add("--width", type=int, default=320)
-    add("--depth", type=int, default=6)
-    add("--heads", type=int, default=5)
-    add(
-        "--stages",
-        default="0:24x128,0.12:48x128,0.5:24x256",
-        help="from which share of the run on: ROWSxLENGTH, comma-separated; + mixes shapes",
-    )
-    add("--accumulate", type=int, default=1, help="batches a step")
-    add("--muon-rate", type=float, default=0.02)
-    add("--adam-rate", type=float, default=3e-3)
-    add("--hold", type=float, default=0.55, help="share of the run after which the rates fall to zero")
-    add("--clip", type=float, default=1.0, help="gradient norm of the parameters that AdamW trains")
-    add("--gap-rows", type=float, default=0.25, help="share of the rows that are masked in runs")
-    add("--seed", type=int, default=0)
-    add("--device", default="auto")
-    add("--no-compile", action="store_true", help="run without torch.compile (it needs a C++ compiler)")
-    add("--save-every", type=float, default=10.0, help="minutes between saved states")
-    add("--export-every", type=float, default=60.0, help="minutes between exported models")
-    return parser.parse_args(argv)
-
-
-Shape = tuple[int, int]
-"""(rows, tokens in a row) of a batch."""
-
-
-def stages_of(text: str) -> list[tuple[float, list[Shape]]]:
-    """[(from which share of the run, the shapes that its steps draw from)] in order; CorpusError for what is not a plan."""
-    stages = []
-    for part in text.split(","):
-        found = re.fullmatch(r"(0|0?\.\d+|1):(\d+x\d+(?:\+\d+x\d+)*)", part.strip())
-        if not found:
-            raise CorpusError(f"The stage {part!r} is not of the form SHARE:ROWSxLENGTH; write for example 0:24x128,0.5:24x256+96x64.")
-        shapes = [(int(rows), int(length)) for rows, length in re.findall(r"(\d+)x(\d+)", found[2])]
-        if any(rows < 1 or length < 2 for rows, length in shapes):
-            raise CorpusError(f"The stage {part!r} has a batch without rows, or rows of less than two tokens.")
-        stages.append((float(found[1]), shapes))
-    if min(stages)[0] > 0:
-        raise CorpusError("No stage begins at the start of the run; let the first one be 0:ROWSxLENGTH.")
-    return sorted(stages)
+"""A step that took this many seconds was a pause (a laptop asleep, a compiler at work), not training."""
+WORTH_COMPILING = 600_000
+"""Tokens from which on a CPU makes up for the minute that the compiler takes."""
 
 
 def main(argv: list[str]) -> int:
     """Train; 0 when the run is done or paused, 2 with a sentence when the data or a model cannot be used."""
-    args = arguments(argv)
+    began = time.monotonic()
+    args = arguments(argv, __doc__)
     try:
-        return train(args)
-    except (CorpusError, checkpoint.CheckpointError) as error:
+        return train(args, began)
+    except (CorpusError, checkpoint.CheckpointError, ConfigError, LoadError, TokenizerError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -105,101 +53,149 @@ def main(argv: list[str]) -> int:
         return 130
 
 
-def train(args: argparse.Namespace) -> int:
+def train(args: argparse.Namespace, began: float) -> int:
     """One run, from nothing, from `--init` or from its saved state, to the end of its budget or of its piece."""
     crew = Crew.of_environment(args.device)
+    machine.set_up(crew.device)
     start = checkpoint.load(args.init, causal=args.causal) if args.init else None
-    stages = stages_of(args.stages)
-    stream, tokenizer = crew.first_alone(lambda: prepare(args, start.tokenizer if start else None))
+    rows, tokenizer = crew.first_alone(lambda: prepare(args, start.tokenizer if start else None))
+    if args.prepare:
+        return 0
+    rows, held = tuning.hold_out(rows, args.held_out)
+    tuning.check(rows.tokens)
+    plan = plan_of(args, rows.tokens, start.model.config.max_length if start else 0)
     torch.manual_seed(args.seed)
-    longest = max(length for _, shapes in stages for _, length in shapes)
-    shape = ModelConfig(tokenizer.vocab_size, args.width, args.depth, args.heads, longest, causal=args.causal)
+    shape = ModelConfig(tokenizer.vocab_size, args.width, args.depth, args.heads, plan.longest, tied=args.tied, causal=args.causal)
     model = start.model if start else DiT(shape)
-    if start and longest > model.config.max_length:  # rotary positions have no table to outgrow
-        model.config = replace(model.config, max_length=longest)
+    if start and plan.longest > model.config.max_length:  # rotary positions have no table to outgrow
+        model.config = replace(model.config, max_length=plan.longest)
     model.to(crew.device).train()
-    run = Run(
-        args.out,
-        model,
-        Optimiser(model, muon_rate=args.muon_rate, adam_rate=args.adam_rate),
-        Average(model),
-        tokenizer,
-        name=args.name,
-        told={
-            "stages": args.stages,
-            "weights": args.weight,
-            "rates": [args.muon_rate, args.adam_rate],
-            "hold": args.hold,
-            "seed": args.seed,
-        },
-    )
-    if run.resume() and crew.leads:
-        print(f"Taking the run up again after {run.progress.tokens / 1e6:.2f}M tokens.", file=sys.stderr)
+    run = run_of(args, model, tokenizer, plan, rows, start)
+    if run.resume():
+        if crew.leads:
+            print(f"Taking the run up again after {run.progress.tokens / 1e6:.2f}M tokens.", file=sys.stderr)
+    else:
+        run.progress.tokens = int(args.done)
+    compiled = not args.no_compile and machine.can_compile(crew.device)
+    compiled = compiled and (crew.device.type == "cuda" or plan.tokens - run.progress.tokens >= WORTH_COMPILING)
     trainer = Trainer(
         model,
-        stream,
+        rows,
         tokenizer,
         MaskingRecipe(gap_rows=args.gap_rows),
         crew,
         seed=args.seed,
         accumulate=args.accumulate,
-        compiled=not args.no_compile,
+        compiled=compiled,
     )
-    with attention_for(crew.device):
-        loop(args, run, trainer, stages, crew)
     if crew.leads:
-        run.save()
-        run.plot()
-        folder = run.export()
-        if not args.causal and (bias := length_bias(folder, args.data)):
-            checkpoint.set_length_bias(folder, bias)
-        print(f"The model is in {folder}.", file=sys.stderr)
+        needed = machine.memory_estimate(model, math.prod(plan.largest), plan.longest, trainer.room(plan.largest), crew.device)
+        print(
+            f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {rows.tokens / 1e6:.2f}M tokens of text, "
+            f"{plan.tokens / 1e6:.2f}M to train on; some {machine.said(needed)} of memory.",
+            file=sys.stderr,
+        )
+    try:
+        with machine.attention_for(crew.device):
+            loop(args, run, trainer, plan, crew, began)
+    finally:
+        trainer.close()
+    if crew.leads:
+        finish(args, run, plan, held, crew)
     return 0
 
 
-def length_bias(model: Path, data: list[Path]) -> dict[str, float] | None:
-    """How the finished model's confidence depends on a gap's length alone, for automatic lengths; none from too little text."""
-    files = files_of(data)
-    each = math.ceil(32 / len(files))
-    texts = (text[:1500] for file in files for text in itertools.islice(documents(file), each))
-    try:
-        return fit_length_bias(load(model), texts)
-    except ValueError:
-        return None
+def plan_of(args: argparse.Namespace, tokens: int, longest: int) -> Plan:
+    """The plan asked for or, tuning, the one that so many tokens of text call for."""
+    stages = args.stages or (tuning.stages(tokens, longest) if args.tunes else "0:24x128,0.12:48x128,0.5:24x256")
+    budget = args.tokens or (tuning.budget(tokens, causal=args.causal) if args.tunes else 30e6)
+    return Plan.of(stages, int(budget), args.minutes, args.seed)
 
 
-def prepare(args: argparse.Namespace, tokenizer: Tokenizer | None) -> tuple[np.ndarray, Tokenizer]:
-    """The corpus as a stream of ids, and the tokenizer, which is trained on it when there is none yet."""
+def run_of(args: argparse.Namespace, model: DiT, tokenizer: Tokenizer, plan: Plan, rows: Rows, start: checkpoint.Checkpoint | None) -> Run:
+    """The run in its folder, at its start."""
+    name = args.name or ("lacuna" if start is None else start.name if args.done else f"{start.name} on {args.data[0].resolve().name}")
+    told = {
+        "stages": args.stages,
+        "weights": args.weight,
+        "epochs": rows.epochs(plan.tokens),
+        "rates": [args.muon_rate, args.adam_rate],
+        "hold": args.hold,
+        "average": args.average,
+        "seed": args.seed,
+    }
+    optimiser = Optimiser(model, muon_rate=args.muon_rate, adam_rate=args.adam_rate)
+    # Weights that come from the middle of a run are an average already, so the memory of it is as long as it gets.
+    average = Average(model, args.average, steps=int(args.done))
+    return Run(
+        args.out,
+        model,
+        optimiser,
+        average,
+        tokenizer,
+        name=name,
+        told=told,
+        store=checkpoint.STORED[args.store],
+        lengths=start.lengths if start and args.tunes else None,
+    )
+
+
+def prepare(args: argparse.Namespace, tokenizer: Tokenizer | None) -> tuple[Rows, Tokenizer]:
+    """The corpus in shards, and the tokenizer, which is trained on it when there is none yet."""
+    weights = [(pattern, float(times)) for pattern, times in args.weight]
+    if is_corpus(args.data):
+        own = Tokenizer.load(args.data[0] / TOKENIZER)
+        if tokenizer and tokenizer.proto != own.proto:
+            raise CorpusError(f"The corpus in {args.data[0]} was made with another tokenizer than the model's; make it again with --init.")
+        return Rows.open(args.data[0], weights), own
     files = files_of(args.data)
-    mixture = Mixture(files, [(pattern, float(times)) for pattern, times in args.weight], args.seed)
+    folder = args.out if args.prepare else args.out / "corpus"
     args.out.mkdir(parents=True, exist_ok=True)
     if tokenizer is None:
-        path = args.out / "tokenizer.model"
-        if not path.exists():
+        path = args.tokenizer or args.out / "tokenizer.model"
+        if not args.tokenizer and not path.exists():
             print("Training the tokenizer.", file=sys.stderr)
-            path.write_bytes(train_tokenizer(sample(files, mixture, 2_500_000), args.vocab).proto)
+            path.write_bytes(train_tokenizer(sample(files, weights, 2_500_000), args.vocab).proto)
         tokenizer = Tokenizer.load(path)
-    return token_stream(mixture, tokenizer, args.out), tokenizer
+    index = build(files, tokenizer, folder, exclude=files_of(args.exclude) if args.exclude else ())
+    if not index.shards:
+        raise CorpusError(f"The texts in {', '.join(map(str, args.data))} are empty; write something first.")
+    if left_out := ", ".join(f"{tokens} in {reason}" for reason, tokens in sorted(index.dropped.items())):
+        print(f"Tokens left out: {left_out}.", file=sys.stderr)
+    return Rows.open(folder, weights), tokenizer
 
 
-def loop(args: argparse.Namespace, run: Run, trainer: Trainer, stages: list[tuple[float, list[Shape]]], crew: Crew) -> None:
-    """Step after step; the first process shows the progress and saves."""
+def loop(args: argparse.Namespace, run: Run, trainer: Trainer, plan: Plan, crew: Crew, began: float) -> None:
+    """Step after step; every few the loss is read, and the first process shows the progress and saves."""
     progress = run.progress
-    pause = progress.seconds + 60 * args.piece if args.piece is not None else math.inf
-    saved = exported = time.monotonic()
-    with tqdm(total=int(args.tokens), initial=progress.tokens, unit=" tokens", unit_scale=True, disable=not crew.leads) as bar:
-        while (done := share_done(args, progress)) < 1:
-            began = time.monotonic()
-            shapes = [stage for stage in stages if stage[0] <= done][-1][1]
-            batch, length = shapes[np.random.default_rng([args.seed, progress.step]).integers(len(shapes))]
-            nats, tokens = trainer.gradients(progress.step, batch, length)
-            run.optimiser.step(learning_rate_scale(done, progress.tokens, hold=args.hold), args.clip)
+    first = progress.tokens
+    # Reading a number off a GPU waits for it, so that is done now and then.
+    every = 16 if crew.device.type == "cuda" else 1
+    totals, steps, mark = torch.zeros(2, device=crew.device), 0, time.monotonic()
+    saved = exported = mark
+    speed = Speed(trainer, crew)
+    with tqdm(total=plan.tokens, initial=progress.tokens, unit=" tokens", unit_scale=True, disable=not crew.leads, mininterval=0.5) as bar:
+        while (done := plan.done(progress.tokens, progress.seconds)) < 1:
+            shape = plan.shape(done, progress.tokens)
+            tokens = trainer.tokens(shape)
+            totals += trainer.gradients(progress.tokens, shape, upcoming(plan, trainer, done, progress.tokens + tokens))
+            scale = learning_rate_scale(
+                done, progress.tokens - int(args.done), warmup_tokens=min(150_000, plan.tokens // 20), hold=args.hold
+            )
+            run.optimiser.step(scale, args.clip)
             run.average.update(run.model)
-            spent = time.monotonic() - began
-            progress.advance(tokens, crew.agreed(spent if spent < PAUSE else 0.0), nats)
+            progress.tokens, progress.step, steps = progress.tokens + tokens, progress.step + 1, steps + 1
+            speed.count(shape)
             bar.update(tokens)
-            bar.set_postfix_str(f"{progress.nats:.3f} nats a masked token")
+            if steps < every and progress.tokens < plan.tokens:
+                continue
+            nats, predicted = totals.tolist()
             now = time.monotonic()
+            spent = crew.agreed(now - mark if now - mark < PAUSE * steps else 0.0)
+            progress.note(steps, spent, nats / predicted)
+            speed.read(spent)
+            totals, steps, mark = torch.zeros(2, device=crew.device), 0, now
+            bar.set_postfix_str(f"{progress.nats:.3f} nats a {'token' if args.causal else 'masked token'}", refresh=False)
             if crew.leads and now - saved > 60 * args.save_every:
                 run.save()
                 run.plot()
@@ -207,11 +203,85 @@ def loop(args: argparse.Namespace, run: Run, trainer: Trainer, stages: list[tupl
             if crew.leads and now - exported > 60 * args.export_every:
                 run.export()
                 exported = now
-            if progress.seconds >= pause:
+            if args.piece is not None and crew.agreed(now - began) >= 60 * args.piece:
                 break
+    if crew.leads and progress.tokens > first:
+        print(speed.told(), file=sys.stderr)
 
 
-def share_done(args: argparse.Namespace, progress: Progress) -> float:
-    """How far the run is, by tokens or by time, whichever ends first."""
-    by_time = progress.seconds / (60 * args.minutes) if args.minutes else 0.0
-    return max(progress.tokens / args.tokens, by_time)
+def upcoming(plan: Plan, trainer: Trainer, done: float, tokens: int) -> list[tuple[int, Shape]]:
+    """The two steps that come next, if the stage does not change by the clock: (tokens before it, shape)."""
+    steps = []
+    for _ in range(2):
+        shape = plan.shape(max(done, plan.done(tokens, 0.0)), tokens)
+        steps.append((tokens, shape))
+        tokens += trainer.tokens(shape)
+    return steps
+
+
+class Speed:
+    """How fast a run is, and which share of the machine's matrix rate it uses, without the first steps (threads and compilers wake up)."""
+
+    def __init__(self, trainer: Trainer, crew: Crew) -> None:
+        self._trainer, self._crew = trainer, crew
+        self._tokens = self._flops = self._seconds = 0.0
+        self._new, self._warm = [0.0, 0.0], False
+
+    def count(self, shape: Shape) -> None:
+        """A step of this shape was begun."""
+        trainer, tokens = self._trainer, self._trainer.tokens(shape)
+        predicted = trainer.room(shape) / (shape[0] * shape[1])
+        self._new[0] += tokens
+        self._new[1] += tokens * machine.flops_per_token(trainer.model.config, shape[1], predicted)
+
+    def read(self, seconds: float) -> None:
+        """The steps counted since the last call took this long."""
+        if self._warm and seconds:
+            self._tokens, self._flops, self._seconds = self._tokens + self._new[0], self._flops + self._new[1], self._seconds + seconds
+        self._new, self._warm = [0.0, 0.0], True
+
+    def told(self) -> str:
+        """One line for people."""
+        peak = machine.peak_memory(self._crew.device)
+        memory = f"; {machine.said(peak)} of memory at most" if peak else ""
+        if self._seconds < 0.1:
+            return f"Too short to tell the speed{memory}."
+        rate, best = self._flops / self._seconds, machine.matrix_rate(self._crew.device) * self._crew.size
+        return (
+            f"{self._tokens / self._seconds / 1e3:.1f}k tokens a second, {rate / 1e12:.3g} TFLOP/s, {rate / best:.0%} of the "
+            f"{best / 1e12:.3g} that matrix products reach here{memory}."
+        )
+
+
+def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray], crew: Crew) -> None:
+    """Save, export, judge what was held out, and say where the model is."""
+    run.save()
+    run.plot()
+    folder = run.export()
+    whole = plan.done(run.progress.tokens, run.progress.seconds) >= 1
+    if whole and not args.causal and (bias := length_bias(folder, args.data)):
+        checkpoint.set_length_bias(folder, bias)
+    if not whole:
+        print(
+            f"Paused after {run.progress.tokens / 1e6:.2f}M tokens; the same command goes on. The model so far is in {folder}.",
+            file=sys.stderr,
+        )
+        return
+    if held and args.tunes:
+        before, after = (tuning.judge(f, held, crew.device, causal=args.causal) for f in (args.init, folder))
+        print(tuning.verdict(before, after), file=sys.stderr)
+    opened = "" if args.causal else f" Open it with: python launch.py --model {shlex.quote(str(folder))}"
+    print(f"The model is in {folder}.{opened}", file=sys.stderr)
+
+
+def length_bias(model: Path, data: list[Path]) -> dict[str, float] | None:
+    """How the finished model's confidence depends on a gap's length alone, for automatic lengths; none from too little text."""
+    if is_corpus(data):
+        return None
+    files = files_of(data)
+    each = math.ceil(32 / len(files))
+    texts = (text[:1500] for file in files for text in itertools.islice(training_documents(file), each))
+    try:
+        return fit_length_bias(load(model), texts)
+    except ValueError:
+        return None

@@ -1,35 +1,77 @@
-"""One step's gradients: a batch drawn and masked, the loss in bf16, compiled where that can be done."""
+"""One step's gradients: batches drawn ahead, the network in bf16 and compiled where that can be done, the loss part by part."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engine.forward import token_losses
 from engine.model import DiT
 from engine.tokenizer import Tokenizer
-from engine.training.corpus import CorpusError
 from engine.training.crew import Crew
+from engine.training.machine import computes_in_bf16
 from engine.training.objective import MaskingRecipe, capacity, draw_masks, gather
+from engine.training.plan import Shape
+from engine.training.rows import Rows
 from engine.training.twin import lead
 
-Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(ids (B, L), positions (room,), targets (room,), weights (room,)) -> (2,): weighted sum of nats, plain sum of nats."""
+LOGITS_AT_ONCE = 2**28
+"""Logits that are held at once in float32 (1 GiB): the head's part of a larger batch is done in parts."""
+
+
+class Batch(NamedTuple):
+    """What a step computes on."""
+
+    ids: Tensor
+    """(B, L) int64, masked."""
+    where: Tensor
+    """(room,) int64, flat positions of the predicted tokens."""
+    targets: Tensor
+    """(room,) int64."""
+    weights: Tensor
+    """(room,) float32, of each prediction's loss; 0 where the room was not needed."""
+
+
+Key = tuple[int, int, Shape]
+"""(tokens seen before the step, which of its batches, shape): a batch is a pure function of it, the seed and the process."""
+
+
+class Ahead:
+    """Batches drawn in threads before they are asked for, from memory that the GPU can copy from while it computes."""
+
+    def __init__(self, draw: Callable[[Key], Batch], *, pinned: bool, threads: int = 2) -> None:
+        self._draw, self._pinned = draw, pinned
+        self._pool = ThreadPoolExecutor(threads, "batches")
+        self._coming: dict[Key, Future[Batch]] = {}
+
+    def take(self, key: Key, following: Sequence[Key]) -> Batch:
+        """The batch of this key; those that will probably follow are begun, those that did not follow are forgotten."""
+        wanted = [key, *following]
+        self._coming = {k: self._coming.get(k) or self._pool.submit(self._ready, k) for k in wanted}
+        return self._coming.pop(key).result()
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _ready(self, key: Key) -> Batch:
+        batch = self._draw(key)
+        return Batch(*(x.pin_memory() for x in batch)) if self._pinned else batch
 
 
 class Trainer:
-    """Draws batches and computes gradients. What step k draws is a pure function of (seed, rank, k), so a run resumes exactly."""
+    """Draws batches and computes gradients. What a step draws is a pure function of (seed, rank, tokens seen)."""
 
     def __init__(
         self,
         model: DiT,
-        stream: np.ndarray,
+        rows: Rows,
         tokenizer: Tokenizer,
         recipe: MaskingRecipe,
         crew: Crew,
@@ -38,66 +80,84 @@ class Trainer:
         accumulate: int,
         compiled: bool,
     ) -> None:
-        self.model, self.stream, self.recipe, self.crew = model, stream, recipe, crew
+        self.model, self.rows, self.recipe, self.crew = model, rows, recipe, crew
         self.mask_id, self.document_id = tokenizer.mask_id, tokenizer.document_id
         self.seed, self.accumulate = seed, accumulate
-        self.loss = loss_of(model, self.mask_id, crew.device, compiled and can_compile(crew.device))
-        self._room: dict[tuple[int, int], int] = {}
+        self._bf16 = computes_in_bf16(crew.device)
+        self._predictions: Callable[[Tensor, Tensor], Tensor] = torch.compile(self._states, dynamic=False) if compiled else self._states
+        self._loss: Callable[[Tensor, Tensor, Tensor], Tensor] = torch.compile(self._sums, dynamic=False) if compiled else self._sums
+        self._room: dict[Shape, int] = {}
+        self._ahead = Ahead(self.draw, pinned=crew.device.type == "cuda")
 
-    def gradients(self, step: int, batch: int, length: int) -> tuple[float, int]:
-        """Leave the step's mean gradient in the model; this process's nats a masked token, and the tokens that all processes saw."""
-        rng = np.random.default_rng([self.seed, self.crew.rank, step])
-        nats = masked = 0.0
-        for _ in range(self.accumulate):
-            ids, positions, targets, weights = self.draw(batch, length, rng)
-            sums = self.loss(*(x.to(self.crew.device) for x in (ids, positions, targets, weights)))
-            (sums[0] / (ids.numel() * self.accumulate)).backward()
-            nats, masked = nats + float(sums[1].detach()), masked + float((weights > 0).sum())
-        self.crew.average_gradients(self.model)
-        return nats / masked, batch * length * self.accumulate * self.crew.size
+    def close(self) -> None:
+        """End the threads that draw."""
+        self._ahead.close()
 
-    def draw(self, batch: int, length: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Masked ids (B, L), flat positions (room,), their targets and weights; rows start anywhere in the packed stream.
+    def tokens(self, shape: Shape) -> int:
+        """Tokens that a step of this shape takes, over all processes."""
+        return shape[0] * shape[1] * self.accumulate * self.crew.size
 
-        The causal twin is given the same rows, and every token is a target.
-        """
-        if len(self.stream) <= length:
-            raise CorpusError(f"The texts hold {len(self.stream)} tokens, fewer than one row of {length}; add more text.")
-        starts = rng.integers(0, len(self.stream) - length, batch)
-        clean = self.stream[starts[:, None] + np.arange(length)].astype(np.int64)
+    def room(self, shape: Shape) -> int:
+        """Predicted positions of a batch of this shape."""
         if self.model.config.causal:
-            every = torch.arange(clean.size)
+            return shape[0] * shape[1]
+        if shape not in self._room:
+            self._room[shape] = capacity(self.recipe, *shape)
+        return self._room[shape]
+
+    def gradients(self, seen: int, shape: Shape, following: Sequence[tuple[int, Shape]] = ()) -> Tensor:
+        """Leave the step's mean gradient in the model; (2,) on the device: this process's nats and predicted tokens.
+
+        seen: tokens before this step. following: (seen, shape) of steps that will probably come next.
+        """
+        totals = torch.zeros(2, device=self.crew.device)
+        keys = [(s, k, of) for s, of in ((seen, shape), *following) for k in range(self.accumulate)]
+        for k in range(self.accumulate):
+            batch = self._ahead.take(keys[k], keys[k + 1 :])
+            moved = Batch(*(x.to(self.crew.device, non_blocking=True) for x in batch))
+            totals += self._backward(moved, 1 / (batch.ids.numel() * self.accumulate))
+        self.crew.average_gradients(self.model)
+        return totals
+
+    def _backward(self, batch: Batch, scale: float) -> Tensor:
+        """Add a batch's gradients, the head's part by part and then the blocks' at once, so that few logits exist at a time."""
+        with self._numbers():
+            states = self._predictions(batch.ids, batch.where)
+        totals, gradients = torch.zeros(2, device=states.device), []
+        size = max(1, LOGITS_AT_ONCE // self.model.config.vocab_size)
+        for part, targets, weights in zip(*(x.split(size) for x in (states, batch.targets, batch.weights)), strict=True):
+            leaf = part.detach().requires_grad_()
+            with self._numbers():
+                sums = self._loss(leaf, targets, weights)
+            (sums[0] * scale).backward()
+            assert leaf.grad is not None
+            gradients.append(leaf.grad)
+            totals += sums.detach()[1:]
+        states.backward(torch.cat(gradients))
+        return totals
+
+    def _numbers(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.crew.device.type, torch.bfloat16, enabled=self._bf16)
+
+    def _states(self, ids: Tensor, where: Tensor) -> Tensor:
+        return self.model.states(ids).flatten(0, 1)[where]
+
+    def _sums(self, states: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """(3,): weighted nats, plain nats, and how many tokens were predicted."""
+        nats = token_losses(self.model.head(states), targets, mask_id=self.mask_id)
+        counted = weights > 0
+        return torch.stack([(nats * weights).sum(), (nats.detach() * counted).sum(), counted.sum().to(nats.dtype)])
+
+    def draw(self, key: Key) -> Batch:
+        """A batch on the CPU. The causal twin is given the same rows, and every token is a target."""
+        seen, number, (batch, length) = key
+        rng = np.random.default_rng([self.seed, self.crew.rank, seen, number])
+        clean = self.rows.draw(batch, length, rng)
+        if self.model.config.causal:
             rows = torch.from_numpy(clean)
-            return lead(rows, self.document_id), every, rows.view(-1), torch.ones(clean.size)
-        if (batch, length) not in self._room:
-            self._room[batch, length] = capacity(self.recipe, batch, length)
+            return Batch(lead(rows, self.document_id), torch.arange(clean.size), rows.view(-1), torch.ones(clean.size))
         masks, weights = draw_masks(self.recipe, batch, length, rng)
-        positions, each = gather(masks, weights, self._room[batch, length])
+        positions, each = gather(masks, weights, self.room((batch, length)))
         targets = clean.reshape(-1)[positions]
         masked = np.where(masks, self.mask_id, clean)
-        return torch.from_numpy(masked), torch.from_numpy(positions), torch.from_numpy(targets), torch.from_numpy(each)
-
-
-def loss_of(model: DiT, mask_id: int, device: torch.device, compiled: bool) -> Loss:
-    """The loss of a batch in bf16 autocast."""
-
-    def loss(ids: Tensor, positions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16):
-            logits = model(ids, positions)
-        nats = token_losses(logits, targets, mask_id=mask_id)
-        return torch.stack([(nats * weights).sum(), (nats.detach() * (weights > 0)).sum()])
-
-    return torch.compile(loss, dynamic=False) if compiled else loss
-
-
-def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile can work: on a CPU it needs a C++ compiler, which a writer's laptop may lack."""
-    return device.type == "cuda" or (device.type == "cpu" and any(map(shutil.which, ("c++", "g++", "clang++", "cl"))))
-
-
-def attention_for(device: torch.device) -> AbstractContextManager[None]:
-    """The kernel to train with: on a CPU the decomposed one is twice as fast in bf16, forward and backward (DECISIONS)."""
-    if device.type != "cpu":
-        return nullcontext()
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
-    return sdpa_kernel(SDPBackend.MATH)
+        return Batch(*map(torch.from_numpy, (masked, positions, targets, each)))

@@ -1,0 +1,108 @@
+"""What the machine that trains can do, and what a run asks of it: numbers, kernels, compiler, memory, matrix rate."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from engine.model import DiT, ModelConfig
+
+MIB = 2**20
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 products are native here; emulated ones are slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 may lack it
+    return device.type == "cpu" and any(known.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile can work: on a CPU it needs a C++ compiler, which a writer's laptop may lack."""
+    return device.type == "cuda" or (device.type == "cpu" and any(map(shutil.which, ("c++", "g++", "clang++", "cl"))))
+
+
+def attention_for(device: torch.device) -> AbstractContextManager[None]:
+    """The kernel to train with: on a CPU the decomposed one is twice as fast in bf16, forward and backward (DECISIONS)."""
+    if device.type != "cpu" or not computes_in_bf16(device):
+        return nullcontext()
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    return sdpa_kernel(SDPBackend.MATH)
+
+
+def set_up(device: torch.device) -> None:
+    """TF32 for what stays in float32 on a GPU; room for a compiled step of each shape; a step that cannot be compiled runs as it is."""
+    torch.set_float32_matmul_precision("high")
+    torch._dynamo.config.recompile_limit = 64
+    torch._dynamo.config.suppress_errors = True
+
+
+def flops_per_token(config: ModelConfig, length: int, predicted: float) -> float:
+    """Floating-point operations of a training step for each token of a row, three times those of the forward pass.
+
+    predicted: the share of tokens whose logits are computed. Embeddings, norms and the optimiser are left out.
+    """
+    blocks = config.depth * (4 + 2 * config.mlp_ratio) * config.width**2
+    attention = config.depth * 2 * length * config.width * (0.5 if config.causal else 1.0)
+    return 6 * (blocks + attention + predicted * config.width * config.vocab_size)
+
+
+def matrix_rate(device: torch.device) -> float:
+    """FLOP/s of this machine's best matrix products, measured (0.1 s on a GPU, some tenths of a second on a CPU)."""
+    size, repeats = (8192, 20) if device.type == "cuda" else (1024, 8)
+    dtype = torch.bfloat16 if computes_in_bf16(device) else torch.float32
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    for _ in range(3):
+        a @ b
+    _wait(device)
+    began = time.perf_counter()
+    for _ in range(repeats):
+        a @ b
+    _wait(device)
+    return 2 * size**3 * repeats / (time.perf_counter() - began)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def memory_estimate(model: DiT, tokens: int, length: int, predicted: int, device: torch.device) -> int:
+    """Bytes that training takes at its peak, roughly: Python and torch, the weights with what the optimiser keeps, one batch.
+
+    tokens: in a batch; length: of a row; predicted: the positions with logits. Compiled steps need somewhat less.
+    """
+    config = model.config
+    width = 2 if computes_in_bf16(device) else 4
+    blocks = sum(p.numel() for p in model.blocks.parameters())
+    weights = sum(p.numel() for p in model.parameters())
+    optimiser = 4 * (3 * weights + 2 * blocks + 2 * (weights - blocks))  # weights, average, gradients; momentum and a step; two moments
+    scores = config.heads * length * 3 * width if device.type == "cpu" else 0
+    row = config.depth * (config.width * (10 * 4 + (8 + 3 * config.mlp_ratio) * width) + scores)
+    started = 450 * MIB if device.type == "cpu" else 0
+    return started + optimiser + tokens * row + predicted * config.vocab_size * (4 + 4 + 2 * width)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes at most so far: of the GPU that torch took, else of this process; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def said(bytes_: float) -> str:
+    """A size for people."""
+    return f"{bytes_ / 1e9:.1f} GB" if bytes_ >= 1e9 else f"{bytes_ / 1e6:.0f} MB"

@@ -1,0 +1,85 @@
+"""The command line of `train`, and its defaults, which depend on what is trained: a new model, a twin, or one's own texts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from engine.checkpoint import STORED
+
+NEW = {"muon_rate": 0.02, "adam_rate": 3e-3, "hold": 0.55, "held_out": 0.0}
+TUNING = {"muon_rate": 0.004, "adam_rate": 5e-4, "hold": 0.2, "held_out": 0.1}
+"""With --init: small rates, falling soon, and a tenth of the texts kept apart to see what it did."""
+
+
+def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
+    """Read the command line; what was left out and depends on the texts stays None."""
+    parser = argparse.ArgumentParser(prog="launch.py train", description=about)
+    add = parser.add_argument
+    add("--data", nargs="+", type=Path, required=True, help="texts (.txt, .md, .xz; UTF-8), folders of them, or a corpus made by --prepare")
+    add("--out", type=Path, help="folder of the run (runs/ and a name); a run found there is taken up again")
+    add(
+        "--init",
+        type=Path,
+        help="start from this model: --init assets/model --data my_texts is all that tuning it needs",
+    )
+    add("--name", help="what the page calls the model")
+    add("--causal", action="store_true", help="train the autoregressive twin: each token predicted from earlier ones")
+
+    corpus = parser.add_argument_group("corpus")
+    add = corpus.add_argument
+    add("--prepare", action="store_true", help="make the corpus of tokens in --out, and stop; --init or --tokenizer gives the tokenizer")
+    add("--tokenizer", type=Path, help="use this tokenizer.model instead of training one")
+    add("--vocab", type=int, default=8192, help="pieces of a tokenizer that is trained")
+    add("--exclude", nargs="+", type=Path, default=[], help="held-out texts: documents that are mostly in them are left out")
+    add(
+        "--weight",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("SOURCE", "TIMES"),
+        help="how often a source's tokens are drawn (*fiction* 2)",
+    )
+    add("--held-out", type=float, help="share of the texts that is not trained on, but judged before and after")
+
+    budget = parser.add_argument_group("budget")
+    add = budget.add_argument
+    add("--tokens", type=float, help="tokens to train on in all (30e6; by the amount of text when tuning)")
+    add("--minutes", type=float, help="stop after this much training, decaying the rate in time for it")
+    add("--piece", type=float, help="pause this many minutes after the start of this call; the same command goes on from there")
+    add("--done", type=float, default=0.0, help="with --init: the run has this many tokens behind it, and only its weights are at hand")
+
+    recipe = parser.add_argument_group("recipe")
+    add = recipe.add_argument
+    add("--width", type=int, default=320)
+    add("--depth", type=int, default=6)
+    add("--heads", type=int, default=5)
+    add("--tied", action="store_true", help="the head uses the embedding matrix")
+    add("--stages", help="from which share of the run on: ROWSxLENGTH, comma-separated; + mixes shapes (0:24x128,0.12:48x128,0.5:24x256)")
+    add("--accumulate", type=int, default=1, help="batches a step")
+    add("--muon-rate", type=float)
+    add("--adam-rate", type=float)
+    add("--hold", type=float, help="share of the run after which the rates fall to zero")
+    add("--clip", type=float, default=1.0, help="gradient norm of the parameters that AdamW trains")
+    add("--average", type=float, default=0.998, help="share of the averaged weights that a step keeps")
+    add("--gap-rows", type=float, default=0.25, help="share of the rows that are masked in runs")
+    add("--seed", type=int, default=0)
+
+    machine = parser.add_argument_group("machine")
+    add = machine.add_argument
+    add("--device", default="auto")
+    add("--no-compile", action="store_true", help="run without torch.compile (it needs a C++ compiler)")
+    add("--store", choices=STORED, default="bfloat16", help="numbers that exported weights are kept in")
+    add("--save-every", type=float, default=10.0, help="minutes between saved states")
+    add("--export-every", type=float, default=60.0, help="minutes between exported models")
+    args = parser.parse_args(argv)
+    if args.done and not args.init:
+        parser.error("--done needs --init, the weights that have seen these tokens")
+    args.tunes = args.init is not None and not args.done
+    for name, value in (TUNING if args.tunes else NEW).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if args.out is None:
+        stem = args.data[0].resolve().name.partition(".")[0]
+        args.out = Path("runs") / ("corpus" if args.prepare else stem if args.tunes else "model")
+    return args

@@ -1,0 +1,245 @@
+"""A corpus as files of token ids with an index: made once, in order, in bounded memory; taken up again where it was stopped.
+
+A shard holds whole documents of one source, each led by the document token. `index.json` names the shards with their
+source, documents, tokens and digest, and says what the corpus was made from and what was left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from engine.tokenizer import Tokenizer
+from engine.training.corpus import CorpusError, source_of, training_documents
+from engine.training.dedup import Deduplicator
+
+FORMAT = "lacuna-shards-1"
+INDEX, TOKENIZER = "index.json", "tokenizer.model"
+SHARD_TOKENS = 2**23
+"""A shard is closed with the document that takes it to this many tokens (16 MiB)."""
+TASK_CHARACTERS = 1_000_000
+"""Text that is tokenised at once by one process."""
+WORTH_PROCESSES = 20_000_000
+"""Bytes of input from which on more processes pay for their start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One file of the corpus."""
+
+    file: str
+    source: str
+    documents: int
+    tokens: int
+    sha256: str
+    read: tuple[int, int]
+    """How far the input was read when it was closed: which file, and how many of its documents."""
+
+
+@dataclass(slots=True)
+class Index:
+    """What index.json holds."""
+
+    made_from: str
+    """Digest of the inputs' names and sizes, the tokenizer and the excluded texts: another one means another corpus."""
+    shards: list[Shard] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Tokens left out since the run that finished it began, by reason."""
+    whole: bool = False
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Tokens by source."""
+        counts: dict[str, int] = {}
+        for shard in self.shards:
+            counts[shard.source] = counts.get(shard.source, 0) + shard.tokens
+        return counts
+
+    def write(self, folder: Path) -> None:
+        """Replace index.json, whole or not at all."""
+        partial = folder / (INDEX + ".part")
+        partial.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, folder / INDEX)
+
+    @classmethod
+    def read(cls, folder: Path) -> Index:
+        """The index of a folder of shards; CorpusError when it is none of ours."""
+        try:
+            held = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+            if held.pop("format") != FORMAT:
+                raise KeyError("format")
+            shards = [Shard(**{**shard, "read": tuple(shard["read"])}) for shard in held.pop("shards")]
+            return cls(shards=shards, **held)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorpusError(f"{folder} holds no index of a corpus that this version can read; make it again from the texts.") from error
+
+
+def is_corpus(paths: Sequence[Path]) -> bool:
+    """Whether the data named is a folder that `build` wrote."""
+    return len(paths) == 1 and (paths[0] / INDEX).is_file()
+
+
+def build(
+    files: Sequence[Path], tokenizer: Tokenizer, folder: Path, *, exclude: Sequence[Path] = (), processes: int | None = None
+) -> Index:
+    """Tokenise, deduplicate and write the documents of these files, in their order; a shard that is whole already is kept.
+
+    exclude: files of held-out texts; documents that are mostly in them are left out. processes: None for as many as there
+    are cores, where there is enough to do. The result does not depend on it, nor on being stopped in between.
+    """
+    if tokenizer.vocab_size > 2**16:
+        raise CorpusError(f"The tokenizer has {tokenizer.vocab_size} pieces and a shard's tokens have 16 bits; train a smaller one.")
+    folder.mkdir(parents=True, exist_ok=True)
+    made_from = _digest_of_inputs(files, tokenizer, exclude)
+    index = _kept(folder, made_from)
+    if index.whole:
+        return index
+    (folder / TOKENIZER).write_bytes(tokenizer.proto)
+    breaks = tokenizer.encode("\n\n")
+    filters = Deduplicator(breaks[0] if len(breaks) == 1 else None)
+    for path in exclude:
+        for text in training_documents(path):
+            filters.hold_out(np.array(tokenizer.encode(text), dtype=np.uint16))
+    for shard in index.shards:
+        for document in split(read_shard(folder, shard), tokenizer.document_id):
+            filters.remember(document)
+    index.write(folder)
+    large = sum(path.stat().st_size for path in files) >= WORTH_PROCESSES
+    workers = (processes or min(16, os.cpu_count() or 1)) if large or processes else 1
+    start = index.shards[-1].read if index.shards else (0, 0)
+    for shard in _shards(_encoded(files, start, tokenizer, workers), files, filters, folder, tokenizer.document_id, len(index.shards)):
+        index.shards.append(shard)
+        index.write(folder)
+    index.dropped, index.whole = dict(filters.dropped), True
+    index.write(folder)
+    return index
+
+
+def read_shard(folder: Path, shard: Shard) -> np.ndarray:
+    """(tokens,) uint16, memory-mapped; CorpusError when the file is not as long as the index says."""
+    path = folder / shard.file
+    if not path.is_file() or path.stat().st_size != 2 * shard.tokens:
+        raise CorpusError(f"The shard {shard.file} is missing or not whole; make the corpus again with the same command.")
+    return np.memmap(path, dtype="<u2", mode="r")
+
+
+def split(stream: np.ndarray, document_id: int) -> Iterator[np.ndarray]:
+    """The documents of a shard, without their document tokens."""
+    starts = [*np.flatnonzero(stream == document_id).tolist(), len(stream)]
+    for a, b in pairwise(starts):
+        yield np.asarray(stream[a + 1 : b])
+
+
+def _kept(folder: Path, made_from: str) -> Index:
+    """What an earlier call left: the shards up to the first that is not whole, or nothing when it was another corpus."""
+    try:
+        index = Index.read(folder)
+    except CorpusError:
+        return Index(made_from)
+    if index.made_from != made_from:
+        return Index(made_from)
+    for i, shard in enumerate(index.shards):
+        path = folder / shard.file
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != shard.sha256:
+            return Index(made_from, index.shards[:i])
+    return index
+
+
+def _digest_of_inputs(files: Sequence[Path], tokenizer: Tokenizer, exclude: Sequence[Path]) -> str:
+    told = [[(path.name, path.stat().st_size) for path in paths] for paths in (files, exclude)]
+    return hashlib.sha256(json.dumps(told).encode() + tokenizer.proto).hexdigest()
+
+
+Place = tuple[int, int]
+"""(file, documents read of it)."""
+
+
+def _tasks(files: Sequence[Path], start: Place) -> Iterator[tuple[Place, list[str]]]:
+    """Runs of documents of one file, with the place after their last one."""
+    for f in range(start[0], len(files)):
+        texts: list[str] = []
+        room, done = TASK_CHARACTERS, 0
+        for done, text in enumerate(training_documents(files[f]), 1):
+            if f == start[0] and done <= start[1]:
+                continue
+            texts.append(text)
+            room -= len(text)
+            if room <= 0:
+                yield (f, done), texts
+                texts, room = [], TASK_CHARACTERS
+        if texts:
+            yield (f, done), texts
+
+
+def _encoded(files: Sequence[Path], start: Place, tokenizer: Tokenizer, workers: int) -> Iterator[tuple[Place, np.ndarray]]:
+    """(place, ids) of each document, in order; a few tasks are ahead, so that memory stays bounded."""
+    if workers == 1:
+        for end, texts in _tasks(files, start):
+            yield from _placed(end, [np.array(tokenizer.encode(text), dtype=np.uint16) for text in texts])
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (tokenizer.proto,)) as pool:
+        ahead: deque[tuple[Place, Future[list[np.ndarray]]]] = deque()
+        for end, texts in _tasks(files, start):
+            ahead.append((end, pool.submit(_encode, texts)))
+            if len(ahead) > 2 * workers:
+                place, done = ahead.popleft()
+                yield from _placed(place, done.result())
+        for place, done in ahead:
+            yield from _placed(place, done.result())
+
+
+def _placed(end: Place, documents: Sequence[np.ndarray]) -> Iterator[tuple[Place, np.ndarray]]:
+    for i, ids in enumerate(documents):
+        yield (end[0], end[1] - len(documents) + i + 1), ids
+
+
+_worker: list[Tokenizer] = []
+
+
+def _start_worker(proto: bytes) -> None:
+    _worker.append(Tokenizer(proto))
+
+
+def _encode(texts: Iterable[str]) -> list[np.ndarray]:
+    return [np.array(_worker[0].encode(text), dtype=np.uint16) for text in texts]
+
+
+def _shards(
+    encoded: Iterator[tuple[Place, np.ndarray]], files: Sequence[Path], filters: Deduplicator, folder: Path, document_id: int, number: int
+) -> Iterator[Shard]:
+    """Write shards, numbered from `number` on, as documents come."""
+    lead = np.array([document_id], dtype=np.uint16)
+    parts: list[np.ndarray] = []
+    held, place, source = 0, (0, 0), ""
+
+    def close() -> Shard:
+        name, data = f"{number:05d}.bin", np.concatenate(parts).astype("<u2").tobytes()
+        (folder / (name + ".part")).write_bytes(data)
+        os.replace(folder / (name + ".part"), folder / name)
+        return Shard(name, source, len(parts) // 2, held, hashlib.sha256(data).hexdigest(), place)
+
+    with tqdm(desc="Tokenising", unit=" tokens", unit_scale=True, file=sys.stderr) as bar:
+        for now, ids in encoded:
+            bar.update(len(ids))
+            bar.set_postfix_str(f"{files[now[0]].name}, file {now[0] + 1} of {len(files)}", refresh=False)
+            if parts and (held >= SHARD_TOKENS or source_of(files[now[0]]) != source):
+                yield close()
+                parts, held, number = [], 0, number + 1
+            place, source = now, source_of(files[now[0]])
+            if (kept := filters.keep(ids)) is not None:
+                parts += [lead, kept]
+                held += 1 + len(kept)
+        if parts:
+            yield close()

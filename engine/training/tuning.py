@@ -1,0 +1,83 @@
+"""Fine-tuning on a writer's own texts: defaults by the amount of text, a part held out, the loss before and after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine import backends, checkpoint
+from engine.forward import low_variance_t, nelbo
+from engine.training.corpus import CorpusError
+from engine.training.rows import Rows
+from engine.training.twin import Twin
+
+LEAST_TOKENS = 200
+"""Fewer tokens teach nothing but themselves."""
+STEPS_WORTH = 2_000_000
+"""Tokens of training that a long text is given; a longer one is read once."""
+EPOCHS = 16
+"""How often a short text is read: masks differ each time, so a masked model gains from it where a causal one repeats by heart."""
+BATCH_TOKENS = 2048
+HELD_OUT_TOKENS = 8192
+JUDGED_TOKENS = 16_384
+"""Tokens that are judged before and after, a short text several times over."""
+
+
+def check(tokens: int) -> None:
+    """CorpusError when there is too little text to learn from."""
+    if tokens < LEAST_TOKENS:
+        raise CorpusError(f"The texts hold {tokens} tokens, some {tokens * 3 // 4} words; a model needs a page or more: add text.")
+
+
+def budget(tokens: int, *, causal: bool) -> int:
+    """Tokens of training for so many tokens of text."""
+    epochs = EPOCHS // 4 if causal else EPOCHS
+    return max(tokens, min(epochs * tokens, STEPS_WORTH))
+
+
+def stages(tokens: int, longest: int) -> str:
+    """Batches of some 2,000 tokens, half of them in short rows: drafts may be short. A row holds a tenth of the text at most."""
+    long = min(longest, 2 ** max(4, int(math.log2(tokens / 10))))
+    short = max(16, long // 4)
+    return f"0:{max(1, BATCH_TOKENS // long)}x{long}+{max(1, BATCH_TOKENS // short)}x{short}"
+
+
+def hold_out(rows: Rows, share: float) -> tuple[Rows, list[np.ndarray]]:
+    """Rows without the ends of the texts, and these ends, of `share` of the tokens but no more than are needed."""
+    share = min(share, HELD_OUT_TOKENS / max(1, rows.tokens))
+    kept, held = [], []
+    for stream in rows.streams:
+        cut = len(stream) - int(share * len(stream))
+        kept.append(stream[:cut])
+        held.append(np.asarray(stream[cut:]))
+    return rows.of(kept), [stream for stream in held if len(stream) > 1]
+
+
+def judge(folder: Path, held: Sequence[np.ndarray], device: torch.device, *, causal: bool) -> float:
+    """Nats a token of held-out streams under the model in a folder: the NELBO, or the twin's cost; the same masks each time."""
+    longest = checkpoint.load(folder, causal=causal).model.config.max_length
+    pieces = [stream[i : i + longest] for stream in held for i in range(0, len(stream), longest)]
+    count = sum(map(len, pieces))
+    if causal:
+        twin = Twin.load(folder, device=device)
+        return float(sum(twin.nats(torch.from_numpy(p.astype(np.int64))[None]).sum() for p in pieces)) / count
+    model, passes = backends.load(folder, device=str(device)), max(1, JUDGED_TOKENS // count)
+    generator = torch.Generator().manual_seed(0)
+    nats = 0.0
+    times = low_variance_t(passes * len(pieces), shuffle=True, generator=generator).clamp_min(1e-3)
+    for number, piece in enumerate(pieces * passes):
+        ids = torch.from_numpy(piece.astype(np.int64))[None]
+        nats += float(nelbo(model, ids, t=times[number : number + 1], generator=generator).per_sequence.sum())
+    return nats / count / passes
+
+
+def verdict(before: float, after: float) -> str:
+    """One sentence on what the training did to the held-out text."""
+    told = f"Text of yours that was held out: {before:.3f} nats a token before, {after:.3f} after"
+    if after < before:
+        return f"{told}; perplexity {math.exp(before):.1f} became {math.exp(after):.1f}."
+    return f"{told}: no better, so there is too little text, or it was read too often; the model you began from is the better one."
