@@ -12,8 +12,9 @@ import pytest
 import engine
 from engine import checkpoint
 from engine.backends import EMBEDDED
-from engine.training.corpus import documents
+from engine.evaluation import card
 from engine.evaluation.nelbo import evaluate
+from engine.training.corpus import documents
 
 SAMPLE = Path(__file__).parent / "data" / "dev_sample.txt"
 CARD = (EMBEDDED / "README.md").read_text(encoding="utf-8")
@@ -51,6 +52,10 @@ def test_the_card_says_the_figures(figures: dict[str, Any], part: str) -> None:
         assert f"{row[name]:.3f} ± {row[name + '_stderr']:.3f}" in CARD
     for guessed in row["masked_accuracy"].values():
         assert f"{guessed:.1%}" in CARD
+
+
+def test_the_card_has_a_place_for_the_figures_of_the_next_weights() -> None:
+    card.check(EMBEDDED)
 
 
 def test_the_card_names_every_group_of_sources_and_the_licence() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import engine
+from engine import checkpoint
 from engine.backends import EMBEDDED
 from engine.backends.toy import Toy
 from engine.evaluation import card
@@ -19,7 +20,9 @@ from engine.evaluation.grid import rows
 from engine.evaluation.main import main
 from engine.evaluation.nelbo import GUESSED_ROWS, SMALL, Tally, batches, by_source, encode, evaluate, ratio, summary
 from engine.evaluation.store import Store
+from engine.model import DiT, ModelConfig
 from engine.settings import Settings
+from engine.tokenizer import Tokenizer
 
 SAMPLE = Path(__file__).parent / "data" / "dev_sample.txt"
 
@@ -184,6 +187,54 @@ def test_the_card_gets_its_figures_and_keeps_the_rest(reported: tuple[Path, Path
     fills = new.partition("fills that nobody chose")[2].partition(card.END)[0]
     assert fills.count("\n- ") == len(card.DRAFTS) + 4 and fills.count("(the author: ") == 4 and "**" in fills
     assert kept["infilling"]["default"]["words"] and kept["lengths"]["automatic"]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiny untrained model and its causal twin, which both find every token equally likely."""
+    tokenizer = Tokenizer.load(EMBEDDED / checkpoint.TOKENIZER)
+    folders = []
+    for causal in (False, True):
+        config = ModelConfig(tokenizer.vocab_size, width=32, depth=1, heads=2, max_length=256, causal=causal)
+        folders.append(tmp_path_factory.mktemp("twin" if causal else "model"))
+        checkpoint.save(checkpoint.Checkpoint(DiT(config), tokenizer, "tiny", trained={"tokens": 1000}), folders[-1])
+    return folders[0], folders[1]
+
+
+def test_the_twin_is_yardstick_and_judge(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    model, twin = pair
+    told = [
+        "--model",
+        str(model),
+        "--twin",
+        str(twin),
+        "--data",
+        str(SAMPLE),
+        "--out",
+        str(tmp_path),
+        "--dtype",
+        "float32",
+        "--device",
+        "cpu",
+    ]
+    assert main([*told, "--quick", "--gaps", "1"]) == 0
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    found = report["nelbo"]["twin"]
+    assert found["nats_per_token"] == pytest.approx(math.log(8191), rel=1e-4), "exact, where the bound is an estimate"
+    assert report["nelbo"]["nats_per_token"] == pytest.approx(math.log(8191), rel=0.1)
+    assert found["ratio"] == pytest.approx(report["nelbo"]["perplexity"] / found["perplexity"])
+    assert report["trained"]["tokens"] == "1,000" and report["trained"]["compute"].endswith("operations")
+    rows = {row["factor"]: row for row in report["infilling"]["rows"]}
+    assert rows["human"]["figures"]["twin"][0] == 1 and rows["default"]["figures"]["twin"][0] == pytest.approx(1, rel=1e-4)
+    assert rows["twin"]["figures"]["calls"][0] == pytest.approx(sum(pair[0] for pair in report["lengths"]["pairs"]) / 4)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "twin's ppl ratio" in text and "Perplexity over the twin's" in text and "nan" not in text
+
+
+def test_a_twin_that_reads_other_tokens_is_refused(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for told, why in ((("toy", pair[1]), "different tokenizers"), ((pair[0], pair[0]), "no autoregressive twin")):
+        assert main(["--model", str(told[0]), "--twin", str(told[1]), "--data", str(SAMPLE)]) == 2
+        assert why in capsys.readouterr().err
 
 
 def test_a_card_without_a_place_for_figures_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,8 @@ Size = Literal["quick", "card", "full"]
 DEFAULT = "default"
 CURVES = ("confidence", "margin", "entropy", "random", "ancestral")
 """Samplers whose quality is followed over the number of steps."""
+FEW_SAMPLERS = ("margin", "random")
+"""Samplers in the smaller reports."""
 STEPS = (4, 8, 16, 32, 64)
 ALL = tuple(KINDS)
 LONG = ("sentence",)
@@ -49,7 +51,7 @@ def rows(size: Size, default: Settings | None = None) -> list[Row]:
     found = [
         Row(DEFAULT, "", default),
         Row("length", "automatic", default, automatic=True),
-        *_varied(default, "sampler", SAMPLERS if size == "full" else [s for s in CURVES if s in SAMPLERS]),
+        *_varied(default, "sampler", SAMPLERS if size == "full" else FEW_SAMPLERS),
         *_varied(default, "temperature", TEMPERATURES if size == "full" else (0.0, 1.0)),
     ]
     if size == "full":

@@ -6,7 +6,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,18 +15,16 @@ from engine.denoiser import Denoiser
 from engine.evaluation import metrics
 from engine.evaluation.cuts import KINDS, Cut
 from engine.evaluation.grid import DEFAULT, Row
-from engine.evaluation.likelihood import any_order_nats, passage_nats
+from engine.evaluation.likelihood import Judge, any_order_nats, passage_nats
 from engine.evaluation.store import Record, Store
 from engine.filling import fill
 from engine.marks import Length
 from engine.settings import Settings
 
-if TYPE_CHECKING:
-    from engine.training.twin import Twin
-
 BLEU_KINDS = ("phrase", "sentence")
 """Gaps long enough to hold a 4-gram."""
-OWN_STAGES = 8
+OWN_STAGES = 4
+"""Network rows spent on one fill at most (see `any_order_nats`)."""
 BESIDE = 20
 """Pieces of given text on each side in which a fill's n-grams are looked for again."""
 TWIN = "twin"
@@ -78,9 +76,9 @@ class Infilling:
     """The fills of all rows on one set of gaps, with what they cost under the model and its twin."""
 
     def __init__(
-        self, model: Denoiser, cuts: Sequence[Cut], store: Store, *, seed: int, twin: Twin | None = None, draws: int = 400
+        self, model: Denoiser, cuts: Sequence[Cut], store: Store, *, seed: int, judge: Judge | None = None, draws: int = 400
     ) -> None:
-        self.model, self.cuts, self.twin = model, list(cuts), twin
+        self.model, self.cuts, self.judge = model, list(cuts), judge
         self._store, self._seed, self._draws = store, seed, draws
         truths = [{"text": cut.truth} for cut in self.cuts]
         self.truth = self._judged("truth", truths, self.cuts)
@@ -117,7 +115,8 @@ class Infilling:
     def by_twin(self) -> Result:
         """What the causal twin writes there from the left alone, as many tokens, with its keys and values kept."""
         key = [TWIN, TWIN_TEMPERATURE]
-        fills = self._store.records(key, [c.id for c in self.cuts], lambda i: self._written(self.cuts[i]), "twin")
+        assert self.judge is not None
+        fills = self.judge.store.records(key, [c.id for c in self.cuts], lambda i: self._written(self.cuts[i]), "twin")
         return self._result(Row(TWIN, "left to right", Settings()), self.cuts, self._judged(key, fills, self.cuts))
 
     def _fill(self, cut: Cut, row: Row) -> Record:
@@ -132,12 +131,12 @@ class Infilling:
         return {"text": text[len(cut.left) : len(text) - len(cut.right)], "tokens": tokens, "calls": calls.count, "seconds": seconds}
 
     def _written(self, cut: Cut) -> Record:
-        assert self.twin is not None
+        assert self.judge is not None
         window = cut.window(self.model, cut.truth)
         prefix = window.ids[: min(window.cells)]
         generator = torch.Generator().manual_seed(zlib.crc32(f"{self._seed} {cut.id}".encode()))
         began = time.perf_counter()
-        ids = self.twin.generate(prefix, len(window.cells), temperature=TWIN_TEMPERATURE, generator=generator)[0].tolist()
+        ids = self.judge.twin.generate(prefix, len(window.cells), temperature=TWIN_TEMPERATURE, generator=generator)[0].tolist()
         seconds = time.perf_counter() - began
         return {"text": self.model.decode(ids).strip(), "tokens": len(ids), "calls": len(ids), "seconds": round(seconds, 4)}
 
@@ -150,15 +149,15 @@ class Infilling:
             return {"own": any_order_nats(self.model, cuts[i], text, stages=OWN_STAGES, seed=self._seed) if text.strip() else (0.0, 0)}
 
         def judged(i: int) -> Record:
-            assert self.twin is not None
+            assert self.judge is not None
             text = fills[i]["text"]
-            return {"twin": passage_nats(self.twin, self.model, cuts[i], text) if text.strip() else (0.0, 0)}
+            return {"twin": passage_nats(self.judge.twin, self.model, cuts[i], text) if text.strip() else (0.0, 0)}
 
         found = [dict(record) for record in fills]
-        for record, costs in zip(found, self._store.records(["own", key], ids, own, "own cost"), strict=True):
+        for record, costs in zip(found, self._store.records(["own", OWN_STAGES, key], ids, own, "own cost"), strict=True):
             record["own"] = costs["own"]
-        if self.twin is not None:
-            for record, costs in zip(found, self._store.records(["judged", key], ids, judged, "twin's cost"), strict=True):
+        if self.judge is not None:
+            for record, costs in zip(found, self.judge.store.records(["judged", key], ids, judged, "twin's cost"), strict=True):
                 record["twin"] = costs["twin"]
         return found
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 
 from engine.denoiser import Denoiser
 from engine.evaluation.cuts import Cut
+from engine.evaluation.store import Store
 from engine.forward import token_losses
-
-if TYPE_CHECKING:
-    from engine.training.twin import Twin
+from engine.training.twin import Twin
 
 STAGES = 16
 """Network rows spent on one gap at most."""
@@ -43,6 +42,14 @@ def any_order_nats(model: Denoiser, cut: Cut, text: str, *, stages: int = STAGES
     losses = token_losses(model.logits(x, masked), ids[masked], mask_id=model.mask_id)
     means = [float(own.mean()) for own in losses.split(masked.sum(-1).tolist())]
     return sum(means) * n / len(shown), n
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The causal twin, and where what it says is kept: apart, so that another one can judge the same fills."""
+
+    twin: Twin
+    store: Store
 
 
 def passage_nats(twin: Twin, model: Denoiser, cut: Cut, text: str) -> tuple[float, int]:

@@ -16,24 +16,24 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from engine.backends import EMBEDDED, load
+from engine.checkpoint import CheckpointError
 from engine.denoiser import Denoiser
 from engine.evaluation import blind, card, lengths, verdict
 from engine.evaluation.cuts import KINDS, cut_gaps
 from engine.evaluation.grid import Size, rows
 from engine.evaluation.infilling import Infilling, Result
+from engine.evaluation.likelihood import Judge
 from engine.evaluation.nelbo import evaluate, figures_of, read
 from engine.evaluation.report import Report, bound_section, markdown
 from engine.evaluation.store import Store, fingerprint_of_model
 from engine.settings import Settings, SettingsError
 from engine.training.corpus import CorpusError, files_of
-
-if TYPE_CHECKING:
-    from engine.training.twin import Twin
+from engine.training.twin import Twin
 
 SAMPLE = Path(__file__).resolve().parents[2] / "tests" / "data" / "dev_sample.txt"
 GAPS: dict[Size, int] = {"quick": 6, "card": 15, "full": 40}
@@ -111,20 +111,24 @@ class _Session:
             self.length = args.length or self.model.max_length
             self.characters = QUICK_CHARACTERS if args.quick else None
             self.texts = read(self.model, files, self.length, self.characters)
-            self.twin = self._twin()
         told = [(path.name, path.stat().st_size) for path in files]
         about = [fingerprint_of_model(args.model, self.model.name), self.dtype, told, self.length, self.characters, args.seed]
-        about.append(None if args.twin is None else fingerprint_of_model(str(args.twin), "twin"))
-        self.store = Store(None if args.out is None else args.out / "cache", about)
+        kept = None if args.out is None else args.out / "cache"
+        self.store = Store(kept, about)
+        self.judge = None
+        if args.twin is not None:
+            self.judge = Judge(self._twin(args.twin), Store(kept, [about, fingerprint_of_model(str(args.twin), "twin")]))
 
-    def _twin(self) -> Twin | None:
-        if self.args.twin is None:
-            return None
-        from engine.training.twin import Twin
-
+    def _twin(self, folder: Path) -> Twin:
+        """The twin in the model's own place and precision; ValueError when they don't read the same tokens."""
         net = getattr(self.model, "model", None)
-        weight = next(net.parameters()) if isinstance(net, nn.Module) else None
-        return Twin.load(self.args.twin) if weight is None else Twin.load(self.args.twin, device=weight.device, dtype=weight.dtype)
+        weight = next(net.parameters(), None) if isinstance(net, nn.Module) else None
+        twin = Twin.load(folder) if weight is None else Twin.load(folder, device=weight.device, dtype=weight.dtype)
+        if (proto := getattr(getattr(self.model, "tokenizer", None), "proto", None)) != twin.tokenizer.proto or proto is None:
+            raise CheckpointError(
+                f"{self.model.name} and the twin {twin.name} have different tokenizers; train the twin with the model's own."
+            )
+        return twin
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -146,7 +150,7 @@ class _Session:
             seed=args.seed,
             passes=args.passes,
             rows_at_once=args.rows,
-            twin=self.twin,
+            judge=self.judge,
         )
 
     def infilling(self, count: int, kinds: tuple[str, ...] = tuple(KINDS)) -> Infilling:
@@ -155,14 +159,14 @@ class _Session:
         cuts = [cut for cut in found if cut.kind in kinds]
         if not cuts:
             raise CorpusError("The texts are too short to cut gaps from; name longer ones, or leave --out away.")
-        return Infilling(self.model, cuts, self.store, seed=self.args.seed, twin=self.twin)
+        return Infilling(self.model, cuts, self.store, seed=self.args.seed, judge=self.judge)
 
     def write_sheet(self, count: int) -> None:
         """The blind sheet: phrases and sentences, at their true lengths, so that length tells nothing."""
         found = self.infilling(-(-count // 2), ("phrase", "sentence"))
         writers = {self.model.name: [fill["text"] for fill in found.measure(rows("quick")[0]).fills]}
-        if self.twin is not None:
-            writers[f"twin {self.twin.name}"] = [fill["text"] for fill in found.by_twin().fills]
+        if self.judge is not None:
+            writers[f"twin {self.judge.twin.name}"] = [fill["text"] for fill in found.by_twin().fills]
         items = blind.draw(found.cuts, writers, count, self.args.seed)
         blind.write(items, self.args.out)
         print(f"{len(items)} passages are in {self.args.out / blind.SHEET}, their key in {self.args.out / blind.KEY}.")
@@ -180,7 +184,7 @@ class _Session:
             "trained": training_of(args.model, self.model),
             "seconds": self.seconds,
         }
-        with self.timed("NELBO and guesses" + ("" if self.twin is None else ", and the twin's cost")):
+        with self.timed("NELBO and guesses" + ("" if self.judge is None else ", and the twin's cost")):
             report["nelbo"] = self.bound()
         found = self.infilling(args.gaps or GAPS[self.size])
         with self.timed("infilling"):
@@ -214,7 +218,7 @@ class _Session:
         said = [verdict.verdict(result, human[result.row.kinds]) for result in results]
         chosen = verdict.best(results, said, default)
         best = "the default stands" if chosen is default else f"{chosen.row.name} should be the default"
-        if self.twin is not None:
+        if self.judge is not None:
             results.append(found.by_twin())
             said.append("")
         kinds = {kind: sum(cut.kind == kind for cut in found.cuts) for kind in dict.fromkeys(cut.kind for cut in found.cuts)}

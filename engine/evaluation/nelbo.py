@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +15,9 @@ from torch import Tensor
 
 from engine import forward
 from engine.denoiser import Denoiser
+from engine.evaluation.likelihood import Judge
 from engine.evaluation.store import Store
 from engine.training.corpus import CorpusError, documents
-
-if TYPE_CHECKING:
-    from engine.training.twin import Twin
 
 SHARES = (0.15, 0.5, 0.9)
 """Shares of masked tokens at which guesses are counted."""
@@ -129,15 +127,15 @@ def bound(
     return tallies, [float(a / b) if b else None for a, b in zip(lost, masked, strict=True)]
 
 
-def twin_cost(twin: Twin, texts: Sequence[Document], store: Store, *, rows_at_once: int) -> list[Tally]:
+def twin_cost(judge: Judge, texts: Sequence[Document], *, rows_at_once: int) -> list[Tally]:
     """What each document costs the autoregressive twin, on the very same rows."""
     tallies, parts = empty(texts), batches(texts, rows_at_once)
 
     def compute(i: int) -> dict[str, Any]:
         ids, valid, _ = parts[i]
-        return {"nats": (twin.nats(ids, valid) * valid).sum(-1).tolist()}
+        return {"nats": (judge.twin.nats(ids, valid) * valid).sum(-1).tolist()}
 
-    records = store.records(["twin", rows_at_once, len(parts)], [str(i) for i in range(len(parts))], compute, "Twin")
+    records = judge.store.records(["twin", rows_at_once, len(parts)], [str(i) for i in range(len(parts))], compute, "Twin")
     for (_, _, owners), record in zip(parts, records, strict=True):
         for owner, nats in zip(owners, record["nats"], strict=True):
             tallies[owner].nats += nats
@@ -226,7 +224,7 @@ def figures_of(
     seed: int = 0,
     passes: int = 1,
     rows_at_once: int = 16,
-    twin: Twin | None = None,
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
     """All figures over all documents, the NELBO's by source, and the twin's beside them."""
     tallies, curve = bound(model, texts, store, seed=seed, passes=passes, rows_at_once=rows_at_once)
@@ -235,9 +233,9 @@ def figures_of(
     figures["nats_by_masked_share"] = curve
     figures["row_length"], figures["passes"], figures["seed"], figures["model"] = length, passes, seed, model.name
     figures["sources"] = by_source(tallies)
-    if twin is not None:
-        costs = twin_cost(twin, texts, store, rows_at_once=rows_at_once)
-        figures["twin"] = {**summary(costs), "name": twin.name, "sources": by_source(costs), **ratio(tallies, costs)}
+    if judge is not None:
+        costs = twin_cost(judge, texts, rows_at_once=rows_at_once)
+        figures["twin"] = {**summary(costs), "name": judge.twin.name, "sources": by_source(costs), **ratio(tallies, costs)}
     return figures
 
 
