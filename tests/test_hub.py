@@ -1,0 +1,399 @@
+"""Models by name, against a hub of our own over real HTTP: what is fetched, how breaks are mended, one sentence for what can't be."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, namedtuple
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+import engine
+from engine import fetching, hub, installed
+from engine.hub import HubError, Progress
+from tests import folders, hub_server
+from tests.hub_server import Hub
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "someone/tiny-mdlm"
+MAIN = "model.safetensors"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub, an empty cache, and the network switched on."""
+    with hub_server.running() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield running
+
+
+@pytest.fixture
+def published(server: Hub, tmp_path: Path) -> Path:
+    """A model on the hub, with much around it that nobody needs."""
+    folder = folders.mdlm(tmp_path / "made")
+    for name in (
+        "README.md",
+        "pytorch_model.bin",
+        "modeling_mdlm.py",
+        "training_args.bin",
+        "tf_model.h5",
+        "flax_model.msgpack",
+        "generation_config.json",
+    ):
+        (folder / name).write_text(name)
+    server.publish(NAME, folder)
+    return folder
+
+
+def fetch(name: str = NAME, revision: str | None = None) -> list[Progress]:
+    return list(hub.download(name, revision))
+
+
+def refused(name: str = NAME, revision: str | None = None) -> str:
+    with pytest.raises(HubError) as caught:
+        fetch(name, revision)
+    said = str(caught.value)
+    assert "\n" not in said and said.endswith(".") and len(said) < 500
+    return said
+
+
+def partials(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache").rglob("*.incomplete"))
+
+
+def test_a_model_is_downloaded_by_name_loads_and_is_there_without_the_network(
+    server: Hub, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[Progress] = []
+    assert engine.resolve(NAME) is None
+    model = engine.load(NAME, device="cpu", dtype="float32", progress=steps.append)
+    ids = torch.arange(12)[None]
+    here = engine.load(published, device="cpu", dtype="float32").logits(ids, ids < 12)
+    assert model.name == NAME and torch.equal(model.logits(ids, ids < 12), here)
+    assert sorted(Counter(server.fetched()).items()) == [((name, ""), 1) for name in ("config.json", "generation_config.json", MAIN)]
+    assert (
+        steps[-1].done
+        == steps[-1].total
+        == sum((published / name).stat().st_size for name in ("config.json", MAIN, "generation_config.json"))
+    )
+    assert [step.done for step in steps] == sorted(step.done for step in steps)
+    folder = engine.resolve(NAME)
+    assert folder is not None and {path.name for path in folder.iterdir()} == {"config.json", MAIN, "generation_config.json"}
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    server.asked.clear()
+    assert torch.equal(engine.load(NAME, device="cpu", dtype="float32").logits(ids, ids < 12), here)
+    assert fetch()[-1].done == fetch()[-1].total > 0
+    assert server.asked == []
+
+
+def test_other_tools_find_it_in_the_cache_and_it_finds_theirs(server: Hub, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import snapshot_download
+
+    fetch()
+    found = snapshot_download(NAME, local_files_only=True, cache_dir=constants.HF_HUB_CACHE, allow_patterns=["*.safetensors", "*.json"])
+    assert Path(found) == engine.resolve(NAME)
+    shutil.rmtree(constants.HF_HUB_CACHE)
+    folder = installed.home_of(NAME) / "snapshots" / ("1" * 40)
+    folder.mkdir(parents=True)
+    for file in ("config.json", MAIN):
+        shutil.copy(published / file, folder)
+    assert engine.resolve(NAME) == folder
+
+
+def test_shards_are_fetched_by_the_index(server: Hub, tmp_path: Path) -> None:
+    server.publish(NAME, folder := folders.mdlm(tmp_path / "made", shard_bytes=30_000))
+    (folder / "model-00009-of-00009.safetensors").write_text("not named by the index")
+    fetch()
+    files = {name for name, _ in server.fetched()}
+    assert files == {path.name for path in folder.iterdir()} - {"model-00009-of-00009.safetensors"} and len(files) > 4
+    assert engine.load(NAME, device="cpu").vocab_size == 97
+
+
+def test_a_broken_connection_goes_on_where_it_was(server: Hub, published: Path) -> None:
+    server.breaks = [20_000, 0, 5_000]
+    fetch()
+    asked = [span for name, span in server.fetched() if name == MAIN]
+    assert asked == ["", "bytes=20000-", "bytes=20000-", "bytes=25000-"]
+    assert engine.load(NAME, device="cpu").vocab_size == 97
+
+
+def test_a_download_that_failed_goes_on_at_the_next_call(
+    server: Hub, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "TRIES", 2)
+    server.breaks = [20_000, 0, 0, 0]
+    assert "breaks off while model.safetensors is fetched; start again, and it goes on where it was" in refused()
+    assert [path.stat().st_size for path in partials(tmp_path)] == [20_000] and engine.resolve(NAME) is None
+    server.breaks.clear()
+    server.asked.clear()
+    fetch()
+    assert (MAIN, "bytes=20000-") in server.fetched() and partials(tmp_path) == []
+    assert engine.load(NAME, device="cpu").vocab_size == 97
+
+
+def test_a_server_without_ranges_begins_anew(server: Hub, published: Path) -> None:
+    server.breaks, server.ranges = [20_000], False
+    fetch()
+    assert engine.load(NAME, device="cpu").vocab_size == 97
+
+
+def test_closing_the_iterator_stops_soon_and_leaves_what_can_go_on(server: Hub, published: Path, tmp_path: Path) -> None:
+    server.gate = threading.Event()
+    with closing(hub.download(NAME)) as steps:
+        while next(steps).done <= 20_000 or not server.waiting.is_set():
+            pass
+        began = time.monotonic()
+    assert time.monotonic() - began < 2
+    server.gate.set()
+    server.gate = None
+    (partial,) = partials(tmp_path)
+    assert partial.stat().st_size > 20_000 and engine.resolve(NAME) is None
+    server.asked.clear()
+    fetch()
+    assert [span.startswith("bytes=") for name, span in server.fetched() if name == MAIN] == [True]
+    assert engine.load(NAME, device="cpu").vocab_size == 97
+
+
+def test_two_threads_fetch_a_file_once(server: Hub, published: Path) -> None:
+    server.gate = threading.Event()
+    ends: list[Progress] = []
+    threads = [threading.Thread(target=lambda: ends.append(fetch()[-1])) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert server.waiting.wait(20)
+    while sum(path.startswith("/api/") and NAME in path for _, path, _ in server.asked) < 2:
+        time.sleep(0.01)
+    server.gate.set()
+    for thread in threads:
+        thread.join(30)
+    assert Counter(name for name, _ in server.fetched())[MAIN] == 1
+    assert len(ends) == 2 and ends[0] == ends[1] and ends[0].done == ends[0].total
+
+
+def test_two_processes_fetch_a_file_once(server: Hub, published: Path) -> None:
+    server.gate = threading.Event()
+    code = f"from engine import hub; print(list(hub.download({NAME!r}))[-1].done)"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HUB_CACHE": constants.HF_HUB_CACHE, "HF_ENDPOINT": server.url}
+    pair = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert server.waiting.wait(60)
+    while sum(path.startswith("/api/") and NAME in path for _, path, _ in server.asked) < 2:
+        time.sleep(0.01)
+    server.gate.set()
+    assert len({process.communicate(timeout=60)[0] for process in pair}) == 1
+    assert Counter(name for name, _ in server.fetched())[MAIN] == 1
+    assert engine.load(NAME, device="cpu").vocab_size == 97
+
+
+def test_every_file_is_of_the_commit_that_the_revision_meant_at_first(server: Hub, tmp_path: Path) -> None:
+    first = server.publish(NAME, folders.mdlm(tmp_path / "first", n_blocks=1))
+    second = server.publish(NAME, folders.mdlm(tmp_path / "second", n_blocks=3))
+    server.refs[NAME]["v1"] = first
+    assert len(engine.load(NAME, device="cpu").model.blocks) == 3
+    assert len(engine.load(NAME, device="cpu", revision="v1").model.blocks) == 1
+    assert len(engine.load(NAME, device="cpu", revision=first).model.blocks) == 1
+    assert engine.resolve(NAME, "v1") == engine.resolve(NAME, first) != engine.resolve(NAME) == engine.resolve(NAME, second)
+    assert {path.split("/resolve/")[1][:40] for _, path, _ in server.asked if "/resolve/" in path and NAME in path} == {first, second}
+    third = server.publish(NAME, folders.mdlm(tmp_path / "third", n_blocks=2))
+    assert len(engine.load(NAME, device="cpu").model.blocks) == 3  # what is here is used: a model doesn't change under its user
+    fetch()
+    assert engine.resolve(NAME) == engine.resolve(NAME, third) and len(engine.load(NAME, device="cpu").model.blocks) == 2
+    assert "has no revision 'v9'" in refused(revision="v9")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "says"),
+    [
+        (404, "RepoNotFound", "There is no model called 'someone/tiny-mdlm' on this machine or on the hub"),
+        (401, "", "There is no model called|does not give out"),
+        (403, "GatedRepo", "is given out on request only"),
+        (403, "", "does not give out someone/tiny-mdlm (it answers 403)"),
+        (500, "", "does not answer as it should (500)"),
+    ],
+)
+def test_a_hub_that_refuses_is_one_sentence(server: Hub, published: Path, status: int, code: str, says: str) -> None:
+    server.answers[NAME] = status, code
+    said = refused()
+    assert any(one in said for one in says.split("|")), said
+
+
+def test_a_gated_file_is_one_sentence(server: Hub, published: Path) -> None:
+    server.files_answer = 403
+    assert "does not give out someone/tiny-mdlm (it answers 403); log in" in refused()
+
+
+def test_no_network_is_one_sentence(server: Hub, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as closed:  # bound and not listening: every connection is refused
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        assert "is not whole on this machine, and the hub can't be reached" in refused()
+
+
+def test_offline_says_what_is_missing(server: Hub, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert refused() == f"{NAME} is not whole on this machine, and the network is switched off (HF_HUB_OFFLINE)."
+    with pytest.raises(ValueError, match="switched off"):
+        engine.load(NAME)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "../x", "a/../b", "a/b/c", "/etc", "a b", "a--b/c", "x" * 300, "a/b\n", "C:\\x", "https://x.y/z"]
+)
+def test_what_can_be_no_name_is_refused_before_anything_is_asked(server: Hub, name: str) -> None:
+    assert "There is no model called" in refused(name)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("revision", ["", "..", "../../x", "/x", "a/../b", "a b", "-x"])
+def test_what_can_be_no_revision_is_refused_before_anything_is_asked(server: Hub, revision: str) -> None:
+    assert "There can be no revision called" in refused(revision=revision)
+    assert server.asked == []
+
+
+def test_an_unknown_family_is_refused_before_its_weights_are_fetched(server: Hub, tmp_path: Path) -> None:
+    server.publish(NAME, folders.mdlm(tmp_path / "made", model_type="llada2_moe"))
+    said = refused()
+    assert "is of the family 'llada2_moe', which can't be loaded; there are Lacuna, MDLM" in said
+    assert [name for name, _ in server.fetched()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "does not say of which family"),
+        (lambda folder: (folder / MAIN).rename(folder / "pytorch_model.bin"), "pytorch_model.bin only, a kind of file that can run code"),
+        (
+            lambda folder: [(folder / name).unlink() for name in (MAIN, "pytorch_model.bin", "training_args.bin")],
+            "has no model.safetensors",
+        ),
+        (
+            lambda folder: (
+                (folder / MAIN).rename(folder / "x") and (folder / f"{MAIN}.index.json").write_text('{"weight_map": {"a": "../x"}}')
+            ),
+            "names weights that it does not have",
+        ),
+    ],
+)
+def test_a_model_that_is_of_no_use_is_refused_before_anything_large(server: Hub, published: Path, change: Any, says: str) -> None:
+    change(published)
+    server.publish(NAME, published)
+    assert says in refused()
+    assert not {name for name, _ in server.fetched()} - {"config.json", f"{MAIN}.index.json"}
+
+
+def test_a_full_disk_is_one_sentence_before_anything_large(server: Hub, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 5, 5))
+    assert "GB on disk and 0.0 GB are free" in refused()
+    assert [name for name, _ in server.fetched()] == ["config.json"]
+
+
+def test_a_disk_that_fills_up_is_one_sentence(server: Hub, published: Path) -> None:
+    server.breaks = [20_000]
+    installed.home_of(NAME).joinpath("blobs").mkdir(parents=True)
+    full = Path("/dev/full")
+    if full.exists():
+        data = (published / MAIN).read_bytes()
+        (installed.home_of(NAME) / "blobs" / f"{hub_server.digest(data)}.incomplete").symlink_to(full)
+        assert "The disk is full: make room for someone/tiny-mdlm" in refused()
+
+
+def test_wrong_bytes_are_not_kept(server: Hub, published: Path, tmp_path: Path) -> None:
+    server.spoil = True
+    assert "model.safetensors did not arrive as the hub describes it" in refused()
+    assert partials(tmp_path) == [] and engine.resolve(NAME) is None
+    server.spoil = False
+    fetch()
+    assert engine.load(NAME, device="cpu").vocab_size == 97
+
+
+EVIL = {"size": 3, "blobId": "a" * 40}
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        {"id": NAME, "sha": "../../../x", "siblings": [{"rfilename": "config.json"} | EVIL]},
+        {"id": NAME, "sha": "a" * 40, "siblings": [{"rfilename": "../../../../x.json"} | EVIL, {"rfilename": "/x"} | EVIL]},
+        {"id": NAME, "sha": "a" * 40, "siblings": [{"rfilename": "config.json"} | EVIL | {"blobId": "../../../../../x"}]},
+        {"id": NAME, "sha": "a" * 40, "siblings": "many"},
+        {"id": NAME, "sha": "a" * 40, "siblings": [{"rfilename": "config.json", "size": "-5", "blobId": 7}]},
+        {"id": NAME},
+        [],
+        7,
+    ],
+)
+def test_a_hub_that_lies_writes_nothing_outside_the_cache(server: Hub, published: Path, tmp_path: Path, listing: Any) -> None:
+    server.listing = listing
+    before = {path for path in tmp_path.rglob("*") if tmp_path / "cache" not in path.parents}
+    refused()
+    assert {path for path in tmp_path.rglob("*") if tmp_path / "cache" not in path.parents} - before <= {tmp_path / "cache"}
+
+
+def test_models_without_a_tokenizer_get_gpt2s(server: Hub, tmp_path: Path) -> None:
+    (bare := tmp_path / "gpt2").mkdir()
+    letters = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]  # GPT-2's bytes
+    (bare / "vocab.json").write_text(json.dumps({letter: i for i, letter in enumerate([*letters, "<|endoftext|>"])}))
+    (bare / "merges.txt").write_text("#version: 0.2\n")
+    (bare / "pytorch_model.bin").write_text("not for us")
+    server.publish("openai-community/gpt2", bare)
+    server.publish(NAME, folders.mdlm(tmp_path / "made", vocab_size=50258, hidden_dim=8))
+    fetch()
+    assert {name for name, _ in server.fetched("gpt2")} == {"vocab.json", "merges.txt"}
+    model = engine.load(NAME, device="cpu")
+    assert model.decode(model.encode("Ça va, 🙂?")) == "Ça va, 🙂?"
+
+
+def test_models_that_are_here_are_listed_before_those_that_can_be_had(server: Hub, published: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(installed, "FOLDERS", tmp_path / "folders")
+    folders.mdlm(tmp_path / "folders" / "mine", shard_bytes=9000)
+    before = engine.models()
+    assert before[0].installed and before[0].family == "Lacuna" and engine.load(before[0].name).name == before[0].name
+    assert [info.installed for info in before] == [True, True] + [False] * (len(before) - 2) and before[1].name.endswith("mine")
+    fetch()
+    info = next(info for info in engine.models() if info.name == NAME)
+    size = (
+        (published / "config.json").stat().st_size
+        + (published / MAIN).stat().st_size
+        + (published / "generation_config.json").stat().st_size
+    )
+    assert (info.family, info.installed, info.size, info.needs) == ("MDLM", True, size, "")
+    assert info.memory in (18_000 * 2, 18_000 * 4) or 10_000 < info.memory < 1_000_000
+    llada = next(info for info in before if info.name == "GSAI-ML/LLaDA-8B-Instruct")
+    assert (llada.family, llada.licence, llada.installed) == ("LLaDA", "MIT", False) and 15e9 < llada.size < 17e9 <= llada.memory + 1e9
+
+
+def test_the_list_survives_a_damaged_cache(server: Hub, published: Path) -> None:
+    fetch()
+    home = Path(constants.HF_HUB_CACHE)
+    (home / "models--a--b" / "snapshots" / ("2" * 40)).mkdir(parents=True)
+    (home / "models--a--b" / "snapshots" / ("2" * 40) / "config.json").write_bytes(b"\xff")
+    (home / "models--a--b" / "snapshots" / ("2" * 40) / MAIN).write_bytes(b"\xff" * 20)
+    (home / "models--strange").write_text("a file")
+    (home / "models--a--b--c--d").mkdir()
+    folder = engine.resolve(NAME)
+    assert folder is not None
+    (folder / MAIN).resolve().write_bytes(b"\xff" * 9)
+    assert next(info for info in engine.models() if info.name == NAME).memory == 0
+    with pytest.raises(ValueError, match="no whole safetensors file"):
+        engine.load(NAME)
+
+
+def test_listing_costs_no_torch() -> None:
+    code = "import sys, engine; engine.models(); engine.resolve('a/b'); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "False\n"
