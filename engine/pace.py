@@ -88,14 +88,22 @@ def steps_of(settings: Settings, counts: Sequence[int], *, grows: bool = False) 
     return [min(share, count) if one_a_step or not count else share for share, count in zip(shares, counts, strict=True)]
 
 
-def blocks_of(writable: Tensor, settings: Settings) -> Tensor:
+def blocks_of(writable: Tensor, settings: Settings, *, size: int = 0) -> Tensor:
     """(B, L) bool -> (B, L) long: the semi-autoregressive block of each writable place, counted from the left (LLaDA, arXiv
     2502.09992). Where there are more blocks than steps, neighbours are one block. Other places count to the block at their left.
+
+    size: the blocks that the model itself is made of, so many places each from the start of the canvas, in place of the settings'.
+    Those with nothing to write are not counted.
     """
     ranks = (writable.long().cumsum(-1) - 1).clamp(min=0)
-    if not settings.block_length:
+    if size:
+        places = torch.arange(writable.shape[-1]) // size
+        held = torch.zeros(len(writable), int(places[-1]) + 1, dtype=torch.long).index_add_(1, places, writable.long()) > 0
+        blocks = (held.cumsum(-1) - 1).clamp(min=0)[:, places]
+    elif settings.block_length:
+        blocks = ranks // settings.block_length
+    else:
         return torch.zeros_like(ranks)
-    blocks = ranks // settings.block_length
     number = blocks[:, -1:] + 1
     return torch.where(number > settings.steps, blocks * settings.steps // number, blocks)
 

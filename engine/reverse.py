@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engine.denoiser import Denoiser
+from engine.denoiser import Denoiser, WritesInBlocks
 from engine.draws import Noise, SeededNoise, tempered
 from engine.forward import subs_log_probs
 from engine.growth import NEW, PADDING, Growth, aligned, parents
@@ -117,7 +117,8 @@ def denoise(
     x, writable = x.cpu(), writable.cpu()
     masked = (x == model.mask_id) & writable
     attend = torch.ones_like(masked) if attend is None else attend.cpu()
-    blocks = blocks_of(writable, settings) if blocks is None else blocks.cpu()
+    own = model.block_size if isinstance(model, WritesInBlocks) else 0
+    blocks = blocks_of(writable, settings, size=own) if blocks is None else blocks.cpu()
     now = _Canvas(x, masked, writable, attend, blocks, torch.where(masked, 0.0, 1.0), torch.zeros_like(masked))
     paces = [Pace(settings, counts_of(blocks[b], masked[b]), times, grows=growth is not None) for b in range(len(x))]
     budgets = [growth.budget if growth else 0] * len(x)

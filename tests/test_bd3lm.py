@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
 from engine import backends
 from engine.backends.bd3lm import BD3LM
-from engine.denoiser import Denoiser
+from engine.denoiser import Denoiser, WritesInBlocks
+from engine.reverse import denoise
+from engine.settings import Settings
 
 FOLDER = Path(__file__).parent / "golden/bd3lm"
 IO = load_file(FOLDER / "io.safetensors")
@@ -23,7 +25,7 @@ BLOCKS = IO["x0"].shape[1] // 4
 
 def load() -> BD3LM:
     found = backends.load(FOLDER, device="cpu", dtype="float32")
-    assert isinstance(found, BD3LM) and isinstance(found, Denoiser)
+    assert isinstance(found, BD3LM) and isinstance(found, Denoiser) and isinstance(found, WritesInBlocks)
     return found
 
 
@@ -70,6 +72,7 @@ def test_logits_from_the_cache(name):
     torch.testing.assert_close(rows(canvas, where), IO[name], rtol=0, atol=ATOL)
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 24), st.integers(0, 23), st.randoms(use_true_random=False))
 def test_a_position_sees_its_block_and_what_is_before(length, place, random):
     place %= length
@@ -92,3 +95,27 @@ def test_a_gap_is_read_with_its_whole_block():
     here = rows(ids, slice(9, 10))
     ids[:, 11] = (ids[:, 11] + 1) % 96
     assert not torch.allclose(rows(ids, slice(9, 10)), here, rtol=0, atol=ATOL)
+
+
+@given(
+    st.integers(1, 12),
+    st.sampled_from(["confidence", "random", "ancestral", "threshold"]),
+    st.integers(0, 99),
+    st.randoms(use_true_random=False),
+)
+def test_blocks_are_filled_from_left_to_right(steps, sampler, seed, random):
+    """Where there are steps enough, a block is asked for when everything to its left is written, whatever the sampler."""
+    ids = torch.tensor([[random.choice([96, random.randrange(96)]) for _ in range(24)] for _ in range(2)])
+    writable = ids == MODEL.mask_id
+    chosen = Settings(sampler=sampler, steps=steps, seed=seed, threshold=0.05)
+    x = ids
+    for move in denoise(MODEL, ids, writable=writable, settings=chosen):
+        if steps >= BLOCKS:
+            for row, asked in zip(x, move.positions, strict=True):
+                where = asked.nonzero()[:, 0]
+                if len(where):
+                    first = int(where[0]) // 4
+                    assert {int(place) // 4 for place in where} == {first}
+                    assert not (row[: 4 * first] == MODEL.mask_id).any()
+        x = move.x
+    assert not (x == MODEL.mask_id).any() and torch.equal(x[~writable], ids[~writable])
