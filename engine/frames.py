@@ -40,7 +40,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One step of the reverse process. Frame 0 holds every cell, later ones only those that changed."""
+    """One step of the reverse process. Frame 0 holds every cell, later ones only those that changed.
+
+    A gap may get and lose cells on the way, where a model chooses its length while it writes (`relaid`). A cell that lives on keeps
+    its id, whatever its index becomes; a new one gets an id that no cell had before.
+    """
 
     step: int
     """From 0 (nothing revealed yet) to `steps`."""
@@ -52,10 +56,34 @@ class Frame:
     text: str
     """The whole draft as it stands, with MASKED_TEXT for each masked cell."""
     cells: tuple[Cell, ...]
+    relaid: tuple[int, ...] = ()
+    """Gaps that got or lost cells in this step: all their cells are among `cells`, and what was known of them before is gone."""
 
     def as_dict(self) -> dict[str, Any]:
         """The frame as the JSON object that the command line and the API send."""
         return asdict(self)
+
+
+class Result:
+    """What a run has come to: give it every frame, in order."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        """The whole draft as it stands."""
+        self.cells: dict[int, Cell] = {}
+        """Every cell as it stands, by id."""
+
+    def take(self, frame: Frame) -> None:
+        """Take in the next frame."""
+        self.text = frame.text
+        for cell in [cell for cell in self.cells.values() if cell.gap in frame.relaid]:
+            del self.cells[cell.id]
+        self.cells.update((cell.id, cell) for cell in frame.cells)
+
+    def done(self, *, with_text: bool = True) -> dict[str, Any]:
+        """The last message of a run, as a JSON object; without its texts for a reader that holds the draft and the cells."""
+        text = {"text": self.text} if with_text else {}
+        return {"done": True, **text, "candidates": [{**text, "score": score(self.cells.values())}]}
 
 
 def score(cells: Iterable[Cell]) -> float:

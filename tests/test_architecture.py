@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # The engine from the bottom up. A module may import those of its own line and of the lines above it, without circles.
 LAYERS = (
     "text marks frames settings denoiser schedules model length_head tokenizer families catalogue installed fetching hub",
-    "notation spacing forward samplers draws checkpoint",
+    "notation spacing wordings forward samplers draws checkpoint",
     "draft vocabulary pace growth reverse backends",
     "canvas constraints memory",
-    "lengths",
+    "lengths cells rules",
     "filling",
-    "cli training evaluation",
+    "cli_hub cli training evaluation",
 )
 LEVEL = {f"engine.{name}": level for level, names in enumerate(LAYERS) for name in names.split()}
 LONGEST = 400

@@ -1,0 +1,143 @@
+"""Every cell of a draft as it stands, step by step: what the loop did to the canvas, told in the page's terms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.canvas import Canvas, Window
+from engine.denoiser import Denoiser
+from engine.frames import Cell, State
+from engine.growth import NEW
+from engine.reverse import Move
+from engine.vocabulary import vocabulary
+
+ALTERNATIVES = 5
+
+
+@dataclass(slots=True)
+class _Slot:
+    """What is known of one cell of a span."""
+
+    id: int
+    token: int
+    shown: str = ""
+    probability: float = 0.0
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+class Cells:
+    """Every cell of a draft, and what changed since the last frame."""
+
+    def __init__(self, model: Denoiser, canvas: Canvas, sizes: Sequence[int]) -> None:
+        self._canvas, self._mask = canvas, model.mask_id
+        self._texts_of = vocabulary(model).texts
+        self._slots: list[list[_Slot]] = [[] for _ in sizes]
+        self._places: list[tuple[int, int]] = []
+        """(gap, index in the gap) of each span's first cell."""
+        self._pins: list[Cell] = []
+        self._ids = 0
+        index, gap = 0, -1
+        for item in canvas.items:
+            if isinstance(item, str):
+                continue
+            here = canvas.spans[item].gap if isinstance(item, int) else item.gap
+            index = index if here == gap else 0
+            gap = here
+            if isinstance(item, int):
+                self._places.append((gap, index))
+                self._slots[item] = [self._new() for _ in range(sizes[item])]
+                index += sizes[item]
+            else:
+                self._pins.append(Cell(self._new().id, gap, index, item.text, -1, 1.0, "pinned"))
+                index += 1
+
+    @property
+    def tokens(self) -> list[list[int]]:
+        """What every span holds, the mask id where nothing is written yet."""
+        return [[slot.token for slot in slots] for slots in self._slots]
+
+    def all(self) -> tuple[Cell, ...]:
+        """Every cell, in reading order."""
+        written = [self._cell(i, c, "masked") for i, slots in enumerate(self._slots) for c in range(len(slots))]
+        return tuple(sorted([*written, *self._pins], key=lambda cell: (cell.gap, cell.index)))
+
+    def text(self) -> str:
+        """The whole draft as it stands."""
+        shown = [[slot.shown for slot in slots] for slots in self._slots]
+        return self._canvas.text(shown, [[slot.token == self._mask for slot in slots] for slots in self._slots])
+
+    def take(self, window: Window, move: Move) -> tuple[Window, tuple[Cell, ...], tuple[int, ...]]:
+        """Take over what a step did: the window as it is now, the cells that changed, and the gaps that got or lost cells.
+
+        Cells are in reading order; of gaps that got or lost some, all are among them.
+        """
+        origin = list(range(move.x.shape[-1])) if move.origin is None else move.origin[0].tolist()
+        relaid: set[int] = set()
+        if move.origin is not None:
+            window, relaid = self._relay(window, move.x[0].tolist(), origin)
+        states: dict[tuple[int, int], State] = {}
+        revealed = move.revealed[0].nonzero()[:, 0].tolist()
+        self._reveal(window, move, revealed, origin)
+        states |= {window.cells[position]: "revealed" for position in revealed}
+        for position in move.retaken[0].nonzero()[:, 0].tolist():
+            i, c = window.cells[position]
+            self._slots[i][c].token, self._slots[i][c].alternatives = self._mask, ()
+            self._slots[i][c].probability = float(move.probability[0, position])
+            states[i, c] = "retaken"
+        for i in {i for i, _ in states} | relaid:
+            for c, (slot, text) in enumerate(zip(self._slots[i], self._canvas.texts(i, self.tokens[i]), strict=True)):
+                if i in relaid:
+                    states.setdefault((i, c), "masked" if slot.token == self._mask else "revealed")
+                if text != slot.shown:
+                    slot.shown = text
+                    states.setdefault((i, c), "revealed")
+        changed = tuple(self._cell(i, c, states[i, c]) for i, c in sorted(states))
+        return window, changed, tuple(sorted(self._places[i][0] for i in relaid))
+
+    def _reveal(self, window: Window, move: Move, positions: list[int], origin: list[int]) -> None:
+        """The tokens, probabilities and alternatives of the places revealed; one look at the device for all of them."""
+        if not positions:
+            return
+        asked = {place: row for row, place in enumerate(move.positions[0].nonzero()[:, 0].tolist())}
+        rows = [asked[origin[position]] for position in positions]
+        best = move.log_probs[rows].topk(min(ALTERNATIVES, move.log_probs.shape[-1]))
+        for position, chances, tokens in zip(positions, best.values.tolist(), best.indices.tolist(), strict=True):
+            i, c = window.cells[position]
+            slot = self._slots[i][c]
+            slot.token, slot.probability = int(move.x[0, position]), float(move.probability[0, position])
+            texts = ((self._texts_of[token], chance) for token, chance in zip(tokens, chances, strict=True) if chance > -math.inf)
+            slot.alternatives = tuple((text.strip(" ") if c == 0 else text, math.exp(chance)) for text, chance in texts if text)
+
+    def _relay(self, window: Window, ids: list[int], origin: list[int]) -> tuple[Window, set[int]]:
+        """Lay the cells of a window out anew where the loop changed the length of its rows, and say in which spans."""
+        slots: dict[int, list[_Slot]] = {}
+        first = {i: min(c for j, c in window.cells.values() if j == i) for i in window.spans}
+        cells: dict[int, tuple[int, int]] = {}
+        here = -1
+        for position, place in enumerate(origin):
+            if place != NEW:
+                here = window.cells[place][0] if place in window.cells else -1
+            if here < 0:
+                continue
+            mine = slots.setdefault(here, [])
+            cells[position] = (here, first[here] + len(mine))
+            mine.append(self._new() if place == NEW else self._slots[here][window.cells[place][1]])
+        changed = set()
+        for i in window.spans:
+            now = slots.get(i, [])
+            end = first[i] + sum(j == i for j, _ in window.cells.values())
+            if [slot.id for slot in now] != [slot.id for slot in self._slots[i][first[i] : end]]:
+                changed.add(i)
+                self._slots[i][first[i] : end] = now
+        return Window(ids, cells), changed
+
+    def _new(self) -> _Slot:
+        """A masked cell with an id that no cell had before."""
+        self._ids += 1
+        return _Slot(self._ids - 1, self._mask)
+
+    def _cell(self, i: int, c: int, state: State) -> Cell:
+        (gap, index), slot = self._places[i], self._slots[i][c]
+        return Cell(slot.id, gap, index + c, slot.shown, slot.token, slot.probability, state, slot.alternatives)

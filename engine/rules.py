@@ -1,0 +1,118 @@
+"""What the cells of a window may hold: clean edges, counted words, and how far a gap may change its length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from engine.canvas import LONGEST_WINDOW, Canvas, Window
+from engine.constraints import NEWLINE_CELLS, Edges, SpanConstraint, SpanRule, WordCount
+from engine.denoiser import Denoiser
+from engine.growth import Growth
+from engine.vocabulary import vocabulary
+
+GROWTH = 64
+"""How many cells the gaps of a window may get, all together, beyond those that they begin with."""
+
+
+def edges(model: Denoiser, canvas: Canvas, i: int, size: int) -> tuple[Edges, WordCount]:
+    """The rules for span i when it has `size` cells."""
+    span, known = canvas.spans[i], vocabulary(model)
+    counted = span.length is not None and span.length.unit == "words"
+    whole_lines = not span.before or span.before[-1] in "\r\n" or not span.after or span.after[0] in "\r\n"
+    partial = any(known.partial[token] for token in model.encode(span.before + span.was + span.after))
+    found = Edges.of(
+        known,
+        span.before,
+        span.after,
+        size,
+        takes_space=span.takes_space,
+        newlines=size >= NEWLINE_CELLS and not counted and not span.was and whole_lines,
+        partial=partial,
+        counted=counted,
+    )
+    if span.length is not None and counted:
+        return found, WordCount(known.classes, span.length.low, span.length.high, span.quotes)
+    return found, WordCount(known.classes, 0 if size == 1 or partial else 1, None, span.quotes)
+
+
+def elastic(canvas: Canvas, i: int) -> bool:
+    """Whether the length of a span is the engine's to choose, and so may change on the way."""
+    return canvas.spans[i].length is None and not canvas.spans[i].was
+
+
+def growth_of(model: Denoiser, canvas: Canvas, spans: Sequence[int]) -> Growth | None:
+    """How far a window with these spans may change its length: None where the model or the writer wants it fixed."""
+    expand_id: int | None = getattr(model, "expand_id", None)
+    delete_id: int | None = getattr(model, "delete_id", None)
+    if (expand_id is None and delete_id is None) or not any(elastic(canvas, i) for i in spans):
+        return None
+    return Growth(expand_id, delete_id, longest=model.max_length, budget=GROWTH)
+
+
+def room_to_grow(model: Denoiser, canvas: Canvas) -> int:
+    """Tokens for a window that leaves the network room for what its gaps may get."""
+    spare = model.max_length - min(model.max_length, LONGEST_WINDOW)
+    return max(canvas.room // 2, canvas.room - max(0, GROWTH - spare))
+
+
+class Rules:
+    """The `reverse.Constraint` of one window, in which gaps may change their length."""
+
+    def __init__(self, model: Denoiser, canvas: Canvas, window: Window, tokens: Sequence[list[int]], growth: Growth | None) -> None:
+        self._model, self._canvas, self._growth = model, canvas, growth
+        self._special = torch.tensor(sorted(growth.tokens if growth else ()), dtype=torch.long)
+        self.relay(window, tokens)
+
+    def relay(self, window: Window, tokens: Sequence[list[int]]) -> None:
+        """The window's cells were laid out anew."""
+        spans = window.spans
+        self._spans = [SpanRule(*edges(self._model, self._canvas, i, len(tokens[i])), tokens=list(tokens[i])) for i in spans]
+        self._cells = {position: (spans.index(i), c) for position, (i, c) in window.cells.items()}
+        self._elastic = {k for k, i in enumerate(spans) if elastic(self._canvas, i)}
+        self._constraint = SpanConstraint(vocabulary(self._model), self._model.mask_id, self._spans, self._cells)
+
+    def allowed(self, x: Tensor, positions: Tensor) -> Tensor:
+        """(L,) canvas, (n,) masked places -> (n, V) bool."""
+        allowed = self._constraint.allowed(x, positions)
+        if self._growth is None:
+            return allowed
+        ids = x.tolist()
+        for row, position in enumerate(positions.tolist()):
+            if self._cells[position][0] in self._elastic:
+                if self._growth.expand_id is not None:
+                    allowed[row, self._growth.expand_id] = True
+                if self._growth.delete_id is not None:
+                    allowed[row, self._growth.delete_id] = self._may_go(ids, position)
+        return allowed
+
+    def settle(self, x: Tensor, positions: Tensor, tokens: Tensor, log_probs: Tensor) -> Tensor:
+        """Tokens for places revealed together; those that change a length stay, but the last cell of a gap can't go."""
+        if self._growth is None:
+            return self._constraint.settle(x, positions, tokens, log_probs)
+        left = {k: len(rule.tokens) for k, rule in enumerate(self._spans)}
+        plain = ~torch.isin(tokens, self._special)
+        tokens = tokens.clone()
+        for at, (position, token) in enumerate(zip(positions.tolist(), tokens.tolist(), strict=True)):
+            k = self._cells[position][0]
+            if token == self._growth.delete_id:
+                left[k] -= 1
+                if not left[k]:
+                    left[k], plain[at] = 1, True
+                    tokens[at] = int(log_probs[at].index_fill(0, self._special.to(log_probs.device), -torch.inf).argmax())
+        if plain.any():
+            rows = log_probs[plain.to(log_probs.device)]
+            tokens[plain] = self._constraint.settle(x, positions[plain], tokens[plain], rows).cpu()
+        return tokens
+
+    def _may_go(self, ids: list[int], position: int) -> bool:
+        """Whether a cell may be deleted: not the only one, and not one at an edge that shields what can't stand there."""
+        k, cell = self._cells[position]
+        size = len(self._spans[k].tokens)
+        if size == 1:
+            return False
+        mask, rules = self._model.mask_id, self._spans[k].edges
+        after, before = ids[position + 1] if cell == 0 else mask, ids[position - 1] if cell == size - 1 else mask
+        return (after == mask or bool(rules.first[after])) and (before == mask or bool(rules.last[before]))
