@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -119,20 +120,10 @@ def unchosen(model: Denoiser, cuts: Sequence[Cut]) -> list[tuple[str, str, str]]
 
 def _filled(model: Denoiser, draft: Draft) -> str:
     """The draft with its gaps filled at seed 0, what was written in bold."""
-    cells: dict[int, tuple[int, str]] = {}
-    for frame in fill(model, draft, Settings()):
-        cells.update((cell.id, (cell.gap, cell.text)) for cell in frame.cells)
-    written: dict[int, str] = {}
-    for _, (gap, text) in sorted(cells.items()):
-        written[gap] = written.get(gap, "") + text
-    parts, gap = "", 0
-    for part in draft.parts:
-        if isinstance(part, str):
-            parts += part
-            continue
-        text = written.get(gap, "")
-        inner = text.strip()
-        start = len(text) - len(text.lstrip())
-        parts += f"{text[:start]}**{inner}**{text[start + len(inner) :]}" if inner else text
-        gap += 1
-    return parts
+    *_, last = fill(model, draft, Settings())
+    pattern = "".join(re.escape(part) if isinstance(part, str) else r"(\s*)(.*?)(\s*)" for part in draft.parts)
+    found = re.fullmatch(pattern, last.text, re.DOTALL)
+    assert found is not None, "given text never changes"
+    written = iter(zip(*[iter(found.groups())] * 3, strict=True))
+    parts = (part if isinstance(part, str) else "{}**{}**{}".format(*next(written)) for part in draft.parts)
+    return "".join(parts)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from engine.evaluation.cuts import KINDS
-from engine.samplers import SAMPLERS
+from engine.samplers import FREE_RUNNING, SAMPLERS
 from engine.schedules import SCHEDULES
-from engine.settings import Settings
+from engine.settings import PUBLISHED, Rounding, Scores, Settings
 
 Size = Literal["quick", "card", "full"]
 DEFAULT = "default"
@@ -59,11 +59,23 @@ def rows(size: Size, default: Settings | None = None) -> list[Row]:
         found += _varied(default, "choice", ("hybrid", "deterministic"))
         found += _varied(default, "block_length", (0, 8))
         found += _varied(default, "schedule", SCHEDULES)
+        found += _varied(default, "rounding", get_args(Rounding))
+        found += _varied(default, "scores", get_args(Scores))
+        found += _varied(default, "guidance", (0.5,))
+        found += _published(default)
     samplers = (default.sampler,) if size != "full" else tuple(s for s in CURVES if s in SAMPLERS)
     for sampler in samplers:
         for steps in STEPS if size == "full" else (4, 16):
             found.append(Row("steps", f"{sampler}, {steps}", replace(default, sampler=sampler, steps=steps), kinds=LONG))
     return found
+
+
+def _published(default: Settings) -> Iterator[Row]:
+    """Published methods, but for those that take hundreds of steps whatever the gap."""
+    for name, told in PUBLISHED.items():
+        settings = replace(default, **told)  # type: ignore[arg-type]
+        if not (settings.sampler in FREE_RUNNING and settings.steps > max(STEPS)):
+            yield Row("published", name, settings)
 
 
 def _varied(default: Settings, factor: str, values: Any) -> Iterator[Row]:

@@ -36,7 +36,7 @@ from engine.training.corpus import CorpusError, files_of
 from engine.training.twin import Twin
 
 SAMPLE = Path(__file__).resolve().parents[2] / "tests" / "data" / "dev_sample.txt"
-GAPS: dict[Size, int] = {"quick": 6, "card": 15, "full": 40}
+GAPS: dict[Size, int] = {"quick": 6, "card": 15, "full": 24}
 """Gaps of each kind."""
 QUICK_CHARACTERS = 1_000
 """Characters of each document that a quick report reads."""
