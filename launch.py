@@ -25,6 +25,9 @@ prepares everything in the folder .venv beside this file; that happens once.
 commands (each has its own --help):
   (none)     the app, in the browser
   fill       fill a draft on the command line: python launch.py fill "It was [[]] when the door opened."
+  models     list the models: those that are here, and those to download
+  download   fetch a published model: python launch.py download kuleshov-group/mdlm-owt
+  extras     install what BERT and its relatives need besides (transformers)
   train      train a model
   evaluate   measure a model: bound, infilling, lengths; a report, a card, a blind sheet
   test       lint, types and tests (--long: full counts; --cuda: on a GPU too)
@@ -35,7 +38,7 @@ options of the app:
   --port PORT      the port to serve on (7860); a busy one moves to the next
   --model MODEL    a folder or a name on the hub; the embedded model by default
   --device DEVICE  auto, cpu, cuda or mps
-  --dtype DTYPE    auto, float32 or bfloat16
+  --dtype DTYPE    auto, float32, bfloat16, float16, int8 or int4
   --no-browser     do not open the browser
 
 options of the environment:
@@ -47,11 +50,19 @@ LACUNA_PYTHON=this uses the running Python and its packages, and installs nothin
 COMMANDS = {
     "app": "app.main",
     "fill": "engine.cli",
+    "models": "engine.cli_hub:list_models",
+    "download": "engine.cli_hub:fetch_model",
+    "extras": "",
     "train": "engine.training.train",
     "evaluate": "engine.evaluation.main",
     "test": "tests.run",
     "bench": "bench.run",
 }
+REQUIREMENTS = {
+    "extras": ["requirements.txt", "requirements-extras.txt"],
+    "test": ["requirements.txt", "requirements-extras.txt", "tests/requirements.txt"],
+}
+"""What a command needs; the others need requirements.txt alone."""
 OLDEST_TORCH = (2, 11)
 
 
@@ -68,8 +79,15 @@ def main(arguments: list[str]) -> int:
         if here:
             if flag and command != "test":
                 raise Problem(f"--{flag} chooses what is installed, and with LACUNA_PYTHON=this nothing is.")
+            if command == "extras":
+                raise Problem(
+                    f"With LACUNA_PYTHON=this nothing is installed: install requirements-extras.txt into {sys.executable} yourself."
+                )
             return run(command, rest)
-        prepare(["requirements.txt", "tests/requirements.txt"] if command == "test" else ["requirements.txt"], flag)
+        prepare(REQUIREMENTS.get(command, ["requirements.txt"]), flag)
+        if command == "extras":
+            say("The extras are in .venv.")
+            return 0
         return enter([__file__, *([] if command == "app" else [command]), *rest])
     except Problem as problem:
         say(str(problem))
@@ -112,7 +130,8 @@ def run(command: str, arguments: list[str]) -> int:
     if not own and command != "test":
         check_torch()
     try:
-        return int(importlib.import_module(COMMANDS[command]).main(arguments) or 0)
+        module, _, function = COMMANDS[command].partition(":")
+        return int(getattr(importlib.import_module(module), function or "main")(arguments) or 0)
     except KeyboardInterrupt:
         say("Stopped.")
         sys.stdout.flush()

@@ -51,10 +51,12 @@ def _run(options: argparse.Namespace) -> int:
     settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
 
     from engine.backends import load
+    from engine.cli_hub import progress_bar
     from engine.filling import check, fill_events
 
     check(draft, settings)
-    model = load(options.model, device=options.device, dtype=options.dtype)
+    with progress_bar(sys.stderr) as tell:
+        model = load(options.model, device=options.device, dtype=options.dtype, revision=options.revision, progress=tell)
     out = sys.stdout.buffer
     event: dict[str, Any] = {}
     for event in _progress(fill_events(model, draft, settings)):
@@ -115,9 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("draft", nargs="?", metavar="DRAFT", help="the text with its gaps; - reads it from standard input")
     parser.add_argument("--file", metavar="FILE", help="read the draft from this file (UTF-8)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line: every frame, then the result")
-    parser.add_argument("--model", metavar="MODEL", help="a folder; the embedded model by default")
+    parser.add_argument("--model", metavar="MODEL", help="a folder or a name on the hub; the embedded model by default")
+    parser.add_argument("--revision", metavar="REVISION", help="the model's branch, tag or commit on the hub (default: main)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16; int8 or int4 keep large models small")
     for field in fields(Settings):
         text = f"{HELP[field.name]} (default {field.default})"
         parser.add_argument(

@@ -125,8 +125,9 @@ def _stream(file: Remote, have: int, stop: threading.Event) -> None:
         goes_on = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         with file.partial.open("ab" if goes_on else "wb") as out:
             for piece in response.iter_bytes():
-                _heed(stop)
                 out.write(piece)
+                out.flush()  # others count the bytes that have come, and a killed process loses none
+                _heed(stop)
                 if out.tell() > file.size:
                     break
         if file.partial.stat().st_size > file.size:

@@ -110,6 +110,19 @@ def test_changed_requirements_are_installed_into_the_same_environment(home: Path
     assert kept.exists()
 
 
+def test_extras_are_installed_when_asked_for_and_stay(home: Path) -> None:
+    wheel(home / "wheels", "3.0")
+    (home / "requirements.txt").write_text("tiny\n")
+    (home / "requirements-extras.txt").write_text("tiny==3.0\n")
+    result = start(home, "extras")
+    assert result.returncode == 0 and result.stderr.endswith("The extras are in .venv.\n"), result.stderr
+    assert start(home, "extras").stderr == "The extras are in .venv.\n"
+    again = start(home, "fill", PIP_FIND_LINKS="")
+    assert again.stderr == "" and again.stdout.startswith("3.0|")
+    (home / "requirements.txt").write_text("tiny==2.0\n")
+    assert start(home, "fill").stdout.startswith("2.0|")
+
+
 def test_without_network_one_sentence_and_the_environment_stays_whole(home: Path) -> None:
     before = (home / "requirements.txt").read_text()
     (home / "requirements.txt").write_text(before + "nowhere==1.0\n")
@@ -208,9 +221,10 @@ def test_this_python_needs_a_torch_that_is_new_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "changes", "parts"),
     [
-        (["fil"], {}, ["'fil'", "fill, train, evaluate, test, bench"]),
+        (["fil"], {}, ["'fil'", "fill, models, download, extras, train, evaluate, test, bench"]),
         (["fill"], {"LACUNA_PYTHON": "that"}, ["'this'", "'that'"]),
         (["--cpu", "fill"], {"LACUNA_PYTHON": "this"}, ["--cpu"]),
+        (["extras"], {"LACUNA_PYTHON": "this"}, ["nothing is installed", "requirements-extras.txt", sys.executable]),
     ],
 )
 def test_what_is_not_understood_is_refused(tmp_path: Path, arguments: list[str], changes: dict[str, str], parts: list[str]) -> None:

@@ -1,0 +1,76 @@
+"""`launch.py models` and `launch.py download` as a user runs them, against a hub of our own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import folders, hub_server
+from tests.hub_server import Hub
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "someone/tiny-mdlm"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Hub]:
+    with hub_server.running() as running:
+        running.publish(NAME, folders.mdlm(tmp_path / "made"))
+        yield running
+
+
+def start(tmp_path: Path, server: Hub, *arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {
+        "LACUNA_PYTHON": "this",
+        "HF_HUB_OFFLINE": "0",
+        "HF_ENDPOINT": server.url,
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+    }
+    command = [sys.executable, "launch.py", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(tmp_path: Path, server: Hub, *arguments: str) -> tuple[int, str, str]:
+    process = start(tmp_path, server, *arguments)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def test_models_are_listed_downloaded_and_listed_as_here(tmp_path: Path, server: Hub) -> None:
+    code, out, err = run(tmp_path, server, "models")
+    head, embedded, *rest = [line.split("\t") for line in out.splitlines()]
+    assert (code, err) == (0, "") and head == ["name", "family", "size", "memory", "licence", "installed"]
+    assert embedded[1] == "Lacuna" and embedded[-1] == "yes"
+    assert ["GSAI-ML/LLaDA-8B-Instruct", "LLaDA", "16.0 GB", "MIT"] in [[row[0], row[1], row[2], row[4]] for row in rest]
+    assert NAME not in out
+    assert run(tmp_path, server, "download", NAME) == (0, "", f"{NAME} is on this machine.\n")
+    assert [NAME, "MDLM"] in [line.split("\t")[:2] for line in run(tmp_path, server, "models")[1].splitlines() if line.endswith("yes")]
+
+
+def test_a_failed_download_is_one_sentence(tmp_path: Path, server: Hub) -> None:
+    code, out, err = run(tmp_path, server, "download", "someone/else")
+    assert (code, out) == (1, "") and err.count("\n") == 1 and err.startswith("There is no model called 'someone/else'")
+    code, out, err = run(tmp_path, server, "fill", "--model", NAME, "--revision", "v9", "It was [[3]].")
+    assert (code, out) == (1, "") and err.splitlines()[-1].endswith(f"{NAME} has no revision 'v9' on the hub.")
+
+
+def test_ctrl_c_stops_a_download_and_keeps_what_has_come(tmp_path: Path, server: Hub) -> None:
+    server.gate = threading.Event()
+    process = start(tmp_path, server, "download", NAME)
+    assert server.waiting.wait(60)
+    while not any(path.stat().st_size > 10_000 for path in (tmp_path / "cache").rglob("*.incomplete")):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, "", "Stopped; the next download goes on from here.\n")
+    server.gate.set()
+    server.gate = None
+    assert run(tmp_path, server, "download", NAME)[0] == 0
+    assert [span for file, span in server.fetched() if file == "model.safetensors"][-1].startswith("bytes=")
