@@ -91,12 +91,15 @@ class Deduplicator:
     def keep(self, ids: np.ndarray) -> np.ndarray | None:
         """The document without long paragraphs that others have; None when too little of it is new. What is kept is remembered."""
         if self._wholes.seen(whole(ids))[0]:
-            return self._drop("copies", ids)
+            self.dropped["copies"] += len(ids)
+            return None
         marks = shingles(ids)
         if len(marks) and self._held_out.seen(marks).mean() > HELD_OUT:
-            return self._drop("held out", ids)
+            self.dropped["held out"] += len(ids)
+            return None
         if len(marks) >= 4 and self._shingles.seen(marks).mean() > COPY:
-            return self._drop("near copies", ids)
+            self.dropped["near copies"] += len(ids)
+            return None
         kept = self._without_old_paragraphs(ids)
         if kept is not None:
             self.remember(kept)
@@ -128,6 +131,3 @@ class Deduplicator:
             return None
         gap = np.array([self._break], dtype=ids.dtype)
         return np.concatenate([part for p in new for part in (gap, p)][1:])
-
-    def _drop(self, reason: str, ids: np.ndarray) -> None:
-        self.dropped[reason] += len(ids)

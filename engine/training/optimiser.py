@@ -40,7 +40,7 @@ class Muon:
 
     def __init__(self, matrices: Sequence[nn.Parameter], *, momentum: float = 0.95, decay: float = 0.01) -> None:
         self.momentum, self.decay = momentum, decay
-        self.groups: dict[tuple[int, ...], list[nn.Parameter]] = {}
+        self.groups: dict[tuple[int, ...], list[Tensor]] = {}
         for matrix in matrices:
             self.groups.setdefault(tuple(matrix.shape), []).append(matrix)
         self.buffers = {shape: torch.zeros(len(group), *shape, device=group[0].device) for shape, group in self.groups.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.checkpoint import STORED
 
 NEW = {"muon_rate": 0.02, "adam_rate": 3e-3, "hold": 0.55, "held_out": 0.0}
-TUNING = {"muon_rate": 0.004, "adam_rate": 5e-4, "hold": 0.2, "held_out": 0.1}
+TUNING = {"muon_rate": 0.01, "adam_rate": 1.2e-3, "hold": 0.2, "held_out": 0.1}
 """With --init: small rates, falling soon, and a tenth of the texts kept apart to see what it did."""
 
 
