@@ -17,7 +17,7 @@ from engine.backends import EMBEDDED
 from engine.backends.toy import Toy
 from engine.evaluation import card
 from engine.evaluation.grid import rows
-from engine.evaluation.main import main
+from engine.evaluation.main import command_of, main, parser
 from engine.evaluation.nelbo import GUESSED_ROWS, SMALL, Tally, batches, by_source, encode, evaluate, ratio, summary
 from engine.evaluation.store import Store
 from engine.model import DiT, ModelConfig
@@ -162,8 +162,7 @@ def test_a_report_that_was_stopped_goes_on_and_ends_the_same(reported: tuple[Pat
     before = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     for path in sorted((folder / "cache").iterdir())[::3]:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    command = before["command"].split()[3:]
-    assert main(command[: command.index("--card")]) == 0
+    assert main(["--model", "toy", "--data", str(SAMPLE), "--out", str(folder), "--quick", "--gaps", "1"]) == 0
     after = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert _without_time(after["nelbo"]) == _without_time(before["nelbo"])
     assert _without_time(after["infilling"]) == _without_time(before["infilling"])
@@ -187,6 +186,22 @@ def test_the_card_gets_its_figures_and_keeps_the_rest(reported: tuple[Path, Path
     fills = new.partition("fills that nobody chose")[2].partition(card.END)[0]
     assert fills.count("\n- ") == len(card.DRAFTS) + 4 and fills.count("(the author: ") == 4 and "**" in fills
     assert kept["infilling"]["default"]["words"] and kept["lengths"]["automatic"]
+
+
+def test_the_command_is_told_without_this_machines_folders() -> None:
+    told = [
+        "--data",
+        "/a/dev-x.txt.xz",
+        "/a/dev-y.txt.xz",
+        "/a/dev-z.txt.xz",
+        "--model",
+        "/home/me/runs/mine",
+        "--card",
+        "/b/model",
+        "--quick",
+    ]
+    expected = "python launch.py evaluate --model mine --data dev-*.txt.xz --quick --card model"
+    assert command_of(parser().parse_args(told)) == expected
 
 
 @pytest.fixture(scope="module")

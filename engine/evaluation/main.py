@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +82,12 @@ def main(argv: list[str]) -> int:
         if args.score is not None:
             print(blind.told(blind.score(args.score)))
         elif args.blind is not None:
-            _Session(args, argv).write_sheet(args.blind)
+            _Session(args).write_sheet(args.blind)
         elif args.out is None and args.card is None:
-            figures = _Session(args, argv).bound()
+            figures = _Session(args).bound()
             print(json.dumps(figures) if args.json else "\n".join(bound_section(figures)))
         else:
-            report = _Session(args, argv).write_report()
+            report = _Session(args).write_report()
             print(json.dumps(report) if args.json else "\n".join(bound_section(report["nelbo"])))
     except ValueError as error:
         print(error, file=sys.stderr)
@@ -95,11 +95,34 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def command_of(args: argparse.Namespace) -> str:
+    """The command as a reader may repeat it: what differs from the defaults, files by name, for their folders are this machine's."""
+    made = ["python", "launch.py", "evaluate"]
+    for action in parser()._actions:
+        value = getattr(args, action.dest, None)
+        if value is None or value == action.default:
+            continue
+        made.append(action.option_strings[0])
+        if isinstance(value, list):
+            names = [path.name for path in value]
+            start, end = _shared(names), _shared([name[::-1] for name in names])[::-1]
+            made += names if len(names) < 3 or not (start or end) else [f"{start}*{end}"]
+        elif value is not True:
+            made.append(Path(value).name if isinstance(value, Path) or action.dest == "model" else str(value))
+    return " ".join(made)
+
+
+def _shared(names: Sequence[str]) -> str:
+    """How all of the names begin."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in alike)
+
+
 class _Session:
     """One run of the command."""
 
-    def __init__(self, args: argparse.Namespace, argv: Sequence[str]) -> None:
-        self.args, self.command = args, shlex.join(["python", "launch.py", "evaluate", *argv])
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.command = args, command_of(args)
         if args.card is not None:
             card.check(args.card)
         self.size: Size = "quick" if args.quick else "card" if args.card is not None else "full"
