@@ -106,5 +106,4 @@ class Models:
             return {"state": "loading", "chosen": coming[-1] if coming else None} | told
         if model is None:
             return {"state": "failed", "error": refused.error if refused else ""} | told
-        dtype = str(getattr(model, "dtype", "")).removeprefix("torch.")
-        return {"state": "ready", "chosen": used, "name": model.name, "device": self.device, "dtype": dtype} | told
+        return {"state": "ready", "chosen": used, "name": model.name, "device": self.device, "dtype": engine.dtype_of(model)} | told

@@ -84,16 +84,14 @@ class Service:
         self.start()
         try:
             chosen, parsed = engine.Settings.of(settings), await asyncio.to_thread(engine.Draft.parse, draft)
-            text, cells = str(parsed), dict[int, engine.Cell]()
+            result = engine.Result()
             async for frame in self._frames(parsed, chosen):
-                text = frame.text
-                cells.update((cell.id, cell) for cell in frame.cells)
+                result.take(frame)
                 message = frame.as_dict()
                 if not with_text:
                     del message["text"]
                 yield message
-            words = {"text": text} if with_text else {}
-            yield {"done": True, **words, "candidates": [{**words, "score": engine.score(cells.values())}]}
+            yield result.done(with_text=with_text)
         except Exception as error:
             yield failure(error)
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.draft import Draft, DraftError, Gap, Length, Pin, Rewrite, words
-from engine.frames import MASKED_TEXT, Cell, Frame, score
+from engine.frames import MASKED_TEXT, Cell, Frame, Result, score
 from engine.settings import HELP, ONLY_FOR, PUBLISHED, Settings, SettingsError
 
 if TYPE_CHECKING:
     from engine.backends import load
     from engine.filling import fill, fill_events
     from engine.hub import HubError, ModelInfo, Progress, download, models, resolve
-    from engine.memory import fits_beside, free_memory, release_memory
+    from engine.memory import dtype_of, fits_beside, free_memory, release_memory
     from engine.samplers import SAMPLERS
     from engine.schedules import SCHEDULES
 
@@ -41,10 +41,12 @@ __all__ = [
     "ModelInfo",
     "Pin",
     "Progress",
+    "Result",
     "Rewrite",
     "Settings",
     "SettingsError",
     "download",
+    "dtype_of",
     "fill",
     "fill_events",
     "fits_beside",
@@ -66,6 +68,7 @@ _HOMES = {
     "SAMPLERS": "engine.samplers",
     "SCHEDULES": "engine.schedules",
     "download": "engine.hub",
+    "dtype_of": "engine.memory",
     "fill": "engine.filling",
     "fill_events": "engine.filling",
     "fits_beside": "engine.memory",

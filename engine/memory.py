@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from engine.backends import EMBEDDED
 from engine.hub import resolve
@@ -39,6 +41,15 @@ def free_memory(device: torch.device | str) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def dtype_of(model: object) -> str:
+    """The numbers that most of a model's weights are in, as torch calls them ("bfloat16"); empty for a model without a network."""
+    held: Counter[str] = Counter()
+    for part in vars(model).values():
+        for weights in part.parameters() if isinstance(part, nn.Module) else ():
+            held[str(weights.dtype).removeprefix("torch.")] += weights.numel()
+    return held.most_common(1)[0][0] if held else ""
 
 
 def release_memory() -> None:

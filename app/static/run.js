@@ -99,7 +99,6 @@ export class Runs extends EventTarget {
 
   #receive(run, frame) {
     const previous = run.states[run.states.length - 1] ?? run.targets.map(() => []);
-    frame.relaid ??= [];
     const state = [...previous];
     const known = new Map(); // gap -> its cells before this step, by their ids
     for (const cell of frame.cells) {
