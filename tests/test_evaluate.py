@@ -195,7 +195,7 @@ def test_the_command_is_told_without_this_machines_folders() -> None:
         "/a/dev-y.txt.xz",
         "/a/dev-z.txt.xz",
         "--model",
-        "/home/me/runs/mine",
+        "/m/mine",
         "--card",
         "/b/model",
         "--quick",

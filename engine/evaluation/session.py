@@ -1,0 +1,217 @@
+"""One evaluation: a model, its texts and where figures are kept; the sheet or the report that is made of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from engine.backends import EMBEDDED, load
+from engine.checkpoint import CheckpointError
+from engine.denoiser import Denoiser
+from engine.evaluation import blind, card, lengths, verdict
+from engine.evaluation.cuts import KINDS, cut_gaps
+from engine.evaluation.grid import Size, rows
+from engine.evaluation.infilling import Infilling, Result
+from engine.evaluation.likelihood import Judge
+from engine.evaluation.nelbo import evaluate, figures_of, read
+from engine.evaluation.report import Report, markdown
+from engine.evaluation.store import Store, fingerprint_of_model
+from engine.settings import Settings, SettingsError
+from engine.training.corpus import CorpusError, files_of
+from engine.training.twin import Twin
+
+GAPS: dict[Size, int] = {"quick": 6, "card": 15, "full": 24}
+"""Gaps of each kind."""
+QUICK_CHARACTERS = 1_000
+"""Characters of each document that a quick report reads."""
+
+
+class Session:
+    """One run of the command."""
+
+    def __init__(self, args: argparse.Namespace, command: str) -> None:
+        """`args`: the options of `main.parser`; `command`: how the report tells them."""
+        self.args, self.command = args, command
+        if args.card is not None:
+            card.check(args.card)
+        self.size: Size = "quick" if args.quick else "card" if args.card is not None else "full"
+        self.seconds: dict[str, float] = {}
+        files = files_of(args.data)
+        with self.timed("loading"):
+            self.model: Denoiser = load(args.model, device=args.device, dtype=args.dtype)
+            self.dtype = str(getattr(self.model, "dtype", "float32")).removeprefix("torch.")
+            self.length = args.length or self.model.max_length
+            self.characters = QUICK_CHARACTERS if args.quick else None
+            self.texts = read(self.model, files, self.length, self.characters)
+        told = [(path.name, path.stat().st_size) for path in files]
+        about = [fingerprint_of_model(args.model, self.model.name), self.dtype, told, self.length, self.characters, args.seed]
+        kept = None if args.out is None else args.out / "cache"
+        self.store = Store(kept, about)
+        self.judge = None
+        if args.twin is not None:
+            self.judge = Judge(self._twin(args.twin), Store(kept, [about, fingerprint_of_model(str(args.twin), "twin")]))
+
+    def _twin(self, folder: Path) -> Twin:
+        """The twin in the model's own place and precision; ValueError when they don't read the same tokens."""
+        net = getattr(self.model, "model", None)
+        weight = next(net.parameters(), None) if isinstance(net, nn.Module) else None
+        twin = Twin.load(folder) if weight is None else Twin.load(folder, device=weight.device, dtype=weight.dtype)
+        if (proto := getattr(getattr(self.model, "tokenizer", None), "proto", None)) != twin.tokenizer.proto or proto is None:
+            raise CheckpointError(
+                f"{self.model.name} and the twin {twin.name} have different tokenizers; train the twin with the model's own."
+            )
+        return twin
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Note how long a part took, and say so."""
+        began = time.perf_counter()
+        yield
+        self.seconds[part] = time.perf_counter() - began
+        if part != "loading":
+            print(f"{part}: {self.seconds[part]:.0f} s", file=sys.stderr)
+
+    def bound(self) -> dict[str, Any]:
+        """The figures of held-out text."""
+        args = self.args
+        return figures_of(
+            self.model,
+            self.texts,
+            self.store,
+            length=self.length,
+            seed=args.seed,
+            passes=args.passes,
+            rows_at_once=args.rows,
+            judge=self.judge,
+        )
+
+    def infilling(self, count: int, kinds: tuple[str, ...] = tuple(KINDS)) -> Infilling:
+        """`count` gaps of each of these kinds, cut from the documents."""
+        found = cut_gaps([(text.source, text.text) for text in self.texts], count, self.args.seed)
+        cuts = [cut for cut in found if cut.kind in kinds]
+        if not cuts:
+            raise CorpusError("The texts are too short to cut gaps from; name longer ones, or leave --out away.")
+        return Infilling(self.model, cuts, self.store, seed=self.args.seed, judge=self.judge)
+
+    def write_sheet(self, count: int) -> None:
+        """The blind sheet: phrases and sentences, at their true lengths, so that length tells nothing."""
+        found = self.infilling(-(-count // 2), ("phrase", "sentence"))
+        writers = {self.model.name: [fill["text"] for fill in found.measure(rows("quick")[0]).fills]}
+        if self.judge is not None:
+            writers[f"twin {self.judge.twin.name}"] = [fill["text"] for fill in found.by_twin().fills]
+        items = blind.draw(found.cuts, writers, count, self.args.seed)
+        blind.write(items, self.args.out)
+        print(f"{len(items)} passages are in {self.args.out / blind.SHEET}, their key in {self.args.out / blind.KEY}.")
+
+    def write_report(self) -> Report:
+        """Everything, into --out and, when asked, onto the card."""
+        args = self.args
+        report: Report = {
+            "model": self.model.name,
+            "command": self.command,
+            "size": self.size,
+            "seed": args.seed,
+            "dtype": self.dtype,
+            "characters": self.characters,
+            "trained": training_of(args.model, self.model),
+            "seconds": self.seconds,
+        }
+        with self.timed("NELBO and guesses" + ("" if self.judge is None else ", and the twin's cost")):
+            report["nelbo"] = self.bound()
+        found = self.infilling(args.gaps or GAPS[self.size])
+        with self.timed("infilling"):
+            report["infilling"] = self._rows(found)
+        with self.timed("lengths"):
+            report["lengths"] = lengths.measure(self.model, found.cuts, self.store, seed=args.seed)
+        if args.card is not None:
+            with self.timed("sample and fills of the card"):
+                sample = evaluate(load(args.model, device=args.device, dtype="float32"), [args.sample], seed=args.seed, passes=args.passes)
+                card.write(args.card, report, sample, card.unchosen(self.model, found.cuts))
+        if args.out is not None:
+            from engine.evaluation import figures
+
+            with self.timed("pictures"):
+                figures.draw(report, args.out)
+            args.out.mkdir(parents=True, exist_ok=True)
+            (args.out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            (args.out / "report.md").write_text(markdown(report), encoding="utf-8")
+        return report
+
+    def _rows(self, found: Infilling) -> dict[str, Any]:
+        human = {kinds: found.human(kinds) for kinds in {row.kinds for row in rows(self.size)}}
+        results: list[Result] = []
+        left_out: dict[str, str] = {}
+        for row in rows(self.size):
+            try:
+                results.append(found.measure(row))
+            except SettingsError as error:
+                left_out[row.name] = str(error)
+        default = results[0]
+        said = [verdict.verdict(result, human[result.row.kinds]) for result in results]
+        chosen = verdict.best(results, said, default)
+        best = "the default stands" if chosen is default else f"{chosen.row.name} should be the default"
+        if self.judge is not None:
+            results.append(found.by_twin())
+            said.append("")
+        kinds = {kind: sum(cut.kind == kind for cut in found.cuts) for kind in dict.fromkeys(cut.kind for cut in found.cuts)}
+        told = settings_told(default.row.settings)
+        lines = [{**line_of(human[default.row.kinds]), "verdict": ""}, {**line_of(default), "verdict": said[0]}]
+        lines += [{**line_of(result), "verdict": words} for result, words in zip(results[1:], said[1:], strict=True)]
+        return {
+            "gaps": kinds,
+            "default": ", ".join(f"{name} {value}" for name, value in told.items()),
+            "settings": told,
+            "truth": found.truth_costs(),
+            "human_long": line_of(human[next(r.row.kinds for r in results if r.row.factor == "steps")]),
+            "rows": lines,
+            "best": best,
+            "left_out": left_out,
+        }
+
+
+def line_of(result: Result) -> dict[str, Any]:
+    """A result as plain JSON values."""
+    row = result.row
+    return {
+        "factor": row.factor,
+        "value": row.value,
+        "automatic": row.automatic,
+        "kinds": list(row.kinds),
+        "settings": settings_told(row.settings),
+        "figures": result.figures,
+        "difference": result.difference,
+        "by_kind": result.by_kind,
+    }
+
+
+def settings_told(settings: Settings) -> dict[str, Any]:
+    """All settings but the seed, by name."""
+    return {name: getattr(settings, name) for name in settings.__slots__ if name != "seed"}
+
+
+def training_of(name: str | None, model: Denoiser) -> dict[str, str]:
+    """What the checkpoint tells of its training, and the computing it took (6 a parameter and token, embedding aside)."""
+    folder = EMBEDDED if name is None else Path(name)
+    try:
+        record = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("trained") or {}
+    except (OSError, ValueError):
+        return {}
+    told = {
+        key: f"{value:,}" if isinstance(value, int) else str(value) for key, value in record.items() if isinstance(value, int | float | str)
+    }
+    net = getattr(model, "model", None)
+    if isinstance(net, nn.Module):
+        parameters = sum(p.numel() for p in net.parameters())
+        embedded = sum(m.weight.numel() for m in net.modules() if isinstance(m, nn.Embedding))
+        told["parameters"] = f"{parameters:,}"
+        if isinstance(record.get("tokens"), int):
+            told["compute"] = f"{6 * (parameters - embedded) * record['tokens']:.2g} operations"
+    return told
