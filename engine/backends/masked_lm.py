@@ -108,7 +108,7 @@ class MaskedLM:
     def __init__(
         self, network: PreTrainedModel, family: Family, tokenizer: HubTokenizer | None, *, name: str, device: torch.device
     ) -> None:
-        self.network = network.eval().requires_grad_(False)
+        self.network = network
         self.family, self.tokenizer, self.name, self.device = family, tokenizer, name, device
         config = network.config
         self.vocab_size: int = config.vocab_size
