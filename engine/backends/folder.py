@@ -40,6 +40,11 @@ class Placement:
     weights: Weights = "plain"
     """`plain` keeps `dtype`; the others store the matrices in fewer bits (weight-only) and compute in `dtype`."""
 
+    @property
+    def bits(self) -> int:
+        """8 or 4 for matrices in fewer bits, 0 for plain ones."""
+        return {"plain": 0, "int8": 8, "int4": 4}[self.weights]
+
 
 class Folder:
     """One model's files. Every name stays inside the folder; LoadError with a sentence for whatever can't be used."""
@@ -188,7 +193,7 @@ class Folder:
         otherwise. Floating-point tensors become the placement's dtype. Non-persistent buffers stay as they were made: make them off meta,
         or compute them afterwards.
         """
-        streaming.fill(model, self.tensors, rename, placement.device, placement.dtype, self.name)
+        streaming.fill(model, self.tensors, rename, placement.device, placement.dtype, placement.bits, self.name)
 
 
 def _no_number(said: str) -> NoReturn:

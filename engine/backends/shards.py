@@ -87,13 +87,22 @@ class Reader:
         self._closing = ExitStack()
         self._buffer = torch.empty(PIECE, dtype=torch.uint8)
 
-    def read(self, entry: Entry, into: Tensor) -> None:
-        """Fill a contiguous tensor of the entry's shape, on any device and of any dtype; OSError, LoadError when the file has shrunk."""
-        stream, flat = self._stream(entry.file), into.view(-1)
-        stream.seek(entry.start)
+    def read(self, entry: Entry, into: Tensor, first: int = 0) -> None:
+        """Fill a contiguous tensor, on any device and of any dtype, with an entry's numbers from the `first` on.
+
+        LoadError when the file has shrunk or can't be read any more.
+        """
+        try:
+            self._read(entry, into.view(-1), first)
+        except OSError as error:
+            raise LoadError(f"{entry.file.name} can't be read ({error.strerror}).") from error
+
+    def _read(self, entry: Entry, flat: Tensor, first: int) -> None:
+        stream = self._stream(entry.file)
+        stream.seek(entry.start + first * entry.dtype.itemsize)
         step = PIECE // entry.dtype.itemsize
-        for begin in range(0, entry.numel, step):
-            count = min(step, entry.numel - begin)
+        for begin in range(0, flat.numel(), step):
+            count = min(step, flat.numel() - begin)
             piece = self._buffer[: count * entry.dtype.itemsize]
             if stream.readinto(memoryview(piece.numpy())) != piece.numel():  # type: ignore[attr-defined]
                 raise LoadError(f"{entry.file.name} became shorter while it was read; get it again.")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from engine.backends import quantised
 from engine.backends.room import check_room, one_sentence
-from engine.backends.shards import Entry, LoadError, in_order, reader
+from engine.backends.shards import Entry, LoadError, Reader, in_order, reader
 
 
 def fill(
@@ -17,9 +19,10 @@ def fill(
     rename: Callable[[str], str | None],
     device: torch.device,
     dtype: torch.dtype,
+    bits: int,
     name: str,
 ) -> None:
-    """Give a network on the meta device its weights and leave it frozen in eval mode.
+    """Give a network on the meta device its weights and leave it frozen in eval mode. `bits`: 8 or 4 quantise its matrices, 0 doesn't.
 
     Floating-point tensors become `dtype`, others stay what the network wants. The network never is in memory twice: a tensor is read in
     pieces into its final place. LoadError when names, shapes or kinds of numbers don't match.
@@ -46,15 +49,20 @@ def fill(
     met = {id(slots[ours]) for ours in chosen}
     if missing := sorted(ours for ours, slot in slots.items() if id(slot) not in met):
         raise LoadError(f"The weights of {name} lack the tensor {missing[0]!r}; they belong to another network.")
-    needs, asked = _needs(slots), str(dtype).removeprefix("torch.")
+    tied = _tied(slots)
+    needs, asked = _needs(model, slots, tied, dtype), f"int{bits}" if bits else _name(dtype)
     check_room(name, needs, asked, device)
     with one_sentence(name, needs, asked, device), reader() as read, torch.no_grad():
+        layers = quantised.replace(model, bits, tied, device, dtype) if bits else {}
         done: set[int] = set()
         for ours, entry in in_order(chosen.items()):
             slot = slots[ours]
             if id(slot) in done:  # a tied parameter that was published under both of its names
                 continue
             done.add(id(slot))
+            if ours in layers:
+                _quantise(layers[ours], entry, read, device, dtype)
+                continue
             tensor = torch.empty(entry.shape, dtype=dtype if slot.is_floating_point() else slot.dtype, device=device)
             read.read(entry, tensor)
             value = nn.Parameter(tensor, requires_grad=False) if isinstance(slot, nn.Parameter) else tensor
@@ -78,10 +86,29 @@ def _slots(model: nn.Module) -> dict[str, Tensor]:
     return dict(walk())
 
 
-def _needs(slots: Mapping[str, Tensor]) -> dict[str, int]:
-    """Bytes that the network takes in memory, by dtype."""
+def _tied(slots: Mapping[str, Tensor]) -> set[int]:
+    """The ids of the parameters that have several names."""
+    return {one for one, count in Counter(id(slot) for slot in slots.values()).items() if count > 1}
+
+
+def _needs(model: nn.Module, slots: Mapping[str, Tensor], tied: set[int], dtype: torch.dtype) -> dict[str, int]:
+    """Bytes that the network takes in memory, by dtype; those in fewer bits compute in `dtype`."""
     count = sum(slot.numel() for slot in {id(slot): slot for slot in slots.values()}.values())
-    return {str(dtype).removeprefix("torch."): count * dtype.itemsize for dtype in (torch.float32, torch.bfloat16, torch.float16)}
+    plain = {_name(kind): count * kind.itemsize for kind in (torch.float32, torch.bfloat16, torch.float16)}
+    return plain | {f"int{bits}": quantised.needed(model, bits, tied, dtype) for bits in (8, 4)}
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _quantise(layer: quantised.QuantisedLinear, entry: Entry, read: Reader, device: torch.device, dtype: torch.dtype) -> None:
+    """Read a matrix block by block into fewer bits: it never is in memory whole."""
+    columns = layer.in_features
+    for block in layer.blocks():
+        rows = torch.empty(block.stop - block.start, columns, dtype=dtype, device=device)
+        read.read(entry, rows, block.start * columns)
+        layer.store(block, rows)
 
 
 def _put(model: nn.Module, name: str, value: Tensor) -> None:
