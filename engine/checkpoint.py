@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from engine.tokenizer import Tokenizer, TokenizerError
 
 FORMAT = "lacuna-dit-1"
 CONFIG, WEIGHTS, TOKENIZER, LENGTHS = "config.json", "model.safetensors", "tokenizer.model", "lengths.safetensors"
-_FIELDS = {"format", "name", "model", "sha256", "length_bias", "lengths", "trained", "stored"}
+_FIELDS = {"format", "name", "model", "sha256", "length_bias", "lengths", "trained", "stored", "schedule"}
 _SCALE = ".scale"
 STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 """The numbers that weights can be kept in."""
@@ -42,6 +44,8 @@ class Checkpoint:
     """What the weights saw: tokens, rows of how many tokens, the recipe. Told to people, never read by code."""
     lengths: LengthHead | None = None
     """Trained on these weights by engine.training.length_head."""
+    schedule: tuple[float, ...] | None = None
+    """Fitted to these weights' losses by engine.training.schedule: the times of engine.schedules.Learned."""
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -73,6 +77,7 @@ def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat
         "name": checkpoint.name,
         "model": checkpoint.model.config.as_dict(),
         "length_bias": checkpoint.length_bias,
+        "schedule": checkpoint.schedule,
         "trained": checkpoint.trained,
         "stored": next(name for name, kind in STORED.items() if kind == dtype),
         "sha256": {name: _digest(folder / name) for name in (WEIGHTS, TOKENIZER)},
@@ -85,6 +90,11 @@ def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat
 def set_length_bias(folder: Path, length_bias: dict[str, float]) -> None:
     """Put what engine.lengths fitted to a finished model into its config.json; the weights stay as they are."""
     _write_config(folder, _read_config(folder) | {"length_bias": length_bias})
+
+
+def set_schedule(folder: Path, times: Sequence[float]) -> None:
+    """Put a learned schedule, fitted to a finished model, into its config.json."""
+    _write_config(folder, _read_config(folder) | {"schedule": list(times)})
 
 
 def set_length_head(folder: Path, head: LengthHead) -> None:
@@ -129,7 +139,19 @@ def load(folder: Path, *, causal: bool = False) -> Checkpoint:
     tensors = tensors_of(folder / WEIGHTS)
     fit(model, _whole(tensors) if config.get("stored") == "int8" else tensors)
     head = _length_head(folder, config["lengths"], model) if config.get("lengths") else None
-    return Checkpoint(model, tokenizer, config["name"], config.get("length_bias"), config.get("trained") or {}, head)
+    return Checkpoint(
+        model, tokenizer, config["name"], config.get("length_bias"), config.get("trained") or {}, head, _schedule(folder, config)
+    )
+
+
+def _schedule(folder: Path, config: dict[str, Any]) -> tuple[float, ...] | None:
+    times = config.get("schedule")
+    if times is None:
+        return None
+    numbers = isinstance(times, list) and 2 <= len(times) <= 1025 and all(isinstance(t, float | int) for t in times)
+    if not numbers or (times[0], times[-1]) != (0, 1) or any(b <= a for a, b in pairwise(times)):
+        raise CheckpointError(f"The schedule in {folder.name} does not rise from 0 to 1; copy the model folder again.")
+    return tuple(map(float, times))
 
 
 def _length_head(folder: Path, values: Any, net: DiT) -> LengthHead:

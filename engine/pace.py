@@ -35,12 +35,23 @@ class Step:
 class Pace:
     """A row's way through its steps. Rows of one canvas are independent: each has its own."""
 
-    def __init__(self, settings: Settings, counts: Sequence[int], times: Tensor | None = None, *, grows: bool = False) -> None:
-        """`counts`: the masks in each block. `times`: a falling grid to use in place of the settings' own, for all blocks together."""
+    def __init__(
+        self,
+        settings: Settings,
+        counts: Sequence[int],
+        times: Tensor | None = None,
+        *,
+        grows: bool = False,
+        schedule: Schedule | None = None,
+    ) -> None:
+        """`counts`: the masks in each block. `times`: a falling grid to use in place of the settings' own, for all blocks together.
+
+        `schedule`: the model's own form of the settings' schedule.
+        """
         self._rounding = settings.rounding
         self._skips = settings.rounding == "nearest" and settings.sampler not in FREE_RUNNING
         times = grid(settings, counts, grows=grows) if times is None else times
-        self._steps = _steps(SCHEDULES[settings.schedule], times, len(counts), exact=not self._skips)
+        self._steps = _steps(schedule or SCHEDULES[settings.schedule], times, len(counts), exact=not self._skips)
         self._at = 0
 
     def next(self, block: int, count: int) -> tuple[Step, int]:

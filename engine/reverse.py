@@ -15,6 +15,7 @@ from engine.forward import subs_log_probs
 from engine.growth import NEW, PADDING, Growth, aligned, parents
 from engine.pace import Pace, Step, blocks_of, counts_of
 from engine.samplers import SAMPLERS, Options, everything
+from engine.schedules import schedule_of
 from engine.settings import Settings
 
 
@@ -120,7 +121,8 @@ def denoise(
     own = model.block_size if isinstance(model, WritesInBlocks) else 0
     blocks = blocks_of(writable, settings, size=own) if blocks is None else blocks.cpu()
     now = _Canvas(x, masked, writable, attend, blocks, torch.where(masked, 0.0, 1.0), torch.zeros_like(masked))
-    paces = [Pace(settings, counts_of(blocks[b], masked[b]), times, grows=growth is not None) for b in range(len(x))]
+    schedule = schedule_of(settings.schedule, model)
+    paces = [Pace(settings, counts_of(blocks[b], masked[b]), times, grows=growth is not None, schedule=schedule) for b in range(len(x))]
     budgets = [growth.budget if growth else 0] * len(x)
     suppressed = sorted(set(model.suppressed) - (growth.tokens if growth else set()))
     noise = noise or SeededNoise(settings.seed, candidate)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from engine.schedules import SCHEDULES, Cosine, CosineSquared, Geometric, LinearSigma, LogLinear, Polynomial, Schedule, network_time
+from engine.schedules import SCHEDULES, Cosine, CosineSquared, Geometric, Learned, LinearSigma, LogLinear, Polynomial, Schedule, network_time
 
 GOLDEN = load_file(Path(__file__).parent / "golden/noise_schedule/io.safetensors")
 PUBLISHED: dict[str, Schedule] = {
@@ -23,7 +23,7 @@ PUBLISHED: dict[str, Schedule] = {
     "geometric_1e-3_1": Geometric(1e-3, 1.0),
     "geometric_1e-4_20": Geometric(1e-4, 20.0),
 }
-EVERY = [*SCHEDULES.items(), *PUBLISHED.items(), ("whole", LogLinear(0.0)), ("cubic", Polynomial(3.0)), ("root", Polynomial(0.5))]
+EVERY = [*SCHEDULES.items(), *PUBLISHED.items(), ("whole", LogLinear(0.0)), ("cubic", Polynomial(3.0)), ("root", Polynomial(0.5)), ("bent", Learned((0.0, 0.4, 0.5, 0.8, 1.0)))]
 every = pytest.mark.parametrize("schedule", [s for _, s in EVERY], ids=[f"{i}-{name}" for i, (name, _) in enumerate(EVERY)])
 
 
@@ -77,7 +77,7 @@ def test_published_importance_sampling(name, low):
 
 def test_the_registry_has_the_designs_names_and_each_class_a_help_line():
     designed = {"loglinear", "linear_sigma", "cosine", "cosinesqr", "geometric", "polynomial"}
-    assert set(SCHEDULES) == designed | {"linear", "linear_floor", "maskgit_cosine"}
+    assert set(SCHEDULES) == designed | {"linear", "linear_floor", "maskgit_cosine", "learned"}
     for schedule in SCHEDULES.values():
         assert re.fullmatch(r"[A-Z].{20,}[.;)].*", (type(schedule).__doc__ or "").splitlines()[0])
 

@@ -29,10 +29,12 @@ class DiTDenoiser:
         mask_id: int,
         document_id: int | None = None,
         length_bias: dict[str, float] | None = None,
+        learned_schedule: tuple[float, ...] | None = None,
     ) -> None:
         """`model` is where it shall run. `document_id`: the token that stands before each document in training."""
         self.model, self.tokenizer, self.name = model.eval().requires_grad_(False), tokenizer, name
         self.mask_id, self.document_id, self.length_bias = mask_id, document_id, length_bias
+        self.learned_schedule = learned_schedule
         self.device = model.embedding.weight.device
         self.vocab_size = model.config.vocab_size
         self.max_length = model.config.max_length
@@ -114,6 +116,7 @@ def load(folder: Folder, placement: Placement) -> DiTDenoiser:
         "mask_id": tokenizer.mask_id,
         "document_id": tokenizer.document_id,
         "length_bias": held.length_bias,
+        "learned_schedule": held.schedule,
     }
     if held.lengths is None:
         return DiTDenoiser(net, tokenizer, **about)
