@@ -61,6 +61,10 @@ class Models:
         """Tell that a model can't be used, as if loading it had failed."""
         self._refused = Refused(name, error)
 
+    def forgive(self) -> None:
+        """Say no more of the last one that was refused: something else is being tried."""
+        self._refused = None
+
     def exchange(self) -> None:
         """Load what was chosen last. One that can't be loaded leaves the old one in use."""
         with self._lock:

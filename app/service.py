@@ -38,6 +38,7 @@ class Service:
     def choose(self, name: str | None) -> None:
         """Use another model from the next run on, without waiting for it; a published one that isn't here is fetched first."""
         self._started = True
+        self.models.forgive()
         if name is not None and is_elsewhere(name):
             self.downloads.start(name, lambda error: self.models.refuse(name, error) if error else self._choose(name))
         else:
@@ -73,6 +74,7 @@ class Service:
 
     def fetch(self, name: str) -> None:
         """Download a published model, or go on with one."""
+        self.models.forgive()
         self.downloads.start(name)
 
     async def fill(self, draft: str, settings: dict[str, Any], with_text: bool = True) -> AsyncIterator[dict[str, Any]]:

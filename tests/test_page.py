@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import pytest
 from playwright.sync_api import Page, expect
 
+import engine
 from engine.backends.toy import Toy
-from tests.page import choose_file, desk, gaps, open_draft, paste, press, put_caret, said, select, serving, text, undo_to, visit, write
+from tests.page import (
+    choose_file,
+    desk,
+    draft,
+    fill,
+    finished,
+    gaps,
+    open_draft,
+    paste,
+    press,
+    put_caret,
+    said,
+    select,
+    serving,
+    text,
+    undo_to,
+    visit,
+    write,
+)
 
 HOSTILE = '<img src=x onerror="window.hit=1"> ${window.hit=2} {{window.hit}} {{#if}} [[3]] [[~ a {{b}}]] ___ <script>window.hit=3</script>'
 
@@ -49,6 +69,101 @@ def test_words_selected_with_the_mouse_become_a_gap_and_come_back(page):
     assert text(page) == "The old [[12 tokens]] quiet at night."
     press(page, "Put back")
     assert text(page) == "The old house was very quiet at night."
+
+
+def test_a_gap_of_between_n_and_m_words_or_tokens(page):
+    open_draft(page, "The old [[2-4]] was quiet.")
+    gaps(page).click()
+    low, high = page.get_by_role("spinbutton", name="Number"), page.get_by_role("spinbutton", name="At most")
+    expect(low).to_have_value("2")
+    expect(high).to_have_value("4")
+    high.fill("12")
+    page.get_by_role("radio", name="tokens").check()
+    assert text(page) == "The old [[2-12 tokens]] was quiet."
+    low.fill("20")
+    low.press("Tab")
+    assert text(page) == "The old [[12-20 tokens]] was quiet."
+    high.fill("")
+    high.press("Tab")
+    assert text(page) == "The old [[12 tokens]] was quiet."
+    low.fill("3000")
+    low.press("Enter")
+    assert text(page) == "The old [[12 tokens]] was quiet.", "more than a gap may have"
+    gaps(page).click()
+    page.get_by_role("radio", name="auto").check()
+    expect(high).to_be_disabled()
+    assert text(page) == "The old [[]] was quiet."
+    undo_to(page, "The old [[2-4]] was quiet.")
+
+
+def test_a_published_method_is_its_settings_and_only_what_matters_is_shown(page):
+    write(page, "The old ")
+    page.keyboard.type("___ ")
+    page.get_by_text("Advanced", exact=True).click()
+    panel, method = page.get_by_role("region", name="How to fill"), page.get_by_label("Method")
+    expect(panel.get_by_label("Threshold")).to_be_hidden()
+    expect(panel.get_by_label("Top-p")).to_be_visible()
+    assert method.locator("option").all_inner_texts()[1:-1] == list(engine.PUBLISHED)
+    for name in ("LLaDA in blocks of 32", "Fast-dLLM factor", "Dream entropy"):
+        values = engine.PUBLISHED[name]
+        method.select_option(name)
+        with page.expect_request("**/gradio_api/call/fill") as request:
+            press(page, "Fill")
+        finished(page)
+        sent = request.value.post_data_json["data"][1]
+        assert sent == {**asdict(engine.Settings()), **values, "seed": sent["seed"]}, name
+        assert page.locator(".say.failed").count() == 0, name
+    method.select_option("Fast-dLLM threshold")
+    for setting, shown in (("Threshold", True), ("Factor", False), ("Entropy bound", False), ("Top-p", False), ("Block length", True)):
+        expect(panel.get_by_label(setting, exact=True)).to_be_visible(visible=shown)
+    expect(panel.get_by_label("Sampler")).to_have_accessible_description(
+        "Everything that is likely enough at once, and always at least what is due."
+    )
+    panel.get_by_label("Block length").fill("16")
+    panel.get_by_label("Block length").press("Tab")
+    expect(method).to_have_value("your own mix")
+    page.reload()
+    visit(page, page.url)
+    expect(method).to_have_value("your own mix")
+    page.get_by_text("Advanced", exact=True).click()
+    press(page, "Reset to defaults")
+    expect(method).to_have_value("Lacuna's own")
+
+
+FUNCTION = """\
+def area(width, grid=[[1, 2], [3, 4]]):
+    \"\"\"Say how much there is; ___ is not a gap here.\"\"\"
+    if width > 0:
+    \tcells = {"a": [width * grid[0][1], (3, "x")]}  # tab and spaces
+
+        return cells["a"][0]
+    return None
+"""
+
+
+def test_a_python_function_keeps_its_indentation_and_brackets(new_page, url):
+    page = new_page()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit(page, url)
+    write(page, "")
+    paste(page, FUNCTION)
+    assert text(page) == FUNCTION
+    select(page, "width * grid[0][1]")
+    press(page, "Gap")
+    fill(page)
+    press(page, "Copy text")
+    said(page, "Copied.")
+    before, after = FUNCTION.split("width * grid[0][1]")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith(before) and copied.endswith(after)
+    assert len(copied) > len(before) + len(after)
+    draft(page).click()
+    page.keyboard.press("Control+a")
+    page.keyboard.press("Control+c")
+    assert page.evaluate("navigator.clipboard.readText()") == copied, "by hand or by the button: the same words"
+    with page.expect_download() as saved:
+        press(page, "Save draft")
+    assert saved.value.path().read_bytes().decode() == str(engine.Draft((before, engine.Gap(), after)))
 
 
 def test_keyboard_marks_and_undo_redo(page):

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 from playwright.sync_api import Locator, Page, expect
 
 import engine
 from app.service import Service
 from engine.backends import EMBEDDED
 from engine.backends.toy import Toy
-from tests.page import SlowToy, desk, fill, finished, load_by_path, masked, open_draft, press, serving, visit, write
+from tests import hub_server
+from tests import test_page_families as families
+from tests.hub_server import Hub
+from tests.page import SlowToy, desk, fill, finished, load_by_path, masked, open_draft, press, serving, until, visit, write
 
 DRAFT = "It was [[12]] when the door opened."
 
@@ -223,3 +228,43 @@ def test_choosing_in_mid_run_lets_the_run_end(page):
     finished(page)
     assert masked(page).count() == 0
     expect(chip(page)).to_contain_text("fourth · CPU")
+
+
+# ---- downloads, from a hub on this machine
+
+NAME = "someone/tiny-mdlm"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Iterator[Hub]:
+    """A hub with one model, an empty cache, and the network switched on."""
+    with hub_server.running() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        running.publish(NAME, families.mdlm(tmp_path / "made"))
+        yield running
+
+
+def test_a_download_tells_how_far_it_is_is_stopped_goes_on_and_is_used(browser, hub):
+    hub.files_answer = 503
+    with serving(Service(engine.load, "toy")) as (url, _), desk(browser, url) as page:
+        load_by_path(page, NAME)
+        row = picker(page).get_by_role("listitem").filter(has_text=NAME)
+        expect(row.locator(".note.failed")).to_contain_text("start again, and it goes on where it was.")
+        expect(chip(page)).to_contain_text("toy")
+        hub.files_answer, hub.gate = 0, threading.Event()
+        row.get_by_role("button", name="Try again").click()
+        until(hub.waiting.is_set)
+        bar = row.get_by_role("progressbar")
+        page.wait_for_function("() => document.querySelector('dialog .way:not([hidden]) progress')?.position > 0.3")
+        expect(bar).to_have_accessible_name(f"Download of {NAME}")
+        row.get_by_role("button", name="Cancel").click()
+        expect(row).to_contain_text("Stopped; what has come is kept.")
+        hub.gate.set()
+        row.get_by_role("button", name="Resume").click()
+        expect(picker(page).get_by_role("list", name="On this machine")).to_contain_text(NAME)
+        spans = [span for file, span in hub.fetched(NAME) if file == "model.safetensors"]
+        assert spans[0] == "" and spans[-1].startswith("bytes="), "it went on where it was stopped"
+        row.get_by_role("button", name="Use").click()
+        expect(chip(page)).to_contain_text("tiny-mdlm · CPU")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from torch import Tensor
 
+import engine
 from app import main
 from app.service import Service
+from tests.growing import Growing
 from tests.page import (
     SlowToy,
     desk,
@@ -195,6 +199,50 @@ def test_a_settled_word_tells_its_alternatives_and_keyboard_reaches_it(page):
     expect(window).to_be_visible()
     window.get_by_role("button", name="Reopen").click()
     assert text(page) == SIXTEEN
+
+
+class SlowGrowing(Growing):
+    """A model that lengthens and shortens its gaps while it writes, slowly enough to be watched."""
+
+    def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        time.sleep(STEP / 2)
+        return super().logits(ids, positions, t=t, attend=attend)
+
+
+def test_cells_come_and_go_in_mid_run_and_the_timeline_shows_it_again(browser):
+    growing = "The lamp [[]] and Anna [[3 tokens]] waited."
+    with serving(lambda: SlowGrowing(expand=-1, delete=-1)) as (url, _), desk(browser, url) as page:
+        opened(page, growing)
+        with page.expect_request("**/gradio_api/call/fill") as request:
+            press(page, "Fill")
+        finished(page)
+        settings = engine.Settings.of(request.value.post_data_json["data"][1])
+        frames = list(engine.fill(Growing(expand=-1, delete=-1), growing, settings))
+        assert sum(bool(frame.relaid) for frame in frames) >= 2
+        cells = page.locator(".draft .island").first.locator(".cell")
+        without_spaces = [frame.text.replace(" ", "") for frame in frames]  # a masked cell on the page keeps room for a space
+        assert text(page) == frames[-1].text
+        slider = page.get_by_role("slider", name="Step")
+        counts = []
+        for at in [*range(len(frames)), 3, 0, len(frames) - 2]:  # step by step, and in leaps
+            slider.fill(str(at))
+            assert text(page).replace(" ", "") == without_spaces[at], at
+            counts.append(cells.count())
+            if at and frames[at].relaid and counts[-1] != counts[-2] and at == len(counts) - 1:
+                said(page, "place")
+        assert len(set(counts)) >= 2
+        expect(page.locator(".draft .ghost")).to_have_count(0)
+        slider.fill("0")
+        press(page, "Play")
+        page.wait_for_function(f"() => Number(document.querySelector('.scrub').value) === {len(frames) - 1}")
+        assert text(page) == frames[-1].text
+        cells.last.click()
+        window = page.get_by_role("dialog", name="Alternatives")
+        expect(window).to_contain_text("sure")
+        window.get_by_role("button", name="Again").click()
+        finished(page)
+        assert masked(page).count() == 0
+        undo_to(page, growing)
 
 
 def test_what_can_not_be_filled_is_said_in_a_sentence(page):

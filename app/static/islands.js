@@ -105,7 +105,7 @@ function leave(node) {
   const ink = node.querySelector(".ink");
   const room = ink?.dataset.hold ?? ink?.textContent ?? "n";
   node.className = "ghost";
-  node.replaceChildren(el("span", { class: "ink masked starts ends", "data-hold": room }));
+  node.replaceChildren(el("span", { class: "ink going starts ends", "data-hold": room }));
   node.animate(SMALL, { duration: MOTION_MS, easing: "ease-in", fill: "forwards" }).finished.then(() => node.remove(), () => {});
 }
 
