@@ -152,6 +152,17 @@ def test_bfloat16_is_near(folders):
         torch.testing.assert_close(got, expected, rtol=0, atol=0.1 * float(expected.std()))
 
 
+@pytest.mark.parametrize(("bits", "near"), [("int8", 0.05), ("int4", 0.4)])
+def test_matrices_in_fewer_bits_are_near(tmp_path, bits, near):
+    folder = make_modernbert(tmp_path, hidden_size=256, intermediate_size=256, num_attention_heads=4)
+    wide, narrow = load(folder), load(folder, bits)
+    ids, attend = canvas(wide)
+    kept = {name for name, _ in narrow.network.named_parameters()}
+    assert not any("Wqkv" in name for name in kept) and "model.embeddings.tok_embeddings.weight" in kept
+    got, expected = narrow.logits(ids, attend, attend=attend), wide.logits(ids, attend, attend=attend)
+    assert 0 < float((got - expected).square().mean().sqrt()) < near * float(expected.std())
+
+
 def test_nothing_that_a_config_names_is_run_or_fetched(folders, tmp_path):
     """auto_map and attention kernels of the hub are how a config makes transformers run somebody's code."""
     folder = edited(
