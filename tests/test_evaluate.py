@@ -15,8 +15,9 @@ import engine
 from engine import checkpoint
 from engine.backends import EMBEDDED
 from engine.backends.toy import Toy
-from engine.evaluation import card
-from engine.evaluation.grid import rows
+from engine.evaluation import card, verdict
+from engine.evaluation.grid import Row, rows
+from engine.evaluation.infilling import Result
 from engine.evaluation.main import command_of, main, parser
 from engine.evaluation.nelbo import GUESSED_ROWS, SMALL, Tally, batches, by_source, encode, evaluate, ratio, summary
 from engine.evaluation.store import Store
@@ -127,6 +128,38 @@ def test_one_factor_at_a_time() -> None:
             assert row.factor == "published" or changed <= ({"sampler", "steps"} if row.factor == "steps" else {row.factor})
     assert {row.value for row in rows("full") if row.factor == "sampler"} == set(engine.SAMPLERS) - {Settings().sampler}
     assert {row.value for row in rows("full") if row.factor == "schedule"} == set(engine.SCHEDULES) - {Settings().schedule}
+
+
+def result(name: str, **figures: float) -> Result:
+    """A row whose every figure has an error of 0.01, and its difference from a default of words 0.10 and repeat 0.20."""
+    values = {"words": 0.10, "bleu2": 0.05, "stutter": 0.02, "repeat": 0.20, "distinct2": 0.95} | figures
+    default = {"words": 0.10, "bleu2": 0.05, "stutter": 0.02, "repeat": 0.20, "distinct2": 0.95}
+    difference = {key: (values[key] - default[key], 0.01) for key in default} if name else {}
+    return Result(Row(name, "", Settings()), [], {key: (value, 0.01) for key, value in values.items()}, difference)
+
+
+def test_the_verdict_asks_for_two_errors_and_for_no_more_than_peoples_variety() -> None:
+    people = result("human", words=1.0, repeat=0.05, distinct2=0.98)
+    rows_ = {
+        "level": result("a", words=0.11),
+        "better": result("b", repeat=0.10),
+        "worse": result("c", words=0.07),
+        "mixed": result("d", words=0.13, repeat=0.30),
+    }
+    assert {verdict.verdict(found, people) for found in rows_.values()} == set(rows_)
+    assert all(verdict.verdict(found, people) == said for said, found in rows_.items())
+    unlike = result("human", words=1.0, repeat=0.30, distinct2=0.9)
+    assert verdict.verdict(result("e", repeat=0.10, distinct2=1.0), unlike) == "level", "more variety than people's is no gain"
+    assert verdict.repeats_itself(rows_["level"], people) and not verdict.repeats_itself(rows_["level"], unlike)
+
+
+def test_the_default_stands_unless_a_row_is_better() -> None:
+    default, fine = result(""), result("c", repeat=0.1)
+    good, greedy = result("a", words=0.12, repeat=0.1), result("b", words=0.2, repeat=0.4)
+    assert verdict.best([default, greedy], ["", "mixed"], default) is default
+    assert verdict.best([default, good, greedy, fine], ["", "better", "mixed", "better"], default) is good
+    automatic = Result(Row("length", "automatic", Settings(), automatic=True), [], good.figures, good.difference)
+    assert verdict.best([default, automatic], ["", "better"], default) is default
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,7 @@ def block(report: Report, sample: dict[str, Any], fills: Sequence[tuple[str, str
             "length": "default, automatic length",
             "twin": "twin, left side only",
         }
-        base = [{**row, "verdict": ""} for row in found["rows"] if row["factor"] in titles]
+        base = [{**row, "verdict": "", "repeats": False} for row in found["rows"] if row["factor"] in titles]
         counts = ", ".join(f"{count} x {kind}" for kind, count in found["gaps"].items())
         parts += [
             f"Gaps cut from the dev set ({counts}) and filled with the page's default settings:\n",

@@ -143,7 +143,7 @@ def _factors(infilling: dict[str, Any], path: Path) -> Path:
             panel.axvline(0, color=QUIET, linewidth=1.2)
             for place, row in enumerate(rows):
                 value, error = row["difference"][name]
-                color = QUIET if row["verdict"] == "repeats itself" else MODEL
+                color = QUIET if row["repeats"] else MODEL
                 _dots(panel, [factor * value], [place], [2 * factor * error], marker="o", color=color)
             panel.set_title(title)
             panel.set(ylim=(-0.7, len(rows) - 0.3))

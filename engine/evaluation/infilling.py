@@ -40,7 +40,7 @@ class Calls:
     METHODS = ("logits", "gap_lengths")
 
     def __init__(self, model: Denoiser) -> None:
-        self._model, self.count = model, 0
+        self._model, self.count, self._inside = model, 0, False
 
     def __enter__(self) -> Calls:
         for name in self.METHODS:
@@ -54,8 +54,13 @@ class Calls:
 
     def _counted(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **told: Any) -> Any:
-            self.count += 1
-            return method(*args, **told)
+            if self._inside:  # one method may be made of the other
+                return method(*args, **told)
+            self.count, self._inside = self.count + 1, True
+            try:
+                return method(*args, **told)
+            finally:
+                self._inside = False
 
         return call
 

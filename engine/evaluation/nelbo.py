@@ -25,6 +25,8 @@ GUESSED_ROWS = 512
 """Rows, drawn from all, on which guesses are counted: more would cost more than the NELBO and tell nothing."""
 SMALL = 50_000
 """Sources with fewer tokens than this share a line: their own figures would be noise."""
+SMALL_PART = 15
+"""Or with less than this part of all tokens, when there are few."""
 BINS = 10
 """Equal parts of the masked share in which the mean loss is told."""
 
@@ -182,11 +184,12 @@ def summary(tallies: Sequence[Tally]) -> dict[str, Any]:
 
 
 def by_source(tallies: Sequence[Tally]) -> dict[str, dict[str, Any]]:
-    """The summary of each source; those under SMALL tokens in one line, when there are several."""
+    """The summary of each source; the small ones in one line, when there are several."""
     groups: dict[str, list[Tally]] = {}
     for tally in tallies:
         groups.setdefault(tally.source, []).append(tally)
-    small = [name for name, own in groups.items() if sum(t.tokens for t in own) < SMALL]
+    least = min(SMALL, sum(t.tokens for t in tallies) / SMALL_PART)
+    small = [name for name, own in groups.items() if sum(t.tokens for t in own) < least]
     if len(small) > 1:
         pooled = [tally for name in small for tally in groups.pop(name)]
         groups["smaller sources: " + ", ".join(map(_short, small))] = pooled

@@ -85,7 +85,7 @@ def infilling_rows(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     lines = []
     for name, row in zip(names, rows, strict=True):
         cells = [pm(row["figures"].get(key, (None, None)), factor, digits) for key, _, factor, digits in columns]
-        lines.append([name, *cells, row["verdict"]])
+        lines.append([name + (" †" if row.get("repeats") else ""), *cells, row["verdict"]])
     if not any(line[-1] for line in lines):
         lines = [line[:-1] for line in lines]
     return table(["", *(title for _, title, _, _ in columns), "verdict"][: len(lines[0])], lines)
@@ -133,7 +133,7 @@ def infilling_section(report: Report) -> list[str]:
     parts += ["keys and values, so a call is one token.\n"]
     parts += [infilling_rows(base, [titles[row["factor"]] for row in base]), "\nThe same by kind of gap:\n"]
     cells = [
-        ({**row, "figures": row["by_kind"][kind], "verdict": ""}, f"{kind}: {titles[row['factor']]}")
+        ({**row, "figures": row["by_kind"][kind], "verdict": "", "repeats": False}, f"{kind}: {titles[row['factor']]}")
         for kind in found["gaps"]
         for row in base
     ]

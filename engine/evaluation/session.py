@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from engine.backends import EMBEDDED, load
 from engine.checkpoint import CheckpointError
@@ -28,7 +28,7 @@ from engine.settings import Settings, SettingsError
 from engine.training.corpus import CorpusError, files_of
 from engine.training.twin import Twin
 
-GAPS: dict[Size, int] = {"quick": 6, "card": 15, "full": 24}
+GAPS: dict[Size, int] = {"quick": 8, "card": 15, "full": 24}
 """Gaps of each kind."""
 QUICK_CHARACTERS = 1_000
 """Characters of each document that a quick report reads."""
@@ -47,7 +47,8 @@ class Session:
         files = files_of(args.data)
         with self.timed("loading"):
             self.model: Denoiser = load(args.model, device=args.device, dtype=args.dtype)
-            self.dtype = str(getattr(self.model, "dtype", "float32")).removeprefix("torch.")
+            self.weight = _weight(self.model)
+            self.dtype = "float32" if self.weight is None else str(self.weight.dtype).removeprefix("torch.")
             self.length = args.length or self.model.max_length
             self.characters = QUICK_CHARACTERS if args.quick else None
             self.texts = read(self.model, files, self.length, self.characters)
@@ -61,9 +62,8 @@ class Session:
 
     def _twin(self, folder: Path) -> Twin:
         """The twin in the model's own place and precision; ValueError when they don't read the same tokens."""
-        net = getattr(self.model, "model", None)
-        weight = next(net.parameters(), None) if isinstance(net, nn.Module) else None
-        twin = Twin.load(folder) if weight is None else Twin.load(folder, device=weight.device, dtype=weight.dtype)
+        at = self.weight
+        twin = Twin.load(folder) if at is None else Twin.load(folder, device=at.device, dtype=at.dtype)
         if (proto := getattr(getattr(self.model, "tokenizer", None), "proto", None)) != twin.tokenizer.proto or proto is None:
             raise CheckpointError(
                 f"{self.model.name} and the twin {twin.name} have different tokenizers; train the twin with the model's own."
@@ -155,16 +155,19 @@ class Session:
             except SettingsError as error:
                 left_out[row.name] = str(error)
         default = results[0]
-        said = [verdict.verdict(result, human[result.row.kinds]) for result in results]
+        said = ["", *(verdict.verdict(result, human[result.row.kinds]) for result in results[1:])]
         chosen = verdict.best(results, said, default)
         best = "the default stands" if chosen is default else f"{chosen.row.name} should be the default"
         if self.judge is not None:
             results.append(found.by_twin())
             said.append("")
+        people = human[default.row.kinds]
         kinds = {kind: sum(cut.kind == kind for cut in found.cuts) for kind in dict.fromkeys(cut.kind for cut in found.cuts)}
         told = settings_told(default.row.settings)
-        lines = [{**line_of(human[default.row.kinds]), "verdict": ""}, {**line_of(default), "verdict": said[0]}]
-        lines += [{**line_of(result), "verdict": words} for result, words in zip(results[1:], said[1:], strict=True)]
+        lines = [{**line_of(people), "verdict": "", "repeats": False}]
+        for result, words in zip(results, said, strict=True):
+            same = human.get(result.row.kinds, people)
+            lines.append({**line_of(result), "verdict": words, "repeats": verdict.repeats_itself(result, same)})
         return {
             "gaps": kinds,
             "default": ", ".join(f"{name} {value}" for name, value in told.items()),
@@ -175,6 +178,12 @@ class Session:
             "best": best,
             "left_out": left_out,
         }
+
+
+def _weight(model: Denoiser) -> Tensor | None:
+    """One of the network's weights, to tell where it computes and in what; none of a model without a network."""
+    net = getattr(model, "model", None)
+    return next((p for p in net.parameters() if p.is_floating_point()), None) if isinstance(net, nn.Module) else None
 
 
 def line_of(result: Result) -> dict[str, Any]:
