@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import IO, Any
+from typing import IO
 
 from engine.hub import HubError, Progress, download, models
 
@@ -38,8 +38,7 @@ def fetch_model(arguments: list[str]) -> int:
     parser.add_argument("--revision", metavar="REVISION", help="a branch, a tag or a commit (default: main)")
     options = parser.parse_args(arguments)
     try:
-        steps: Any = download(options.name, options.revision)
-        with closing(steps), progress_bar(sys.stderr) as tell:
+        with closing(download(options.name, options.revision)) as steps, progress_bar(sys.stderr) as tell:
             for step in steps:
                 tell(step)
     except KeyboardInterrupt:

@@ -65,7 +65,7 @@ class Remote:
 def fetch(file: Remote, stop: threading.Event) -> None:
     """Bring a file into the cache and its snapshot; HubError with a sentence, Stopped when `stop` is set."""
     from filelock import Timeout
-    from huggingface_hub.utils import WeakFileLock
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
     # The lock that the hub's own tools take: other programs wait for this download, and this one for theirs.
     lock = file.home.parent / ".locks" / file.home.name / f"{file.digest}.lock"
@@ -113,7 +113,8 @@ def _fill(file: Remote, stop: threading.Event) -> None:
 def _stream(file: Remote, have: int, stop: threading.Event) -> None:
     """Ask for what is missing and write it behind what is there."""
     import httpx2
-    from huggingface_hub.utils import build_hf_headers, get_session
+    from huggingface_hub import get_session, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     headers = build_hf_headers(library_name="lacuna") | {"Accept-Encoding": "identity"}
     if have:
@@ -121,7 +122,7 @@ def _stream(file: Remote, have: int, stop: threading.Event) -> None:
     with get_session().stream("GET", file.url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as response:
         if response.status_code == 416 or response.status_code in (408, 429) or response.status_code >= 500:
             raise httpx2.ReadError(f"status {response.status_code}", request=response.request)
-        _raise_for_status(response)
+        hf_raise_for_status(response)
         goes_on = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         with file.partial.open("ab" if goes_on else "wb") as out:
             for piece in response.iter_bytes():
@@ -133,12 +134,6 @@ def _stream(file: Remote, have: int, stop: threading.Event) -> None:
         if file.partial.stat().st_size > file.size:
             file.partial.unlink()
             raise HubError(f"{file.name} is longer than the hub says; start again.")
-
-
-def _raise_for_status(response: object) -> None:
-    from huggingface_hub.utils import hf_raise_for_status
-
-    hf_raise_for_status(response)  # type: ignore[arg-type]
 
 
 def _is_right(file: Remote) -> bool:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from engine.catalogue import CATALOGUE
 from engine.families import FAMILIES, GPT2, Family, kind_of, supported
 from engine.fetching import TIMEOUT, HubError, Remote, Stopped, fetch
 from engine.installed import CONFIG, EMBEDDED, INDEX, WEIGHTS
+
+__all__ = ["HubError", "ModelInfo", "Progress", "download", "models", "resolve", "vocabulary"]
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -93,7 +95,7 @@ def vocabulary() -> Path | None:
     return folder if folder and all((folder / name).is_file() for name in ("vocab.json", "merges.txt")) else None
 
 
-def download(name: str, revision: str | None = None) -> Iterator[Progress]:
+def download(name: str, revision: str | None = None) -> Generator[Progress, None, None]:
     """Fetch a model's files into the cache; closing the iterator stops it, and the next call goes on where it was.
 
     The revision (a branch, tag or commit; main) is resolved to a commit once, and every file is that commit's. Yields a few times a

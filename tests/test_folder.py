@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +30,7 @@ def folder_of(path: Path, **tensors: torch.Tensor) -> Folder:
     return Folder(path)
 
 
-def on_meta(network: type[nn.Module]) -> nn.Module:
+def on_meta(network: Callable[[], Any]) -> Any:
     with torch.device("meta"):
         return network()
 
@@ -47,8 +49,8 @@ class Tied(nn.Module):
 
 @pytest.mark.parametrize("shard_bytes", [None, 4000, 1])
 def test_one_file_and_shards_give_the_same_network(tmp_path: Path, shard_bytes: int | None) -> None:
-    whole = backends.load(folders.mdlm(tmp_path / "whole"), device="cpu", dtype="float32")
-    parts = backends.load(folders.mdlm(tmp_path / "parts", shard_bytes=shard_bytes), device="cpu", dtype="float32")
+    whole = folders.load(folders.mdlm(tmp_path / "whole"), device="cpu", dtype="float32")
+    parts = folders.load(folders.mdlm(tmp_path / "parts", shard_bytes=shard_bytes), device="cpu", dtype="float32")
     ids = torch.randint(0, 97, (2, 9))
     assert torch.equal(whole.logits(ids, ids < 30), parts.logits(ids, ids < 30))
     assert not any(p.is_meta or p.requires_grad for p in parts.model.parameters())
@@ -139,8 +141,7 @@ def test_free_memory_heeds_the_container(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "memory.stat").write_text("anon 1000000\nfile 500000\n")
     assert room.free_memory(torch.device("cpu")) == 2_500_000
     (tmp_path / "memory.max").write_text("max\n")
-    if host is not None:
-        assert room.free_memory(torch.device("cpu")) > 2_500_000
+    assert host is None or (room.free_memory(torch.device("cpu")) or 0) > 2_500_000
 
 
 PEAK = """
@@ -195,6 +196,6 @@ def test_index_and_files_are_read_from_a_hub_cache_through_its_links(tmp_path: P
 def test_the_numbers_on_disk_are_the_numbers_in_memory(tmp_path: Path) -> None:
     folder = folders.mdlm(tmp_path, shard_bytes=3000)
     where = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
-    model = backends.load(folder, device="cpu", dtype="float32").model
+    model = folders.load(folder, device="cpu", dtype="float32").model
     name = "backbone.blocks.1.mlp.2.weight"
     assert torch.equal(model.blocks[1].down.weight, load_file(folder / where[name])[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,11 +19,11 @@ from engine.backends.folder import LoadError
 from engine.backends.quantised import QuantisedLinear, quantise
 from tests import folders
 
-WIDE = {"vocab_size": 5000, "hidden_dim": 256, "n_blocks": 2, "n_heads": 4, "cond_dim": 32, "model_length": 64}
+WIDE: dict[str, Any] = {"vocab_size": 5000, "hidden_dim": 256, "n_blocks": 2, "n_heads": 4, "cond_dim": 32, "model_length": 64}
 
 
 def layer(weight: torch.Tensor, bits: int, dtype: torch.dtype = torch.float32) -> QuantisedLinear:
-    made = QuantisedLinear(*weight.shape, bits, bias=False, device=torch.device("cpu"), dtype=dtype)
+    made = QuantisedLinear(len(weight), weight.shape[1], bits, bias=False, device=torch.device("cpu"), dtype=dtype)
     for block in made.blocks():
         made.store(block, weight[block])
     return made
@@ -86,8 +87,8 @@ def test_a_stack_of_layers_stays_close_to_bfloat16s_own_error(bits: int, most: f
 @pytest.mark.parametrize(("dtype", "most", "share"), [("int8", 0.03, 0.7), ("int4", 0.25, 0.6)])
 def test_a_model_loads_in_fewer_bits(tmp_path: Path, dtype: str, most: float, share: float) -> None:
     folder = folders.mdlm(tmp_path, shard_bytes=2_000_000, **WIDE)
-    plain = backends.load(folder, device="cpu", dtype="float32")
-    small = backends.load(folder, device="cpu", dtype=dtype)
+    plain = folders.load(folder, device="cpu", dtype="float32")
+    small = folders.load(folder, device="cpu", dtype=dtype)
     ids = torch.randint(0, 5000, (2, 40))
     want, got = plain.logits(ids, ids > 2500), small.logits(ids, ids > 2500)
     assert ((got - want).norm() / want.norm()).item() < most
@@ -102,7 +103,7 @@ def test_the_advice_when_memory_is_short_names_fewer_bits(tmp_path: Path, monkey
         monkeypatch.setattr(backends.room, "free_memory", lambda device, free=free: free)
         advice = rf"dtype='({kinds})' \(\d+ MB\)" if kinds else "a smaller model"
         with pytest.raises(LoadError, match=rf"^big needs 17 MB of memory in float32 and {free // 10**6} MB are free: .* try {advice}\.$"):
-            backends.load(folder, device="cpu", dtype="float32")
+            folders.load(folder, device="cpu", dtype="float32")
 
 
 def test_tied_and_small_matrices_stay_plain() -> None:

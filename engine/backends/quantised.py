@@ -31,6 +31,7 @@ class QuantisedLinear(nn.Module):
         self.packed: Tensor
         self.scale: Tensor
         self.least: Tensor
+        self.bias: nn.Parameter | None
         self.register_buffer("packed", torch.empty(rows, wide, dtype=kind, device=device))
         self.register_buffer("scale", torch.empty(rows, groups, dtype=dtype, device=device))
         self.register_buffer("least", torch.empty(rows, groups if bits == 4 else 0, dtype=dtype, device=device))

@@ -104,7 +104,7 @@ class Reader:
         for begin in range(0, flat.numel(), step):
             count = min(step, flat.numel() - begin)
             piece = self._buffer[: count * entry.dtype.itemsize]
-            if stream.readinto(memoryview(piece.numpy())) != piece.numel():  # type: ignore[attr-defined]
+            if stream.readinto(piece.numpy()) != piece.numel():  # type: ignore[attr-defined]
                 raise LoadError(f"{entry.file.name} became shorter while it was read; get it again.")
             flat[begin : begin + count].copy_(piece.view(entry.dtype))
 
