@@ -51,13 +51,10 @@ class Denoiser(Protocol):
 
 @runtime_checkable
 class KnowsLengths(Denoiser, Protocol):
-    """A denoiser that was trained to tell how long a gap is. Others are asked by CAL (engine.lengths)."""
-
-    gap_cells: int
-    """Masks that stand for a gap of unknown length in a canvas that `gap_lengths` reads."""
+    """A denoiser that was trained to tell how long a gap is. What others think is estimated by CAL (engine.lengths)."""
 
     def gap_lengths(self, canvas: Tensor, gap: Tensor, *, attend: Tensor | None = None) -> Tensor:
-        """(B, L) ids, (B, L) bool the `gap_cells` masks of one gap a row -> (B, N) float32 log-probabilities of its holding
+        """(B, L) ids, (B, L) bool one mask a row, a gap of any length -> (B, N) float32 log-probabilities of its holding
         1, 2, ... N tokens. `attend` as for `logits`.
         """
         ...

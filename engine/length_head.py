@@ -1,7 +1,7 @@
 """A length head: how many tokens a gap holds, read off the states that a network has at a gap and beside it.
 
-The gap stands in the canvas as a mask or a few, however long it is. The network is not changed: what it knows of the
-grammar on both sides is in its hidden states already, and two layers on top of them learn to tell.
+The gap stands in the canvas as one mask, however long it is. The network is not changed: what it knows of the grammar on
+both sides is in its hidden states already, and two layers on top of them learn to tell.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from engine.model import ConfigError, DiT
 KNOTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 19, 24, 30, 38, 48, 60, 76, 96, 128)
 """Token counts that the head has a value for; between them the log-probability is linear in the logarithm of the count."""
 LONGEST = KNOTS[-1]
-PLACES = 4
-"""States are read in four places: before the gap, at its first mask, at its last one, and after the gap."""
+PLACES = 3
+"""States are read in three places: before the gap, at its mask, and after it."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,10 @@ class LengthHeadConfig:
     layers: tuple[int, ...]
     """After which blocks states are read, counted from 1."""
     hidden: int = 128
-    cells: int = 1
-    """Masks that stand for a gap of unknown length."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError when the numbers cannot be meant."""
-        for name, value in (("width", self.width), ("hidden", self.hidden), ("cells", self.cells), *(("layers", n) for n in self.layers)):
+        for name, value in (("width", self.width), ("hidden", self.hidden), *(("layers", n) for n in self.layers)):
             if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 2**16:
                 raise ConfigError(f"The length head's {name} must be a whole number above 0, not {value!r}.")
         if not self.layers:
@@ -105,14 +103,12 @@ def reading(net: DiT, layers: Sequence[int]) -> Iterator[list[Tensor]]:
 
 
 def around(states: Sequence[Tensor], gap: Tensor, attend: Tensor | None = None) -> Tensor:
-    """(B, L, width) states of each layer, (B, L) bool the masks of a gap -> (B, PLACES, layers, width).
+    """(B, L, width) states of each layer, (B, L) bool one mask a row -> (B, PLACES, layers, width).
 
     Zeros stand where the canvas ends at the gap. `attend` (B, L) bool, False = padding.
     """
-    length = gap.shape[1]
-    first = gap.int().argmax(-1)
-    last = length - 1 - gap.int().flip(-1).argmax(-1)
-    places = torch.stack((first - 1, first, last, last + 1), -1)  # (B, PLACES)
+    length, at = gap.shape[1], gap.int().argmax(-1)
+    places = torch.stack((at - 1, at, at + 1), -1)
     there = (places >= 0) & (places < length)
     places = places.clamp(0, length - 1)
     if attend is not None:

@@ -50,7 +50,7 @@ def decide_lengths(model: Denoiser, canvas: Canvas, rules: Rules) -> list[int]:
     if not open_ones:
         return [low for low, _ in bounds]
     if isinstance(model, KnowsLengths):
-        sizes = [low if low == high else model.gap_cells for low, high in bounds]
+        sizes = [low if low == high else 1 for low, high in bounds]
         for i, log_probs in zip(open_ones, ask(model, canvas, sizes, open_ones), strict=True):
             sizes[i] = middle(log_probs, *bounds[i])
         return sizes
@@ -64,9 +64,10 @@ def decide_lengths(model: Denoiser, canvas: Canvas, rules: Rules) -> list[int]:
 def ask(model: KnowsLengths, canvas: Canvas, sizes: Sequence[int], spans: Sequence[int]) -> list[Tensor]:
     """For each of these spans the log-probabilities of 1, 2, ... tokens, in one call.
 
-    `sizes`: the length of every span that has one already, `model.gap_cells` for the others.
+    `sizes`: the length of every span that has one already, 1 for the others.
     """
-    return list(model.gap_lengths(*batch(model, [gap_window(model, canvas, sizes, i) for i in spans])))
+    ids, cells, attend = batch(model, [gap_window(model, canvas, sizes, i) for i in spans])
+    return list(model.gap_lengths(ids, cells, attend=attend))
 
 
 def middle(log_probs: Tensor, low: int, high: int | None) -> int:

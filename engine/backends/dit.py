@@ -93,11 +93,10 @@ class LengthwiseDiT(DiTDenoiser):
     def __init__(self, model: DiT, tokenizer: Tokenizer | HubTokenizer, lengths: LengthHead, **about: Any) -> None:
         super().__init__(model, tokenizer, **about)
         self.lengths = lengths.to(self.device).eval().requires_grad_(False)
-        self.gap_cells = lengths.config.cells
 
     @torch.inference_mode()
     def gap_lengths(self, canvas: Tensor, gap: Tensor, *, attend: Tensor | None = None) -> Tensor:
-        """(B, L) ids, (B, L) bool the masks of one gap a row -> (B, N) log-probabilities of 1, 2, ... N tokens."""
+        """(B, L) ids, (B, L) bool one mask a row, a gap of any length -> (B, N) log-probabilities of 1, 2, ... N tokens."""
         with reading(self.model, self.lengths.config.layers) as states:
             self.logits(canvas, torch.zeros_like(gap), attend=attend)
         seen = None if attend is None else attend.to(self.device)

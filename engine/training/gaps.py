@@ -181,11 +181,11 @@ def true_counts(model: Denoiser, canvas: Canvas, cut: Cut) -> list[int]:
     ]
 
 
-def window_of(model: Denoiser, cut: Cut, cells: int, *, known: bool) -> tuple[Window, int]:
+def window_of(model: Denoiser, cut: Cut, *, known: bool) -> tuple[Window, int]:
     """The canvas that a head reads, and the true token count; `known`: whether another gap stands there with its true length."""
     canvas = Canvas(model, cut.draft)
     counts = true_counts(model, canvas, cut)
-    sizes = [count if known and i != cut.asked else cells for i, count in enumerate(counts)]
+    sizes = [count if known and i != cut.asked else 1 for i, count in enumerate(counts)]
     return gap_window(model, canvas, sizes, cut.asked), counts[cut.asked]
 
 

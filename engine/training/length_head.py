@@ -1,13 +1,14 @@
 """`python -m engine.training.length_head`: teach a finished model how long gaps are, and measure how well it knows.
 
-The network stays as it is. Gaps are cut out of texts (engine.training.gaps), each stands in its canvas as the masks that the
-page will show, the states around it are computed once, and a small head on top learns the distribution of the token count.
+The network stays as it is. Gaps are cut out of texts (engine.training.gaps), each stands in its canvas as one mask,
+the states around it are computed once, and a small head on top learns the distribution of the token count.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from engine.training.lengths_report import report, table
 
 ROWS = 16
 """Canvases at once."""
+BATCH, PASSES, LEAST_STEPS = 256, 10, 300
+"""Of learning: gaps a step, times that each is seen, and steps where there are few gaps."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def examples(model: DiTDenoiser, found: Sequence[tuple[int, Cut]], config: Lengt
     rng = np.random.default_rng([seed, 1])
     rows = []
     for document, cut in tqdm(found, desc="Cutting", unit=" gaps", file=sys.stderr, leave=False):
-        window, count = window_of(model, cut, config.cells, known=bool(rng.random() < 0.5))
+        window, count = window_of(model, cut, known=bool(rng.random() < 0.5))
         if count <= LONGEST:
             rows.append((window, count, document))
     rows.sort(key=lambda row: len(row[0].ids))
@@ -63,8 +66,11 @@ def examples(model: DiTDenoiser, found: Sequence[tuple[int, Cut]], config: Lengt
     return Examples(states, torch.tensor([count for _, count, _ in rows]), torch.tensor([d for _, _, d in rows]))
 
 
-def train(config: LengthHeadConfig, data: Examples, *, seed: int, passes: int = 24, rate: float = 1e-3, dropout: float = 0.2) -> LengthHead:
-    """A head trained by cross-entropy; of its passes over the data the one is kept that does best on a tenth of the documents."""
+def train(config: LengthHeadConfig, data: Examples, *, seed: int, rate: float = 5e-4, dropout: float = 0.5) -> LengthHead:
+    """A head trained by cross-entropy for PASSES over the data, at least LEAST_STEPS steps.
+
+    Of its states after every pass that one is kept which does best on a tenth of the documents; these are not learned from.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 2])
     head = LengthHead(config)
@@ -72,20 +78,19 @@ def train(config: LengthHeadConfig, data: Examples, *, seed: int, passes: int = 
     if not bool(held_out.any()) or bool(held_out.all()):
         raise CorpusError("There is too little text to learn lengths from; name files with a few dozen documents.")
     learn, check = (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
+    a_pass = -(-len(learn) // BATCH)
+    passes = max(PASSES, -(-LEAST_STEPS // a_pass))
     optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=0.05)
-    steps, step = passes * -(-len(learn) // 256), 0
-    best, weights = float("inf"), head.state_dict()
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=passes * a_pass, pct_start=0.1, anneal_strategy="linear")
+    best, weights = math.inf, head.state_dict()
     for _ in (bar := tqdm(range(passes), desc="Learning", unit=" passes", file=sys.stderr, leave=False)):
-        head.train()
-        for chosen in learn[torch.from_numpy(rng.permutation(len(learn)))].split(256):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * min(1.0, (step + 1) / 100) * (1 - step / steps)
+        for chosen in learn[torch.from_numpy(rng.permutation(len(learn)))].split(BATCH):
             seen = F.dropout(normal(data.states[chosen]), dropout)
             loss = F.cross_entropy(head.logits(seen), data.counts[chosen] - 1)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            step += 1
+            schedule.step()
         with torch.no_grad():
             nats = float(F.cross_entropy(head.logits(normal(data.states[check])), data.counts[check] - 1))
         bar.set_postfix_str(f"{nats:.3f} nats a gap")
@@ -95,13 +100,13 @@ def train(config: LengthHeadConfig, data: Examples, *, seed: int, passes: int = 
     return head.eval()
 
 
-def fit(folder: Path, files: Sequence[Path], *, gaps: int, seed: int, hidden: int, cells: int, layers: Sequence[int] | None) -> None:
+def fit(folder: Path, files: Sequence[Path], *, gaps: int, seed: int, hidden: int, layers: Sequence[int] | None) -> None:
     """Train a head on the model in a folder and put it there."""
     model = load(folder)
     if not isinstance(model, DiTDenoiser):
         raise CorpusError("Only models in our own format can be taught lengths; name a folder that train wrote.")
     depth, width = model.model.config.depth, model.model.config.width
-    config = LengthHeadConfig(width, tuple(layers or sorted({-(-depth // 2), depth})), hidden, cells)
+    config = LengthHeadConfig(width, tuple(layers or sorted({-(-depth // 2), depth})), hidden)
     data = examples(model, gaps_of(files, gaps, seed), config, seed)
     checkpoint.set_length_head(folder, train(config, data, seed=seed))
 
@@ -117,7 +122,6 @@ def main(argv: list[str]) -> int:
     add("--measured-gaps", type=int, default=1_000)
     add("--cal-gaps", type=int, default=300, help="how many of them CAL is tried on (it takes eight times as long)")
     add("--hidden", type=int, default=128)
-    add("--cells", type=int, default=1, help="masks that stand for a gap of unknown length")
     add("--layers", type=int, nargs="+", help="blocks whose states are read, counted from 1; the middle one and the last when left out")
     add("--json", action="store_true", help="print one JSON object instead of a table")
     add("--seed", type=int, default=0)
@@ -132,7 +136,6 @@ def main(argv: list[str]) -> int:
                 gaps=args.gaps,
                 seed=args.seed,
                 hidden=args.hidden,
-                cells=args.cells,
                 layers=args.layers,
             )
             print(f"The length head is in {args.model / checkpoint.LENGTHS}.", file=sys.stderr)

@@ -96,7 +96,7 @@ def _distributions(model: KnowsLengths, found: Sequence[Cut]) -> tuple[np.ndarra
     """(N,) true counts and (N, LONGEST) log-probabilities, other gaps in a draft being as unknown as this one."""
     counts, rows = [], []
     for start in tqdm(range(0, len(found), 16), desc="Measuring", unit=" batches", file=sys.stderr, leave=False):
-        windows, true = zip(*(window_of(model, cut, model.gap_cells, known=False) for cut in found[start : start + 16]), strict=True)
+        windows, true = zip(*(window_of(model, cut, known=False) for cut in found[start : start + 16]), strict=True)
         ids, cells, attend = batch(model, windows)
         rows.append(model.gap_lengths(ids, cells, attend=attend))
         counts += true
