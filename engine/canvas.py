@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap, Length, Pin
 from engine.frames import MASKED_TEXT
-from engine.spacing import DOUBLE_QUOTES, GAP_SIGN, Style, space_after, space_before, straighten, unwanted
+from engine.source import fences, in_code
+from engine.spacing import DOUBLE_QUOTES, GAP_SIGN, Style, space_after, space_before, stands_apart, straighten, unwanted
 from engine.text import is_wordlike
 from engine.vocabulary import vocabulary
 
@@ -21,6 +23,8 @@ LONGEST_WINDOW = 512
 _CHARS_A_TOKEN = 8
 _NEAR = 40
 _LINE = 4000
+_NEAR_GAPS = 6
+"""Gaps around one across which the lines of its surroundings are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,10 @@ class Span:
     """The model sees the text before without its last space: the span's first token brings it."""
     quotes: int | None
     """How many double quotes pair off those around, modulo 2; None when that can't be told."""
+    code: bool
+    """It is in program code: what is written stays as the model wrote it."""
+    quoted: bool
+    """A double quote is open before it, on its line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,8 @@ class Canvas:
 
     def __init__(self, model: Denoiser, draft: Draft) -> None:
         self._model = model
-        self._carries_spaces = vocabulary(model).carries_spaces
+        known = vocabulary(model)
+        self._carries_spaces, self._glued = known.carries_spaces, None if known.glued is None else known.glued.tolist()
         self.style = Style.of("".join(part for part in draft.parts if isinstance(part, str)) + _pins(draft))
         self.items: list[str | Fixed | int] = []
         """In reading order: given text, fixed text of a rewrite, or the index of a span."""
@@ -107,18 +116,22 @@ class Canvas:
                 fixed(piece[:start], Fixed(gap, piece[:start]))
                 span(words, None)
                 fixed(piece[start + len(words) :], Fixed(gap, piece[start + len(words) :]))
-        self.spans = [self._span(i, *about) for i, about in enumerate(raw)]
+        fenced = list(accumulate(map(fences, self.given)))
+        self.spans = [self._span(i, *about, fenced=fenced[i] % 2 == 1) for i, about in enumerate(raw)]
 
-    def _span(self, i: int, gap: int, was: str, length: Length | None) -> Span:
+    def _span(self, i: int, gap: int, was: str, length: Length | None, *, fenced: bool) -> Span:
         before, after = self.given[i][-_NEAR:], self.given[i + 1][:_NEAR]
         if i > 0 and len(self.given[i]) < _NEAR:
             before = GAP_SIGN + before
         takes_space = self._carries_spaces and before.endswith(" ")
         # What was written in pairs stays so: a rewrite keeps the parity of its words, a gap in a paragraph of pairs holds pairs.
-        around = _line(self.given[i::-1], backwards=True) + _line(self.given[i + 1 :], backwards=False)
-        odd = sum(map(around.count, DOUBLE_QUOTES)) % 2
-        quotes = sum(map(was.count, DOUBLE_QUOTES)) % 2 if was else None if odd else 0
-        return Span(gap, was, length, before, after, takes_space, quotes)
+        left, right = _line(self.given[i::-1], backwards=True), _line(self.given[i + 1 :], backwards=False)
+        open_before, open_after = (sum(map(text.count, DOUBLE_QUOTES)) % 2 == 1 for text in (left, right))
+        quotes = sum(map(was.count, DOUBLE_QUOTES)) % 2 if was else None if open_before != open_after else 0
+        near = range(max(0, i - _NEAR_GAPS), i + 1), range(i + 1, min(len(self.given), i + _NEAR_GAPS))
+        above, below = "".join(self.given[j][-_LINE:] for j in near[0]), "".join(self.given[j][:_LINE] for j in near[1])
+        code = fenced or in_code(above, below)
+        return Span(gap, was, length, before, after, takes_space, None if code else quotes, code, open_before)
 
     def rewritten_tokens(self, i: int) -> int:
         """How many tokens the words hold that a rewrite's span replaces."""
@@ -130,8 +143,13 @@ class Canvas:
     def texts(self, i: int, tokens: Sequence[int]) -> list[str]:
         """The text of each cell of a span that holds these tokens (the mask id where none); joined they stand in the gap."""
         span = self.spans[i]
-        chars = _tidy(_characters(self._model, tokens))
         texts = [""] * len(tokens)
+        chars = self._characters(tokens, quoted=span.quoted)
+        if span.code:
+            for char, cell in _as_written(chars, span):
+                texts[cell] += "\r\n" if char == "\n" and self.style.crlf else char
+            return texts
+        chars = _tidy(chars)
         shown = [char for char, _ in chars]
         brought = bool(shown) and shown[0] == " "
         if brought or shown[:1] == ["\n"]:
@@ -140,6 +158,7 @@ class Canvas:
             return texts
         first, last = chars[0][1], chars[-1][1]
         before = span.before
+        brought = brought or (self._glued is not None and not self._glued[tokens[first]] and stands_apart(before, shown[0]))
         if shown[0] != _MASKED and space_before(before, shown[0], brought=brought):
             texts[first] = " "
             before += " "
@@ -153,6 +172,34 @@ class Canvas:
         if shown[-1] != _MASKED and space_after(shown[-1], span.after):
             texts[last] += " "
         return texts
+
+    def _characters(self, tokens: Sequence[int], *, quoted: bool) -> list[tuple[str, int]]:
+        """(character, cell) for the characters that tokens spell, _MASKED for a mask.
+
+        A character split over tokens belongs to the cell that completes it; bytes that make none are dropped. Where tokens bring no
+        spaces, a word's cell holds the space before it; `quoted`: a double quote is open before the first.
+        """
+        known, mask = vocabulary(self._model), self._model.mask_id
+        found: list[tuple[str, int]] = []
+        run: list[int] = []
+        shown = 0
+        written = before_first = '"' if quoted else ""
+        for cell, token in enumerate(tokens):
+            if token != mask and known.partial[token]:
+                run.append(token)
+                text = self._model.decode(run).rstrip("\ufffd")
+                found += ((char, cell) for char in text[shown:])
+                shown = max(shown, len(text))
+                continue
+            run, shown = [], 0
+            text = _MASKED if token == mask else known.texts[token]
+            if self._glued is not None:
+                word = "x" if token == mask else text
+                if token != mask and not self._glued[token] and written != before_first and stands_apart(written[-_LINE:], word):
+                    text, word = " " + text, " " + word
+                written += word
+            found += ((char, cell) for char in text)
+        return [(char, cell) for char, cell in found if char == _MASKED or not unwanted(char) or char == "\t"]
 
     def text(self, cells: Sequence[Sequence[str]], masked: Sequence[Sequence[bool]]) -> str:
         """The whole draft, from the texts of every span's cells, with MASKED_TEXT for each that is masked."""
@@ -239,7 +286,7 @@ class Canvas:
         text = straighten(text.rsplit(None, 1)[0] if cut and len(text.split(None, 1)) > 1 else text)
         if i < len(self.spans) and not cut and self.spans[i].takes_space:
             text = text[:-1]
-        if i > 0 and space_after("a", text):
+        if i > 0 and not self.spans[i - 1].code and space_after("a", text):
             text = " " + text
         return text
 
@@ -284,31 +331,20 @@ def _pins(draft: Draft) -> str:
     return "".join(p.text if isinstance(p, Pin) else p for part in draft.parts if hasattr(part, "pieces") for p in part.pieces)
 
 
-def _characters(model: Denoiser, tokens: Sequence[int]) -> list[tuple[str, int]]:
-    """(character, cell) for the characters that tokens spell, _MASKED for a mask.
-
-    A character split over tokens belongs to the cell that completes it; bytes that make none are dropped.
-    """
-    known = vocabulary(model)
-    found: list[tuple[str, int]] = []
-    run: list[int] = []
-    shown = 0
-    for cell, token in enumerate(tokens):
-        if token != model.mask_id and known.partial[token]:
-            run.append(token)
-            text = model.decode(run).rstrip("\ufffd")
-            found += ((char, cell) for char in text[shown:])
-            shown = max(shown, len(text))
-            continue
-        run, shown = [], 0
-        found += ((char, cell) for char in (_MASKED if token == model.mask_id else known.texts[token]))
-    return [(char, cell) for char, cell in found if char == _MASKED or not unwanted(char)]
+def _as_written(chars: list[tuple[str, int]], span: Span) -> list[tuple[str, int]]:
+    """A fill in code: without the space that the given text holds already, and without blanks where a line ends."""
+    if chars and span.takes_space and chars[0][0] == " ":
+        chars = chars[1:]
+    if not span.after or span.after[0] in "\r\n":
+        while chars and chars[-1][0] in " \t\n":
+            chars = chars[:-1]
+    return [(char, cell) for char, cell in chars if char != _MASKED]
 
 
 def _tidy(chars: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """White space as a fill may hold it: one space, one line end or one empty line at a time, none at the end.
+    """White space as a fill in prose may hold it: one space, one line end or one empty line at a time, none at the end.
 
-    At the start a single space or line end is left, to tell that the model brought one.
+    A line that the model indented stays so. At the start a single space or line end is left, to tell that the model brought one.
     """
     tidy: list[tuple[str, int]] = []
     blank: list[tuple[str, int]] = []
@@ -320,11 +356,18 @@ def _tidy(chars: list[tuple[str, int]]) -> list[tuple[str, int]]:
         if not tidy:
             tidy += lines[:1] or [(" ", blank[0][1])] if blank else []
         elif char != _END:
-            tidy += lines[:2] if lines else [(" ", blank[0][1])] if blank else []
+            tidy += [*lines[:2], *_indent(blank)] if lines else [(" ", blank[0][1])] if blank else []
         blank = []
         if char != _END:
             tidy.append((char, cell))
     return tidy
+
+
+def _indent(blank: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The blanks after the last line end, if they are an indentation and not just the space that a word brings."""
+    at = max(i for i, (char, _) in enumerate(blank) if char == "\n")
+    found = blank[at + 1 :]
+    return found if len(found) > 1 or any(char == "\t" for char, _ in found) else []
 
 
 _END = "\1"

@@ -1,6 +1,6 @@
 """Exact word counts, paired quotes and clean gap edges, kept while tokens are revealed in any order.
 
-The words of a fill are counted by a small automaton that reads one token after another (see `vocabulary.Moves`).
+The words of a fill are counted by a small automaton that reads one token after another (see `wordings.Moves`).
 Tokens fall into few classes that move it alike. Dynamic programming over a gap's cells, forward and backward,
 with the set of reachable counts as the bits of one integer, says which classes a masked cell may take so that the
 rest of the gap can still be completed to the count asked for.
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.spacing import QUOTES, STOPS, opens
+from engine.spacing import DOUBLE_QUOTES, QUOTES, STOPS, opens
 from engine.text import is_wordlike
-from engine.vocabulary import STATES, Moves, Vocabulary
+from engine.vocabulary import Vocabulary
+from engine.wordings import Moves
 
 NEWLINE_CELLS = 24
 """A gap this long at the start or end of a line may hold line ends, if its words are not counted."""
@@ -32,20 +33,36 @@ class Edges:
     first: Tensor
     inner: Tensor
     last: Tensor
+    free: bool = False
+    """No rules about tokens side by side."""
 
     @classmethod
     def of(
-        cls, vocabulary: Vocabulary, before: str, after: str, size: int, *, takes_space: bool, newlines: bool, partial: bool, counted: bool
+        cls,
+        vocabulary: Vocabulary,
+        before: str,
+        after: str,
+        size: int,
+        *,
+        takes_space: bool,
+        newlines: bool,
+        partial: bool,
+        counted: bool,
+        code: bool = False,
     ) -> Edges:
         """The rules of engine.spacing as token sets.
 
         `takes_space`: the model sees the text before without its last space, so the first token must bring it.
-        `partial`: tokens that spell a part of a character are allowed, unless the words are `counted`.
+        `partial`: tokens that spell a part of a character are allowed, unless the words are `counted`. `code`: indentation, tabs and
+        brackets may stand anywhere.
         """
         v = vocabulary
         inner = v.writable.clone()
         if not partial or counted:
             inner &= ~v.partial
+        if code:
+            return cls._in_code(v, before, after, inner if newlines else inner & ~v.newline, takes_space=takes_space)
+        inner &= ~v.tab
         if v.carries_spaces:
             inner &= ~v.blank | v.newline
         if not newlines:
@@ -57,6 +74,8 @@ class Edges:
             first &= ~v.leads_space & ~v.starts_closing & ~v.fragment
         elif v.carries_spaces and is_wordlike(before[-1]):
             first &= ~v.starts_word
+        if v.glued is not None:
+            first &= ~v.glued
         if opens(before) and before[-1] in QUOTES:
             first &= ~v.starts_quote
             if after and after[0] in QUOTES and size < QUOTED_CELLS:
@@ -67,6 +86,19 @@ class Edges:
         if after and after[0] in QUOTES:
             last &= ~v.ends_quote
         return cls(first & last, first, inner, last)
+
+    @classmethod
+    def _in_code(cls, v: Vocabulary, before: str, after: str, inner: Tensor, *, takes_space: bool) -> Edges:
+        first, last = inner, inner
+        if takes_space:
+            first = first & v.leads_space & ~v.newline
+        if v.glued is not None:
+            first = first & ~v.glued
+        if not after or after[0].isspace():
+            last = last & ~v.ends_space & ~v.blank
+        if before and before[-1] in DOUBLE_QUOTES and after and after[0] in DOUBLE_QUOTES:
+            inner, first, last = (tokens & ~v.double_quote & ~v.newline for tokens in (inner, first, last))
+        return cls(first & last, first, inner, last, free=True)
 
     def classes(self, class_of: Tensor, size: int) -> list[list[int]]:
         """For each of `size` cells the word classes of its tokens."""
@@ -79,7 +111,7 @@ class WordCount:
 
     def __init__(self, classes: Sequence[Moves], low: int, high: int | None, quotes: int | None = None) -> None:
         """`low` to `high` words, high None is no limit; `quotes`: their number modulo 2, None is any."""
-        self.classes = classes
+        self.classes, self._states = classes, len(classes[0])
         self.low, self.high, self.quotes = low, high, quotes
         self._top = low if high is None else high + 1  # counts above are all the same, and kept as this one
 
@@ -94,9 +126,9 @@ class WordCount:
         if not ahead[0][0] & 1:
             return None
         found: list[set[int]] = []
-        now = [1, *[0] * (STATES - 1)]
+        now = [1, *[0] * (self._states - 1)]
         for options, goals in zip(cells, ahead[1:], strict=True):
-            good, after = set(), [0] * STATES
+            good, after = set(), [0] * self._states
             for c in options:
                 for state, (to, added) in enumerate(self.classes[c]):
                     if now[state] and (counts := self._add(now[state], added) & goals[to]):
@@ -126,9 +158,9 @@ class WordCount:
     def _backward(self, cells: Sequence[Iterable[int]]) -> list[list[int]]:
         """For the place before each cell, and each state: the counts so far from which the goal is reachable, as bits."""
         words = 1 << self._top if self.high is None else ((1 << (self.high + 1)) - 1) & ~((1 << self.low) - 1)
-        ahead = [[words if self.quotes in (None, state >> 1) else 0 for state in range(STATES)]]
+        ahead = [[words if self.quotes in (None, state & 1) else 0 for state in range(self._states)]]
         for options in reversed(cells):
-            counts, later = [0] * STATES, ahead[-1]
+            counts, later = [0] * self._states, ahead[-1]
             for c in options:
                 for state, (to, added) in enumerate(self.classes[c]):
                     if later[to]:
@@ -195,9 +227,8 @@ class SpanConstraint:
     def _holds(self, ids: list[int], positions: Sequence[int]) -> bool:
         """Whether the tokens just put at these positions get on with each other, side by side and in the word counts."""
         fits = self._vocabulary.fit
-        if not all(fits(ids[p - 1], ids[p]) for p in positions if p) or not all(
-            fits(ids[p], ids[p + 1]) for p in positions if p + 1 < len(ids)
-        ):
+        bound = [p for p in positions if not self._rules[self._cells[p][0]].edges.free]
+        if not all(fits(ids[p - 1], ids[p]) for p in bound if p) or not all(fits(ids[p], ids[p + 1]) for p in bound if p + 1 < len(ids)):
             return False
         spans = self._read(ids)
         return all(
@@ -242,6 +273,8 @@ class SpanConstraint:
                 row = row & torch.isin(self._vocabulary.class_of, torch.tensor(sorted(classes)))
             self._rows[key] = row
         row = self._rows[key]
+        if self._rules[rule].edges.free:
+            return row
         beside = row
         if position and (clash := self._vocabulary.clash_after(ids[position - 1])) is not None:
             beside = beside & ~clash

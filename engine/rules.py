@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import torch
 from torch import Tensor
 
-from engine.canvas import LONGEST_WINDOW, Canvas, Window
+from engine.canvas import LONGEST_WINDOW, Canvas, Span, Window
 from engine.constraints import NEWLINE_CELLS, Edges, SpanConstraint, SpanRule, WordCount
 from engine.denoiser import Denoiser
 from engine.growth import Growth
+from engine.spacing import GAP_SIGN, straighten
 from engine.vocabulary import vocabulary
 
 GROWTH = 64
@@ -21,33 +23,44 @@ def edges(model: Denoiser, canvas: Canvas, i: int, size: int) -> tuple[Edges, Wo
     """The rules for span i when it has `size` cells."""
     span, known = canvas.spans[i], vocabulary(model)
     counted = span.length is not None and span.length.unit == "words"
-    whole_lines = not span.before or span.before[-1] in "\r\n" or not span.after or span.after[0] in "\r\n"
-    partial = any(known.partial[token] for token in model.encode(span.before + span.was + span.after))
+    near = straighten((span.before + span.was + span.after).replace(GAP_SIGN, ""))
+    partial = any(known.partial[token] for token in model.encode(near))
     found = Edges.of(
         known,
         span.before,
         span.after,
         size,
         takes_space=span.takes_space,
-        newlines=size >= NEWLINE_CELLS and not counted and not span.was and whole_lines,
+        newlines=not counted and not span.was and _may_hold_lines(span, size),
         partial=partial,
         counted=counted,
+        code=span.code,
     )
     if span.length is not None and counted:
         return found, WordCount(known.classes, span.length.low, span.length.high, span.quotes)
-    return found, WordCount(known.classes, 0 if size == 1 or partial else 1, None, span.quotes)
+    return found, WordCount(known.classes, 0 if size == 1 or partial or span.code else 1, None, span.quotes)
 
 
-def elastic(canvas: Canvas, i: int) -> bool:
-    """Whether the length of a span is the engine's to choose, and so may change on the way."""
-    return canvas.spans[i].length is None and not canvas.spans[i].was
+def _may_hold_lines(span: Span, size: int) -> bool:
+    """Whether a span may hold line ends: a long one that begins or ends a line; in code any that does or that opens a block."""
+    before, after = span.before, span.after
+    if span.code:
+        line = before[max(before.rfind("\n"), before.rfind("\r")) + 1 :].strip()
+        return size > 1 and (not line or line[-1] in ":{" or not after or after[0] in "\r\n")
+    return size >= NEWLINE_CELLS and (not before or before[-1] in "\r\n" or not after or after[0] in "\r\n")
 
 
-def growth_of(model: Denoiser, canvas: Canvas, spans: Sequence[int]) -> Growth | None:
-    """How far a window with these spans may change its length: None where the model or the writer wants it fixed."""
+def elastic(canvas: Canvas, group: Sequence[tuple[int, int, int]], sizes: Sequence[int]) -> set[int]:
+    """The spans of a window whose length is the engine's to choose, and so may change on the way: gaps that it holds whole."""
+    spans = canvas.spans
+    return {i for i, start, end in group if spans[i].length is None and not spans[i].was and (start, end) == (0, sizes[i])}
+
+
+def growth_of(model: Denoiser, spans: set[int]) -> Growth | None:
+    """How far a window with these elastic spans may change its length: None where there are none, or the model can't do it."""
     expand_id: int | None = getattr(model, "expand_id", None)
     delete_id: int | None = getattr(model, "delete_id", None)
-    if (expand_id is None and delete_id is None) or not any(elastic(canvas, i) for i in spans):
+    if not spans or (expand_id is None and delete_id is None):
         return None
     return Growth(expand_id, delete_id, longest=model.max_length, budget=GROWTH)
 
@@ -61,8 +74,17 @@ def room_to_grow(model: Denoiser, canvas: Canvas) -> int:
 class Rules:
     """The `reverse.Constraint` of one window, in which gaps may change their length."""
 
-    def __init__(self, model: Denoiser, canvas: Canvas, window: Window, tokens: Sequence[list[int]], growth: Growth | None) -> None:
-        self._model, self._canvas, self._growth = model, canvas, growth
+    def __init__(
+        self,
+        model: Denoiser,
+        canvas: Canvas,
+        window: Window,
+        tokens: Sequence[list[int]],
+        growth: Growth | None = None,
+        elastic: AbstractSet[int] = frozenset(),
+    ) -> None:
+        """`tokens`: what every span holds. `elastic`: the spans that may grow, within `growth`."""
+        self._model, self._canvas, self._growth, self._elastic = model, canvas, growth, elastic
         self._special = torch.tensor(sorted(growth.tokens if growth else ()), dtype=torch.long)
         self.relay(window, tokens)
 
@@ -71,7 +93,7 @@ class Rules:
         spans = window.spans
         self._spans = [SpanRule(*edges(self._model, self._canvas, i, len(tokens[i])), tokens=list(tokens[i])) for i in spans]
         self._cells = {position: (spans.index(i), c) for position, (i, c) in window.cells.items()}
-        self._elastic = {k for k, i in enumerate(spans) if elastic(self._canvas, i)}
+        self._numbers = spans
         self._constraint = SpanConstraint(vocabulary(self._model), self._model.mask_id, self._spans, self._cells)
 
     def allowed(self, x: Tensor, positions: Tensor) -> Tensor:
@@ -81,7 +103,7 @@ class Rules:
             return allowed
         ids = x.tolist()
         for row, position in enumerate(positions.tolist()):
-            if self._cells[position][0] in self._elastic:
+            if self._numbers[self._cells[position][0]] in self._elastic:
                 if self._growth.expand_id is not None:
                     allowed[row, self._growth.expand_id] = True
                 if self._growth.delete_id is not None:

@@ -26,7 +26,8 @@ _STRAIGHT = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
 _ELISIONS = re.compile(r"(?:\d|tis\b|twas\b|twere\b|twill\b|em\b|cause\b|til\b|round\b|bout\b|n\b)", re.IGNORECASE)
 _JOINS = "-–—/_…"
 """Signs that no space comes before, after a word."""
-_CLITICS = frozenset(["s", "t", "d", "m", "re", "ve", "ll", "clock", "em"])
+CLITICS = frozenset(["s", "t", "d", "m", "re", "ve", "ll", "clock", "em"])
+"""Endings that no space parts from the apostrophe before them."""
 _UNWANTED = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -102,7 +103,7 @@ def _after_apostrophe(before: str, piece: str) -> bool:
     """The space after `'`: none when the quote has just opened, nor between a word and its short ending."""
     if not is_wordlike(before[-2:-1]):
         return False
-    return piece not in _CLITICS and before[-3:-1].lstrip() not in ("o", "O", "d", "l")
+    return piece not in CLITICS and before[-3:-1].lstrip() not in ("o", "O", "d", "l")
 
 
 def _words_touch(left: str, right: str) -> bool:

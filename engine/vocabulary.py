@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -9,32 +11,7 @@ from torch import Tensor
 
 from engine.denoiser import Denoiser
 from engine.spacing import CLOSING, DOUBLE_QUOTES, OPENING, QUOTES, STOPS, unwanted
-
-SEPARATORS = "—–…/"
-"""What ends a word besides white space."""
-
-STATES = 4
-"""State 0: the run of characters so far holds no letter or digit; 1: it does, and is counted. 2 and 3 are the same after an
-odd number of double quotes."""
-
-Moves = tuple[tuple[int, int], ...]
-"""What a token does to a fill's words and quotes: from each of the states, (state after, words added)."""
-
-
-def word_moves(text: str) -> Moves:
-    """What a text does to the word count and the quotes, from each of the states."""
-    return tuple(_walk(text, state) for state in range(STATES))
-
-
-def _walk(text: str, state: int) -> tuple[int, int]:
-    in_word, odd, added = bool(state & 1), state >> 1, 0
-    for char in text:
-        if char.isspace() or char in SEPARATORS:
-            in_word = False
-        elif not in_word and char.isalnum():
-            in_word, added = True, added + 1
-        odd ^= char in DOUBLE_QUOTES
-    return in_word | odd << 1, added
+from engine.wordings import SEPARATORS, Moves, apart_moves, word_moves
 
 
 class Vocabulary:
@@ -43,36 +20,66 @@ class Vocabulary:
     def __init__(self, model: Denoiser) -> None:
         self.size = model.vocab_size
         suppressed = {*model.suppressed, model.mask_id}
-        self.texts = ["" if i in suppressed else model.decode([i]) for i in range(self.size)]
-        flag = self._flag
-        self.partial = flag(lambda s: "\ufffd" in s)
+        decode = model.decode
+        self.texts = ["" if i in suppressed else decode([i]) for i in range(self.size)]
+        bare = [s.strip() for s in self.texts]
+        self.partial = _flags("\ufffd" in s for s in self.texts)
         """Tokens that spell only a part of a character."""
-        self.writable = flag(lambda s: s != "" and not any(unwanted(c) and c != "\ufffd" for c in s))
-        self.newline = flag(lambda s: "\n" in s)
-        self.blank = flag(str.isspace)
-        self.leads_space = flag(lambda s: s[:1].isspace())
-        self.ends_space = flag(lambda s: s[-1:].isspace())
-        self.starts_closing = flag(lambda s: s.lstrip()[:1] in CLOSING if s.strip() else False)
-        self.starts_word = flag(lambda s: s[:1].isalnum())
-        self.ends_stop = flag(lambda s: s[-1:] in STOPS if s else False)
-        self.starts_quote = flag(lambda s: s.lstrip()[:1] in QUOTES if s.strip() else False)
-        self.double_quote = flag(lambda s: any(c in DOUBLE_QUOTES for c in s))
-        self.ends_quote = flag(lambda s: s[-1:] in QUOTES if s else False)
-        self.ends_opening = flag(lambda s: s.rstrip()[-1:] in OPENING or s in (' "', " '") if s.strip() else False)
-        self.carries_spaces = bool((self.leads_space & flag(lambda s: s.strip().isalnum())).sum() >= self.size / 50)
+        self.writable = _flags(s != "" for s in self.texts) & ~self._holding(lambda c: c not in "\ufffd\t" and unwanted(c))
+        self.tab = _flags("\t" in s for s in self.texts)
+        self.newline = _flags("\n" in s for s in self.texts)
+        self.blank = _flags(map(str.isspace, self.texts))
+        self.leads_space = _flags(s[:1].isspace() for s in self.texts)
+        self.ends_space = _flags(s[-1:].isspace() for s in self.texts)
+        self.starts_closing = _flags(s != "" and s[0] in CLOSING for s in bare)
+        self.starts_word = _flags(s[:1].isalnum() for s in self.texts)
+        self.ends_stop = _flags(s != "" and s[-1] in STOPS for s in self.texts)
+        self.starts_quote = _flags(s != "" and s[0] in QUOTES for s in bare)
+        self.double_quote = self._holding(lambda c: c in DOUBLE_QUOTES)
+        self.ends_quote = _flags(s != "" and s[-1] in QUOTES for s in self.texts)
+        self.ends_opening = _flags(b != "" and (b[-1] in OPENING or s in (' "', " '")) for s, b in zip(self.texts, bare, strict=True))
+        plain = _flags(map(str.isalnum, bare))
+        self.carries_spaces = bool((self.leads_space & plain).sum() >= self.size / 50)
         """Whether words bring their leading space with them, as in most BPE vocabularies."""
+        self.glued = self._parts_of_words(decode) if not self.carries_spaces else None
+        """Where tokens bring no spaces and decoding puts them between words, as BERT's does: the tokens that go on with the word
+        before. None: tokens bring their own."""
         known = set(self.texts)
-        self.fragment = flag(lambda s: self.carries_spaces and s[:1].islower() and " " + s not in known)
+        self.fragment = (
+            _flags(self.carries_spaces and s[:1].islower() and " " + s not in known for s in self.texts)
+            if self.glued is None
+            else self.glued
+        )
         """Ends of words, such as "ing": they begin with a small letter and never follow a space."""
-        classes: dict[Moves, int] = {}
-        self.class_of = torch.tensor([classes.setdefault(word_moves(s), len(classes)) for s in self.texts])
-        self.classes = list(classes)
+        class_of, self.classes = _classes(self.texts) if self.glued is None else apart_moves(self.texts, self.glued.tolist())
+        self.class_of = torch.tensor(class_of)
+        """(V,) the class of each token, and what each class does to a fill's words and quotes."""
 
         self._starts = [_sign(s[:1]) for s in self.texts]
         self._ends = [_sign(s[-1:]) for s in self.texts]
-        self._once = {i for i, s in enumerate(self.texts) if s[:1] == " " and s[1:2].isalnum()}
+        self._once = {
+            i for i, s in enumerate(self.texts) if (s[:1] == " " or self.glued is not None) and s[-1:].isalnum() and s[1:2].isalnum()
+        }
         """Words: none stands twice in a row."""
         self._sets: dict[tuple[str, str], Tensor] = {}
+
+    def _holding(self, wanted: object) -> Tensor:
+        """The tokens that hold a character for which this is true."""
+        assert callable(wanted)
+        found = "".join(char for char in sorted(set("".join(self.texts))) if wanted(char))
+        if not found:
+            return torch.zeros(self.size, dtype=torch.bool)
+        search = re.compile("[" + re.escape(found) + "]").search
+        return _flags(search(s) is not None for s in self.texts)
+
+    def _parts_of_words(self, decode: object) -> Tensor | None:
+        """The tokens that a word token is decoded with as one word, if decoding puts spaces between words."""
+        assert callable(decode)
+        word = next((i for i, s in enumerate(self.texts) if len(s) > 1 and s.isalpha()), None)
+        if word is None or decode([word, word]) != f"{self.texts[word]} {self.texts[word]}":
+            return None
+        first = self.texts[word]
+        return _flags(s[:1].isalnum() and decode([word, i]) == first + s for i, s in enumerate(self.texts))
 
     def fit(self, left: int, right: int) -> bool:
         """Whether two tokens may stand side by side: not the same word twice, nor two stops, nor two quotes."""
@@ -95,9 +102,35 @@ class Vocabulary:
             return torch.arange(self.size) == token
         return None
 
-    def _flag(self, holds: object) -> Tensor:
-        assert callable(holds)
-        return torch.tensor([bool(holds(s)) for s in self.texts])
+
+def _flags(values: Iterable[bool]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.bool)
+
+
+_RUNS = re.compile(r"a+|\.+| +")
+
+
+class _Shapes(dict[int, str]):
+    """What a character is to the word count: a letter or digit, an end of words, a double quote, or anything else."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        found = "a" if char.isalnum() else " " if char.isspace() or char in SEPARATORS else '"' if char in DOUBLE_QUOTES else "."
+        self[code] = found
+        return found
+
+
+def _classes(texts: Sequence[str]) -> tuple[list[int], list[Moves]]:
+    """The word class of each token, and the moves of each class: one for all tokens that move alike."""
+    by_shape: dict[str, int] = {}
+    classes: dict[Moves, int] = {}
+    shapes, found = _Shapes(), []
+    for text in texts:
+        shape = _RUNS.sub(lambda run: run[0][0], text.translate(shapes))
+        if shape not in by_shape:
+            by_shape[shape] = classes.setdefault(word_moves(shape), len(classes))
+        found.append(by_shape[shape])
+    return found, list(classes)
 
 
 def _sign(char: str) -> str:

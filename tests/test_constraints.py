@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from engine.constraints import Edges, SpanConstraint, SpanRule, WordCount
 from engine.draft import words
-from engine.vocabulary import vocabulary, word_moves
+from engine.vocabulary import vocabulary
+from engine.wordings import word_moves
 from tests.pieces import PIECES, Pieces
 
 TEXTS = ["a", " a", "-", " ", "—", "s", " a b", ". C", "é/f", "…", '"', ' "a"', '," ']
