@@ -15,7 +15,7 @@ from engine.frames import Frame, Result
 from engine.lengths import decide_lengths
 from engine.pace import planned_steps
 from engine.reverse import denoise
-from engine.rules import Rules, edges, growth_of, room_to_grow
+from engine.rules import Rules, edges, elastic, growth_of, room_to_grow
 from engine.samplers import SAMPLERS
 from engine.schedules import SCHEDULES
 from engine.settings import Settings, SettingsError
@@ -59,7 +59,8 @@ def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
     sizes = decide_lengths(model, canvas, edges)
     cells = Cells(model, canvas, sizes)
     plan = canvas.windows(sizes)
-    growths = [growth_of(model, canvas, [i for i, _, _ in group]) for group in plan]
+    may_grow = [elastic(canvas, group, sizes) for group in plan]
+    growths = [growth_of(model, spans) for spans in may_grow]
     steps_of = [
         planned_steps(settings, sum(end - start for _, start, end in group), grows=growth is not None)
         for group, growth in zip(plan, growths, strict=True)
@@ -72,7 +73,7 @@ def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
         x = torch.tensor([window.ids])
         writable = torch.zeros_like(x, dtype=torch.bool)
         writable[0, list(window.cells)] = True
-        rules = Rules(model, canvas, window, cells.tokens, growth)
+        rules = Rules(model, canvas, window, cells.tokens, growth, may_grow[number])
         step = 0
         for move in denoise(model, x, writable=writable, settings=settings, first_step=done, constraint=rules, growth=growth):
             window, changed, relaid = cells.take(window, move)
