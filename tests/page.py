@@ -196,7 +196,7 @@ def load_by_path(page: Page, path: str) -> None:
     window = page.get_by_role("dialog", name="Models")
     if not window.is_visible():
         page.get_by_title("Choose a model").click()
-    window.get_by_role("textbox", name="Another model").fill(path)
+    window.get_by_role("textbox", name="Find or load").fill(path)
     window.get_by_role("button", name="Load", exact=True).click()
 
 

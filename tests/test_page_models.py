@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 from playwright.sync_api import Locator, Page, expect
+from torch import Tensor
 
 import engine
 from app.service import Service
@@ -25,11 +26,22 @@ from tests.page import SlowToy, desk, fill, finished, load_by_path, masked, open
 DRAFT = "It was [[12]] when the door opened."
 
 
+class GatedToy(SlowToy):
+    gate: threading.Event
+
+    def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        self.gate.wait(60)
+        return super().logits(ids, positions, t=t, attend=attend)
+
+
 class Shop:
     """Makes toys by name, and remembers which are still held by somebody."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
+        self.gate = threading.Event()
+        """While it is not set, the models wait."""
+        self.gate.set()
         self.made: list[tuple[str, weakref.ref[Toy]]] = []
         self.alive_at_load: list[list[str]] = []
 
@@ -37,7 +49,8 @@ class Shop:
         self.alive_at_load.append(self.alive())
         if name is not None and name.endswith("broken"):
             raise ValueError(f"The folder {name} holds no model: its config.json is missing.")
-        toy = SlowToy(self.seconds)
+        toy = GatedToy(self.seconds)
+        toy.gate = self.gate
         toy.name = Path(name).name if name else "first"
         self.made.append((toy.name, weakref.ref(toy)))
         return toy
@@ -184,6 +197,10 @@ def test_the_picker_is_a_window_for_keyboard_and_screen_reader(page):
     expect(window.get_by_role("list", name="On this machine").get_by_role("listitem").first).to_contain_text("lacuna")
     expect(window.get_by_role("button", name="In use lacuna-10m")).to_be_visible()
     assert window.get_by_role("list", name="To download").get_by_role("listitem").count() >= 5
+    window.get_by_role("textbox", name="Find or load").fill("llada-8b")
+    shown = window.get_by_role("listitem").filter(visible=True)
+    assert shown.count() == 2 and all("LLaDA-8B" in name for name in shown.locator(".model-name").all_inner_texts())
+    window.get_by_role("textbox", name="Find or load").fill("")
     for _ in range(40):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement === document.body || document.activeElement.closest('dialog') !== null")
@@ -213,18 +230,20 @@ def test_a_folder_is_loaded_by_its_path_in_every_tab_and_an_error_stays_in_place
     assert masked(page).count() == 0
 
 
-def test_choosing_in_mid_run_lets_the_run_end(page):
-    page.get_by_role("slider", name="Care").fill("8")  # 64 steps
-    open_draft(page, "He said that [[60]] and went home.")
+def test_choosing_in_mid_run_lets_the_run_end(page, desk_server):
+    _, service, shop = desk_server
+    open_draft(page, "He said that [[20]] and went home.")
     load_by_path(page, "./third")
     expect(chip(page)).to_contain_text("third · CPU")
     page.keyboard.press("Escape")
+    shop.gate.clear()
     press(page, "Fill")
-    page.wait_for_function("() => Number(document.querySelector('.scrub').value) >= 2")
+    until(lambda: service.status()["running"] == 1)
     load_by_path(page, "./fourth")
     expect(chip(page)).to_contain_text("fourth comes after this run")
     page.keyboard.press("Escape")
     assert page.locator(".dock").get_attribute("data-run") == "live", "Escape closed the window, not the run"
+    shop.gate.set()
     finished(page)
     assert masked(page).count() == 0
     expect(chip(page)).to_contain_text("fourth · CPU")

@@ -117,6 +117,25 @@ def test_only_this_machines_names_are_answered(url, host, status):
         assert answer == status, path
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("application/json", b'"./nothing"', 200),
+        ("text/plain", b'"./nothing"', 415),  # what a page elsewhere can send without being asked by the browser
+        ("application/json", b"{}", 400),
+        ("application/json", b"not json", 400),
+    ],
+)
+@pytest.mark.parametrize("path", ["lacuna/models/use", "lacuna/models/cancel"])
+def test_models_are_not_chosen_by_other_peoples_pages(url, path, kind, body, status):
+    request = urllib.request.Request(url + path, data=body, headers={"Content-Type": kind})
+    try:
+        answer = urllib.request.urlopen(request, timeout=10).status
+    except urllib.error.HTTPError as error:
+        answer = error.code
+    assert answer == status
+
+
 def test_a_busy_port_moves_to_the_next():
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))

@@ -30,7 +30,7 @@ export function buildPicker(page) {
   const there = el("ul", { "aria-label": "To download" });
   const hereHead = el("h3", {}, "On this machine");
   const thereHead = el("h3", {}, "To download");
-  const path = el("input", { type: "text", id: "lacuna-model-path", placeholder: "Path of a folder", spellcheck: "false", autocomplete: "off", autocapitalize: "off" });
+  const path = el("input", { type: "text", id: "lacuna-model-path", placeholder: "Name, or path of a folder", oninput: () => filter(), spellcheck: "false", autocomplete: "off", autocapitalize: "off" });
   const root = el("dialog", { class: "picker", "aria-labelledby": "lacuna-picker-title", onclick: (event) => { if (event.target === root) root.close(); } },
     el("div", { class: "picker-inner" },
       el("header", {}, el("h2", { id: "lacuna-picker-title" }, "Models"), free, button("Close", () => root.close(), { label: "", shape: "close", hint: "Close (Esc)" })),
@@ -38,7 +38,7 @@ export function buildPicker(page) {
       el("form", { class: "by-path", onsubmit: (event) => {
         event.preventDefault();
         if (path.value.trim()) use(path.value.trim());
-      } }, el("label", { for: "lacuna-model-path" }, "Another model"), path, el("button", { type: "submit" }, "Load"))));
+      } }, el("label", { for: "lacuna-model-path" }, "Find or load"), path, el("button", { type: "submit" }, "Load"))));
   root.addEventListener("close", () => clearTimeout(timer));
 
   const tell = (text) => {
@@ -59,6 +59,15 @@ export function buildPicker(page) {
   function use(name) {
     asked = name;
     return act(() => server.useModel(name));
+  }
+
+  /** Show the models that hold the words that were typed; all of them where none does, for then it is a path, or a name to come. */
+  function filter() {
+    const words = path.value.trim().toLowerCase();
+    const fits = (row) => row.root.textContent.toLowerCase().includes(words);
+    const some = [...rows.values()].some(fits);
+    for (const row of rows.values()) row.root.hidden = some && !fits(row);
+    for (const [head, list] of [[hereHead, here], [thereHead, there]]) head.hidden = [...list.children].every((row) => row.hidden);
   }
 
   // ---- a model's row
@@ -145,7 +154,7 @@ export function buildPicker(page) {
       seats.get(info.installed ? here : there).push(row.root);
     });
     for (const [seat, nodes] of seats) nodes.forEach((node, k) => { if (seat.children[k] !== node) seat.insertBefore(node, seat.children[k] ?? null); });
-    thereHead.hidden = !there.children.length;
+    filter();
     free.textContent = list.free === null ? "" : `${bytes(list.free)} of memory free`;
     if (asked && asked !== shown) rows.get((shown = asked))?.root.scrollIntoView({ block: "nearest" });
     if (asked && model && model.state !== "loading") {
