@@ -102,7 +102,7 @@ def block(report: Report, sample: dict[str, Any], fills: Sequence[tuple[str, str
         "Fixed drafts, then the first gaps that seed 0 cuts from the dev set, with automatic lengths and default settings at seed 0.\n",
     ]
     for before, after, truth in fills:
-        parts.append(f"- {before}\n  {after}" + (f"\n  (the author: *{truth}*)" if truth else ""))
+        parts.append(f"- {before}\\\n  {after}" + (f"\\\n  (the author: *{truth}*)" if truth else ""))
     return "\n".join(parts)
 
 

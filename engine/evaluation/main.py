@@ -16,7 +16,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from engine.evaluation import blind
-from engine.evaluation.report import bound_section
+from engine.evaluation.report import MEANING, bound_section
 from engine.evaluation.session import Session
 
 SAMPLE = Path(__file__).resolve().parents[2] / "tests" / "data" / "dev_sample.txt"
@@ -24,7 +24,12 @@ SAMPLE = Path(__file__).resolve().parents[2] / "tests" / "data" / "dev_sample.tx
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(prog="launch.py evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        prog="launch.py evaluate",
+        description=__doc__,
+        epilog="what the columns of a report mean:\n\n" + MEANING.replace("**", ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = made.add_argument
     add("--model", help="a model's folder or name; the embedded model when left out")
     add("--data", nargs="+", type=Path, default=[], help="texts in the corpus format, plain or .xz, or folders of them")
