@@ -142,12 +142,13 @@ def test_rotary_settings_of_newer_configs_mean_the_same(tmp_path):
 
 def test_dreamon_says_which_tokens_grow_and_shrink_a_gap(tmp_path):
     model = dream.load(Folder(make_dream(tmp_path / "DreamOn-tiny", expand=True)), PLAIN)
+    plain = dream.load(Folder(make_dream(tmp_path / "Dream-tiny")), PLAIN)
+    assert model.tokenizer is not None and plain.tokenizer is not None
     special = model.tokenizer.special
     assert (model.expand_id, model.delete_id) == (special("<|expand|>"), special("eos"))
     assert {model.expand_id, model.delete_id, model.mask_id, *range(model.tokenizer.vocab_size, model.vocab_size)} <= set(model.suppressed)
     assert model.frame([5], starts=True, ends=True) == ([special("bos"), 5, special("eos")], 1)
     assert model.frame([5], starts=False, ends=False) == ([special("bos"), 5], 1)
-    plain = dream.load(Folder(make_dream(tmp_path / "Dream-tiny")), PLAIN)
     assert (plain.expand_id, plain.delete_id) == (None, None)
     assert plain.frame([5], starts=True, ends=True) == ([plain.tokenizer.special("bos"), 5], 1)
 
@@ -164,4 +165,5 @@ def test_a_draft_is_filled(tmp_path, expand):
 def test_an_instruct_model_is_told_what_to_do(tmp_path):
     model = dream.load(Folder(make_dream(tmp_path / "Dream-tiny-Instruct", chat=CHAT)), PLAIN)
     ids, lead = model.frame([5, 6], starts=False, ends=False)
-    assert ids[lead:] == [5, 6] and ids[0] == model.tokenizer.special("bos") and model.decode(ids[:lead]) == f"user\n{REQUEST}assistant\n"
+    assert model.tokenizer is not None and ids[0] == model.tokenizer.special("bos")
+    assert ids[lead:] == [5, 6] and model.decode(ids[:lead]) == f"user\n{REQUEST}assistant\n"

@@ -158,11 +158,12 @@ def test_another_network_is_refused_in_one_sentence(tmp_path, fields, named):
 def test_the_mask_comes_from_the_tokenizer_where_the_config_is_silent(tmp_path):
     folder = make_llada(tmp_path / "silent", mask_token_id=None)
     model = llada.load(Folder(folder), PLAIN)
-    assert model.mask_id == model.tokenizer.special(SPECIALS["mask"])
+    assert model.tokenizer is not None and model.mask_id == model.tokenizer.special(SPECIALS["mask"])
 
 
 def test_ends_masks_and_ids_beyond_the_tokenizer_are_never_written(tmp_path):
     model = llada.load(Folder(make_llada(tmp_path / "m", spare_rows=12)), PLAIN)
+    assert model.tokenizer is not None
     beyond = set(range(model.tokenizer.vocab_size, model.vocab_size))
     assert len(beyond) == 12
     assert {*beyond, model.mask_id, model.tokenizer.special("eos"), model.tokenizer.special("<|eot|>")} <= set(model.suppressed)
@@ -184,11 +185,12 @@ def test_an_instruct_model_is_told_what_to_do(tmp_path):
     for starts in (True, False):
         ids, lead = model.frame([5, 6], starts=starts, ends=True)
         assert ids[lead:] == [5, 6] and lead > 10
-        special = model.tokenizer.special
-        assert ids[0] == special("bos") and ids.count(special("<|eot|>")) == 1 and ids.count(special("<|start|>")) == 2
+        assert model.tokenizer is not None
+        bos, eot, start = (model.tokenizer.special(name) for name in ("bos", "<|eot|>", "<|start|>"))
+        assert ids[0] == bos and [ids.count(i) for i in (eot, start) if i is not None] == [1, 2]
         assert model.decode(ids[:lead]) == f"user\n{REQUEST}assistant\n"
-    model = engine.load(make_llada(tmp_path / "Small-Instruct", chat=CHAT), device="cpu", dtype="float32")
-    *_, last = engine.fill(model, "It was [[3]] when.", engine.Settings(steps=2))
+    loaded = engine.load(make_llada(tmp_path / "Small-Instruct", chat=CHAT), device="cpu", dtype="float32")
+    *_, last = engine.fill(loaded, "It was [[3]] when.", engine.Settings(steps=2))
     assert last.text.startswith("It was ") and last.text.endswith(" when.") and "missing" not in last.text
 
 
