@@ -31,14 +31,17 @@ class BD3LM(DiTDenoiser):
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
         """(B, L) ids, (B, L) bool positions -> (N, V) float32 raw logits, on the device of `ids`.
 
-        A position is predicted from its block and the blocks before it.
+        A position is predicted from its block and the blocks before it; what comes after the last block asked for is not computed.
         """
+        sigma = self.noise_level(ids, t, attend) if self.time_conditioned else None
         block = torch.arange(ids.shape[1], device=ids.device) // self.block_size
+        asked = positions.any(0)
+        end = int((block <= block[asked].max()).sum()) if asked.any() else 1
+        block = block[:end]
         sees = (block[:, None] >= block)[None]
         if attend is not None:
-            sees = sees & (attend[:, None, :] | torch.eye(ids.shape[1], dtype=torch.bool, device=ids.device))
-        sigma = self.noise_level(ids, t, attend) if self.time_conditioned else None
-        return self.network_rows(ids, positions, sigma, sees).to(ids.device)
+            sees = sees & (attend[:, None, :end] | torch.eye(end, dtype=torch.bool, device=ids.device))
+        return self.network_rows(ids[:, :end], positions[:, :end], sigma, sees).to(ids.device)
 
 
 def load(folder: Folder, placement: Placement) -> BD3LM:
