@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import engine
 from engine.backends import EMBEDDED
 from engine.checkpoint import CheckpointError, set_schedule
+from engine.denoiser import Denoiser
 from engine.schedules import SCHEDULES, Learned, schedule_of
 from engine.training.schedule import LEAST, fit, variance
 
@@ -30,7 +31,7 @@ def noisy(seed: int, count: int = 8000) -> tuple[np.ndarray, np.ndarray]:
 
 def test_fitted_to_one_half_it_lowers_the_variance_of_the_other() -> None:
     times = fit(*noisy(0))
-    even = np.linspace(0, 1, len(times))
+    even = np.linspace(0, 1, len(times)).tolist()
     gain = variance(*noisy(1), times) / variance(*noisy(1), even)
     # For spread m^-1/2 the best density, m^-1/2 / 2, gives (integral of m^-1/2)^2 = 4 against log(1 / the smallest level), some 9.
     assert 0.35 < gain < 0.55
@@ -61,7 +62,7 @@ def test_it_is_kept_with_the_model_and_used_under_its_name(tmp_path: Path) -> No
     assert schedule_of("learned", model) == Learned(times) and schedule_of("loglinear", model) is SCHEDULES["loglinear"]
     assert schedule_of("learned", plain) == Learned()
 
-    def masked(model: engine.Denoiser, schedule: str) -> list[float]:  # type: ignore[name-defined]
+    def masked(model: Denoiser, schedule: str) -> list[float]:
         frames = list(engine.fill(model, "It was [[24 tokens]] when the door opened.", engine.Settings(steps=6, schedule=schedule)))
         open_cells = {c.id for c in frames[0].cells if c.state == "masked"}
         counts = []

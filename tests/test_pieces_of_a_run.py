@@ -85,11 +85,12 @@ def test_a_writers_texts_tune_the_embedded_model_from_the_command_line(tmp_path:
         "The sea was loud. Ada counted the steps, as she did each night, and the lamp was out again. " * 12, "utf-8"
     )
     command = [sys.executable, str(ROOT / "launch.py"), "train", "--init", str(ROOT / "assets" / "model"), "--data", str(texts)]
-    done = subprocess.run([*command, "--device", "cpu"], cwd=tmp_path, capture_output=True, text=True, timeout=200, env=environment())
+    done = subprocess.run([*command, "--device", "cpu", "--tokens", "8192"], cwd=tmp_path, capture_output=True, text=True, timeout=200, env=environment())
     assert done.returncode == 0, done.stderr[-3000:]
     before, after = map(float, re.findall(r"([\d.]+) nats a token before, ([\d.]+) after", done.stderr)[0])
     assert after < before
     assert re.search(r"some [\d.]+ [MG]B of memory\.\n", done.stderr) and re.search(r"[\d.]+ [MG]B of memory at most\.\n", done.stderr)
+    assert re.search(r"This takes about \d+ (seconds|minutes)\.", done.stderr)
     folder = re.findall(r"Open it with: python launch\.py --model '?(.+?)'?\n", done.stderr)[0]
     assert folder == str(Path("runs") / "my texts" / "model")
     model = engine.load(tmp_path / folder, device="cpu")

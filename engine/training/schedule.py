@@ -94,11 +94,10 @@ def main(argv: list[str]) -> int:
         half = len(rows) // 2
         seen, new = (measure(model, part, seed=seed) for seed, part in enumerate((rows[:half], rows[half:])))
         times = fit(*seen)
-        even = np.linspace(0, 1, len(times))
+        even = [k / LEVELS for k in range(LEVELS + 1)]
         print("times", *times)
-        print(
-            f"nats a token {new[1].mean():.4f}; variance of a row's estimate: even {variance(*new, even):.4f}, learned {variance(*new, times):.4f}"
-        )
+        worth = f"even {variance(*new, even):.4f}, learned {variance(*new, times):.4f}"
+        print(f"nats a token {new[1].mean():.4f}; variance of a row's estimate: {worth}")
         if args.write:
             checkpoint.set_schedule(args.model, times)
     except (CorpusError, LoadError, checkpoint.CheckpointError) as error:

@@ -30,6 +30,7 @@ from engine.training.plan import Plan, Shape
 from engine.training.rows import Rows
 from engine.training.run import Run
 from engine.training.shards import TOKENIZER, build, is_corpus
+from engine.training.speed import Speed
 from engine.training.tokenizer import train_tokenizer
 from engine.training.trainer import Trainer
 
@@ -72,7 +73,10 @@ def train(args: argparse.Namespace, began: float) -> int:
     model.to(crew.device).train()
     run = run_of(args, model, tokenizer, plan, rows, start)
     if run.resume():
-        if crew.leads:
+        over = plan.done(run.progress.tokens, run.progress.seconds) >= 1
+        if crew.leads and over:
+            print(f"The run in {args.out} is done already; to train again, name another --out or delete that folder.", file=sys.stderr)
+        elif crew.leads:
             print(f"Taking the run up again after {run.progress.tokens / 1e6:.2f}M tokens.", file=sys.stderr)
     else:
         run.progress.tokens = int(args.done)
@@ -193,7 +197,8 @@ def loop(args: argparse.Namespace, run: Run, trainer: Trainer, plan: Plan, crew:
             now = time.monotonic()
             spent = crew.agreed(now - mark if now - mark < PAUSE * steps else 0.0)
             progress.note(steps, spent, nats / predicted)
-            speed.read(spent)
+            if crew.leads and speed.read(spent) and args.tunes:
+                bar.write(f"This takes about {speed.estimate(plan, progress)}.", file=sys.stderr)
             totals, steps, mark = torch.zeros(2, device=crew.device), 0, now
             bar.set_postfix_str(f"{progress.nats:.3f} nats a {'token' if args.causal else 'masked token'}", refresh=False)
             if crew.leads and now - saved > 60 * args.save_every:
@@ -217,40 +222,6 @@ def upcoming(plan: Plan, trainer: Trainer, done: float, tokens: int) -> list[tup
         steps.append((tokens, shape))
         tokens += trainer.tokens(shape)
     return steps
-
-
-class Speed:
-    """How fast a run is, and which share of the machine's matrix rate it uses, without the first steps (threads and compilers wake up)."""
-
-    def __init__(self, trainer: Trainer, crew: Crew) -> None:
-        self._trainer, self._crew = trainer, crew
-        self._tokens = self._flops = self._seconds = 0.0
-        self._new, self._warm = [0.0, 0.0], False
-
-    def count(self, shape: Shape) -> None:
-        """A step of this shape was begun."""
-        trainer, tokens = self._trainer, self._trainer.tokens(shape)
-        predicted = trainer.room(shape) / (shape[0] * shape[1])
-        self._new[0] += tokens
-        self._new[1] += tokens * machine.flops_per_token(trainer.model.config, shape[1], predicted)
-
-    def read(self, seconds: float) -> None:
-        """The steps counted since the last call took this long."""
-        if self._warm and seconds:
-            self._tokens, self._flops, self._seconds = self._tokens + self._new[0], self._flops + self._new[1], self._seconds + seconds
-        self._new, self._warm = [0.0, 0.0], True
-
-    def told(self) -> str:
-        """One line for people."""
-        peak = machine.peak_memory(self._crew.device)
-        memory = f"; {machine.said(peak)} of memory at most" if peak else ""
-        if self._seconds < 0.1:
-            return f"Too short to tell the speed{memory}."
-        rate, best = self._flops / self._seconds, machine.matrix_rate(self._crew.device) * self._crew.size
-        return (
-            f"{self._tokens / self._seconds / 1e3:.1f}k tokens a second, {rate / 1e12:.3g} TFLOP/s, {rate / best:.0%} of the "
-            f"{best / 1e12:.3g} that matrix products reach here{memory}."
-        )
 
 
 def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray], crew: Crew) -> None:

@@ -23,7 +23,7 @@ EPOCHS = 16
 """How often a short text is read: masks differ each time, so a masked model gains from it where a causal one repeats by heart."""
 BATCH_TOKENS = 2048
 HELD_OUT_TOKENS = 8192
-JUDGED_TOKENS = 16_384
+JUDGED_TOKENS = 8192
 """Tokens that are judged before and after, a short text several times over."""
 
 
