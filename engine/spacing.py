@@ -32,8 +32,8 @@ _UNWANTED = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def straighten(text: str) -> str:
-    """The text as a model sees it: straight quotes and LF."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").translate(_STRAIGHT)
+    """The text as a model sees it: straight quotes, LF, and composed letters, however the draft writes its accents."""
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").translate(_STRAIGHT))
 
 
 def unwanted(char: str) -> bool:

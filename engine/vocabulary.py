@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.denoiser import Denoiser
-from engine.spacing import CLOSING, DOUBLE_QUOTES, OPENING, QUOTES, STOPS, unwanted
+from engine.spacing import CLOSING, DOUBLE_QUOTES, OPENING, QUOTES, STOPS, stands_apart, unwanted
 from engine.wordings import SEPARATORS, Moves, apart_moves, word_moves
 
 
@@ -73,13 +73,17 @@ class Vocabulary:
         return _flags(search(s) is not None for s in self.texts)
 
     def _parts_of_words(self, decode: object) -> Tensor | None:
-        """The tokens that a word token is decoded with as one word, if decoding puts spaces between words."""
+        """The tokens that stand with the one before where a space would part texts like theirs, if decoding puts spaces at all."""
         assert callable(decode)
         word = next((i for i, s in enumerate(self.texts) if len(s) > 1 and s.isalpha()), None)
         if word is None or decode([word, word]) != f"{self.texts[word]} {self.texts[word]}":
             return None
-        first = self.texts[word]
-        return _flags(s[:1].isalnum() and decode([word, i]) == first + s for i, s in enumerate(self.texts))
+        bases = [(i, self.texts[i]) for i in (word, self.texts.index(",") if "," in self.texts else word)]
+
+        def glued(i: int, s: str) -> bool:
+            return any(stands_apart(text, s) and decode([base, i]) == text + s for base, text in bases)
+
+        return _flags(glued(i, s) for i, s in enumerate(self.texts))
 
     def fit(self, left: int, right: int) -> bool:
         """Whether two tokens may stand side by side: not the same word twice, nor two stops, nor two quotes."""

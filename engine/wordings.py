@@ -77,7 +77,9 @@ def apart_moves(texts: Sequence[str], glued: Sequence[bool]) -> tuple[list[int],
             joined = before + (" " if not part and stands_apart(before, example[number]) else "") + example[number]
             table[number][state] = (state_of(joined), _walk(joined, 0)[1] - words)
     size = max(ends) + 1
-    return class_of, [tuple(moves.get(state, (state, 0)) for state in range(size)) for moves in table]
+    classes: dict[Moves, int] = {}
+    merged = [classes.setdefault(tuple(moves.get(state, (state, 0)) for state in range(size)), len(classes)) for moves in table]
+    return [merged[number] for number in class_of], list(classes)
 
 
 def _spaces(text: str) -> tuple[bool, ...]:
