@@ -191,6 +191,15 @@ def fill(page: Page, patience: float = 60) -> None:
     finished(page, patience)
 
 
+def fill_sending(page: Page) -> dict[str, Any]:
+    """Press Fill and wait for the end; the settings that were sent to the server."""
+    with page.expect_request("**/gradio_api/call/fill") as request:
+        press(page, "Fill")
+    finished(page)
+    sent: dict[str, Any] = (request.value.post_data_json or {})["data"][1]
+    return sent
+
+
 def load_by_path(page: Page, path: str) -> None:
     """Choose a model by its folder in the picker, which stays open."""
     window = page.get_by_role("dialog", name="Models")

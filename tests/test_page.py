@@ -15,7 +15,7 @@ from tests.page import (
     desk,
     draft,
     fill,
-    finished,
+    fill_sending,
     gaps,
     open_draft,
     paste,
@@ -107,10 +107,7 @@ def test_a_published_method_is_its_settings_and_only_what_matters_is_shown(page)
     for name in ("LLaDA in blocks of 32", "Fast-dLLM factor", "Dream entropy"):
         values = engine.PUBLISHED[name]
         method.select_option(name)
-        with page.expect_request("**/gradio_api/call/fill") as request:
-            press(page, "Fill")
-        finished(page)
-        sent = request.value.post_data_json["data"][1]
+        sent = fill_sending(page)
         assert sent == {**asdict(engine.Settings()), **values, "seed": sent["seed"]}, name
         assert page.locator(".say.failed").count() == 0, name
     method.select_option("Fast-dLLM threshold")
@@ -127,7 +124,7 @@ def test_a_published_method_is_its_settings_and_only_what_matters_is_shown(page)
     expect(method).to_have_value("your own mix")
     page.get_by_text("Advanced", exact=True).click()
     press(page, "Reset to defaults")
-    expect(method).to_have_value("Lacuna's own")
+    expect(method).to_have_value("Lacuna’s own")
 
 
 FUNCTION = """\

@@ -22,6 +22,7 @@ from tests.page import (
     desk,
     draft,
     fill,
+    fill_sending,
     finished,
     gaps,
     masked,
@@ -213,10 +214,7 @@ def test_cells_come_and_go_in_mid_run_and_the_timeline_shows_it_again(browser):
     growing = "The lamp [[]] and Anna [[3 tokens]] waited."
     with serving(lambda: SlowGrowing(expand=-1, delete=-1)) as (url, _), desk(browser, url) as page:
         opened(page, growing)
-        with page.expect_request("**/gradio_api/call/fill") as request:
-            press(page, "Fill")
-        finished(page)
-        settings = engine.Settings.of(request.value.post_data_json["data"][1])
+        settings = engine.Settings.of(fill_sending(page))
         frames = list(engine.fill(Growing(expand=-1, delete=-1), growing, settings))
         assert sum(bool(frame.relaid) for frame in frames) >= 2
         cells = page.locator(".draft .island").first.locator(".cell")

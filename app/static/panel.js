@@ -6,7 +6,8 @@ import { button, el } from "./dom.js";
 
 const KEY = "lacuna.settings";
 const STEPS = [4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128];
-const OWN = "Lacuna's own";
+const AS_NEEDED = 4096; // more than any gap takes: what methods name that go on until all is settled
+const OWN = "Lacuna’s own";
 const CHANGED = "your own mix";
 const FREE = ["steps", "temperature", "top_p", "top_k", "seed"]; // where a method doesn't name them, they are the writer's choice
 const VARIETY = ["temperature", "top_p", "top_k"]; // mean nothing where the likeliest token is always taken
@@ -129,7 +130,7 @@ export function buildPanel(page, facts) {
   const root = el("section", { class: "box how", "aria-label": "How to fill" },
     el("h2", {}, "How"),
     dial("Variety", "temperature", { min: 0, max: 1.5, step: 0.05, show: (t) => (t === 0 ? "none" : t.toFixed(2)) }),
-    dial("Care", "steps", { min: 0, max: STEPS.length - 1, step: 1, toDial: nearest, fromDial: (k) => STEPS[k], show: (n) => `${n} step${n === 1 ? "" : "s"}` }),
+    dial("Care", "steps", { min: 0, max: STEPS.length - 1, step: 1, toDial: nearest, fromDial: (k) => STEPS[k], show: (n) => (n === AS_NEEDED ? "as many steps as it takes" : `${n} step${n === 1 ? "" : "s"}`) }),
     row("Method", method),
     el("details", { class: "advanced" }, el("summary", {}, "Advanced"),
       seed,

@@ -7,6 +7,7 @@ import { shortName } from "./model.js";
 import * as server from "./server.js";
 
 const SOON_MS = 500; // while something is on its way
+const LARGE = 4e9; // bytes of weights that are worth keeping in fewer bits
 const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
 
 /** Bytes as a person says them: "940 MB", "16 GB", "1.2 GB". */
@@ -14,6 +15,14 @@ export function bytes(count) {
   const power = count < 1000 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log10(count) / 3));
   const value = count / 1000 ** power;
   return `${value < 9.95 && power > 1 ? value.toFixed(1).replace(/\.0$/, "") : Math.round(value)} ${UNITS[power]}`;
+}
+
+/** What is known of a model, in a line that breaks between facts only; with where it runs if it is the one `inUse`. */
+function factsOf({ family, size, licence, memory }, inUse) {
+  return [
+    family, size && bytes(size), family && (licence || "licence unknown"), memory && `runs in ${bytes(memory)}`,
+    inUse && `on ${[inUse.device.toUpperCase(), inUse.dtype].filter(Boolean).join(" in ")}`,
+  ].filter(Boolean).map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ");
 }
 
 export function buildPicker(page) {
@@ -98,7 +107,7 @@ export function buildPicker(page) {
       const under = ["running", "stopping"].includes(download?.state);
       const loading = model?.state === "loading" && model.chosen === info.name;
       const refused = model?.refused?.chosen === info.name ? model.refused.error : "";
-      facts.textContent = [info.family, info.size && bytes(info.size), info.family && (info.licence || "licence unknown"), info.memory && `runs in ${bytes(info.memory)}`].filter(Boolean).map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ") || (owner ? "" : info.name);
+      facts.textContent = factsOf(info, inUse && model) || (owner ? "" : info.name);
       root.classList.toggle("in-use", inUse);
       way.hidden = !under;
       if (under) {
@@ -109,7 +118,7 @@ export function buildPicker(page) {
       if (download?.state === "failed") remark(download.error, true);
       else if (refused && !loading) remark(refused, true);
       else if (info.needs) remark(`Needs the Python package ${info.needs}.`);
-      else if (room !== null && info.memory > room && !inUse) remark(`More than the ${bytes(Math.max(0, room))} of memory that are free here.`);
+      else if (room !== null && info.memory > room && !inUse) remark(`More than the ${bytes(Math.max(0, room))} of memory that are free here${info.memory > LARGE ? "; start Lacuna with --dtype int8 or int4 to make it smaller" : ""}.`);
       else remark(download?.state === "stopped" ? "Stopped; what has come is kept." : "");
 
       if (under) show(download.state === "stopping" ? "Stopping …" : "Cancel", () => act(() => server.cancelDownload(info.name)), { waits: download.state === "stopping" });
