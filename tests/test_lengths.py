@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
+import engine
 from engine.backends.toy import Toy
+from engine.canvas import Canvas
+from engine.denoiser import KnowsLengths
+from engine.draft import Draft
 from engine.filling import fill
-from engine.lengths import FREE, fit_length_bias, length_bias
+from engine.lengths import FREE, ask, fit_length_bias, length_bias, middle
 from engine.settings import Settings
+from engine.training.gaps import gaps_of, true_counts
+
+SAMPLE = Path(__file__).parent / "data" / "dev_sample.txt"
 
 
 class Peaked(Toy):
@@ -67,3 +79,111 @@ def test_a_range_is_kept_and_may_be_estimated():
     assert 8 <= size(model, "It was [[8-16 tokens]] when.") <= 16
     assert model.calls == 1
     assert size(Peaked(1), "It was [[5-5 tokens]] when.") == 5
+
+
+class Knowing(Toy):
+    """A toy that was trained to know lengths: each gap is as likely to be `fewest` tokens long as `most`, or anything between."""
+
+    def __init__(self, fewest: int, most: int) -> None:
+        super().__init__()
+        self.log_probs = torch.full((40,), -torch.inf)
+        self.log_probs[fewest - 1 : most] = -float(np.log(most - fewest + 1))
+        self.asked: list[list[int]] = []
+
+    def gap_lengths(self, canvas: Tensor, gap: Tensor, *, attend: Tensor | None = None) -> Tensor:
+        assert bool((canvas[gap] == self.mask_id).all())
+        self.asked.append(gap.sum(-1).tolist())
+        return self.log_probs.expand(len(canvas), -1)
+
+
+def test_a_model_that_knows_lengths_is_asked_once_for_all_gaps_and_gives_the_median() -> None:
+    model = Knowing(5, 11)
+    cells = next(iter(fill(model, "It was [[]] when the [[3 tokens]] opened, and [[]].", Settings(steps=2)))).cells
+    assert [sum(cell.gap == gap for cell in cells) for gap in range(3)] == [8, 3, 8]
+    assert (model.asked, model.calls) == ([[1, 1]], 0), "one call, CAL not asked"
+
+
+@given(low=st.integers(1, 60), more=st.integers(1, 60), fewest=st.integers(1, 40), span=st.integers(0, 39))
+def test_a_range_is_kept_whatever_the_model_believes(low: int, more: int, fewest: int, span: int) -> None:
+    model = Knowing(fewest, min(40, fewest + span))
+    assert low <= size(model, f"It was [[{low}-{low + more} tokens]] when.") <= low + more
+
+
+@given(st.lists(st.floats(-12, 0), min_size=1, max_size=20), st.data())
+def test_the_middle_errs_least_in_tokens_and_in_octaves(scores: list[float], data: st.DataObject) -> None:
+    log_probs = torch.tensor(scores, dtype=torch.float64)
+    low = data.draw(st.integers(1, len(scores)))
+    high = data.draw(st.none() | st.integers(low, len(scores)))
+    counts = np.arange(low, (high or len(scores)) + 1)
+    belief = log_probs[counts - 1].softmax(0).numpy()
+    for measure in (lambda n: n, np.log2):
+        errors = [float((belief * np.abs(measure(counts) - measure(n))).sum()) for n in counts]
+        assert errors[list(counts).index(middle(log_probs, low, high))] <= min(errors) + 1e-9
+
+
+@pytest.fixture(scope="module")
+def embedded() -> KnowsLengths:
+    model = engine.load(device="cpu", dtype="float32")
+    assert isinstance(model, KnowsLengths)
+    return model
+
+
+def beliefs(model: KnowsLengths, draft: str) -> list[Tensor]:
+    canvas = Canvas(model, Draft.parse(draft))
+    return ask(model, canvas, [1] * len(canvas.spans), range(len(canvas.spans)))
+
+
+EDGES = (
+    "Once upon a time [[]]",
+    "[[]] and they lived happily ever after.",
+    "She put the lamp down.\n\n[[]]\n\nNobody answered.",
+    'He looked up. "[[]]," she said.',
+    '"[[]]"',
+    "«[[]]» 😀 שלום [[]] مرحبا",
+    "[[]]\n[[]]",
+    "a [[]] b [[]] c [[]] d",
+    "x" * 3000 + " [[]] " + "word " * 3000,
+)
+
+
+@pytest.mark.parametrize("draft", EDGES)
+def test_the_embedded_model_has_a_belief_wherever_a_gap_stands(embedded: KnowsLengths, draft: str) -> None:
+    found, again = beliefs(embedded, draft), beliefs(embedded, draft)
+    for log_probs, same in zip(found, again, strict=True):
+        assert float(log_probs.double().exp().sum()) == pytest.approx(1, abs=1e-5)
+        assert torch.equal(log_probs, same)
+        assert 1 <= middle(log_probs, 1, None) <= 100
+
+
+def test_a_gap_is_believed_the_same_alone_and_in_company(embedded: KnowsLengths) -> None:
+    """Rows of a batch are padded to the longest: padding must not be seen."""
+    canvas = Canvas(embedded, Draft.parse("The dog [[]] home.\n\n" + "It was late, and nobody had come yet. " * 60 + "[[]] Then he left."))
+    sizes = [1] * 2
+    together, alone = ask(embedded, canvas, sizes, [0, 1]), [ask(embedded, canvas, sizes, [i])[0] for i in (0, 1)]
+    for a, b in zip(together, alone, strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+
+
+def test_the_embedded_model_sees_the_grammar_on_both_sides(embedded: KnowsLengths) -> None:
+    word, sentence = beliefs(
+        embedded, "He put his hand on [[]] shoulder and smiled. It had been a long day. [[]] Then they all went home together."
+    )
+    assert middle(word, 1, None) <= 4 < 8 <= middle(sentence, 1, None)
+
+
+def test_the_embedded_model_guesses_lengths_as_well_as_its_card_says(embedded: KnowsLengths) -> None:
+    """Nearer than the mean and the median of the true counts, which no writer knows, on gaps cut out of the sample."""
+    found = [cut for _, cut in gaps_of([SAMPLE], 120, seed=3)]
+    counts, guesses = [], []
+    for cut in found:
+        canvas = Canvas(embedded, cut.draft)
+        counts.append(true_counts(embedded, canvas, cut)[cut.asked])
+        guesses.append(middle(ask(embedded, canvas, [1] * len(canvas.spans), [cut.asked])[0], 1, None))
+    true, guess = np.array(counts), np.array(guesses)
+
+    def off(guess: np.ndarray | float) -> tuple[float, float]:
+        return float(np.abs(guess - true).mean()), float(np.abs(np.log2(guess / true)).mean())
+
+    tokens, octaves = off(guess)
+    assert tokens <= 0.85 * off(float(true.mean()))[0] and octaves <= 0.8 * off(float(true.mean()))[1]
+    assert tokens <= 0.95 * off(float(np.median(true)))[0] and octaves <= 0.85 * off(float(np.median(true)))[1]
