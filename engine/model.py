@@ -35,8 +35,8 @@ class ModelConfig:
     mlp_ratio: int = 4
     norm: Literal["rms", "layer"] = "rms"
     """RMSNorm (arXiv 1910.07467), or LayerNorm without bias."""
-    activation: Literal["relu2", "gelu"] = "relu2"
-    """Squared ReLU (arXiv 2109.08668), or GELU in its tanh form."""
+    activation: Literal["relu2", "gelu", "swiglu"] = "relu2"
+    """Squared ReLU (arXiv 2109.08668), GELU in its tanh form, or SwiGLU (arXiv 2002.05202), which has a third matrix for its gate."""
     qk_norm: bool = True
     """RMS-normalise queries and keys (arXiv 2010.04245)."""
     embed_norm: bool = True
@@ -50,6 +50,10 @@ class ModelConfig:
     time_conditioning: bool = False
     """Feed the noise level to the conditioning; when false it is fed zeros (MDLM-OWT)."""
     rotary_base: float = 10000.0
+    value_residual: bool = False
+    """Each block's values are mixed with the first block's (arXiv 2410.17897), by two learned numbers that begin at 1 and 0."""
+    embedding_residual: bool = False
+    """Each block's input is mixed with the embeddings, by two learned numbers that begin at 1 and 0."""
     causal: bool = False
     """Attend to earlier tokens only, row j predicting token j + 1: the autoregressive twin, which judges but cannot fill."""
 
@@ -61,7 +65,7 @@ class ModelConfig:
                 raise ConfigError(f"The config's {name} must be a whole number above 0, not {value!r}.")
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ConfigError(f"The config's width {self.width} does not split into {self.heads} heads of even width.")
-        if self.norm not in ("rms", "layer") or self.activation not in ("relu2", "gelu"):
+        if self.norm not in ("rms", "layer") or self.activation not in ("relu2", "gelu", "swiglu"):
             raise ConfigError(f"The config names norm {self.norm!r} and activation {self.activation!r}, which this network does not have.")
         if self.time_conditioning and not self.cond_width:
             raise ConfigError("The config asks for time conditioning but has no cond_width.")
@@ -129,6 +133,16 @@ Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """A layer's part of a KVCache: new keys and values in, all of them out."""
 
 
+@dataclass(slots=True)
+class First:
+    """What later blocks may look back at."""
+
+    embeddings: Tensor
+    """(B, L, width)."""
+    values: Tensor | None = None
+    """(B, heads, L, head_width), of the first block's attention."""
+
+
 class Block(nn.Module):
     """Attention and MLP, each behind a norm and, in a conditioned network, an adaptive scale, shift and gate."""
 
@@ -139,22 +153,40 @@ class Block(nn.Module):
         self.norm1, self.norm2 = Norm(width, config.norm), Norm(width, config.norm)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.up = nn.Linear(width, hidden, bias=config.biases)
+        self.up = nn.Linear(width, (2 if config.activation == "swiglu" else 1) * hidden, bias=config.biases)
         self.down = nn.Linear(hidden, width, bias=config.biases)
         self.condition = nn.Linear(config.cond_width, 6 * width) if config.cond_width else None
+        self.value_mix = nn.Parameter(torch.tensor([1.0, 0.0])) if config.value_residual else None
+        self.input_mix = nn.Parameter(torch.tensor([1.0, 0.0])) if config.embedding_residual else None
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None, c: Tensor | None, recall: Recall | None = None
+        self,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor],
+        attend: Tensor | None,
+        c: Tensor | None,
+        recall: Recall | None = None,
+        first: First | None = None,
     ) -> Tensor:
         """(B, L, width) -> (B, L, width); `attend` bool, as wide as (B, 1, L, keys) when spread; `c` (B, cond_width)."""
+        if self.input_mix is not None and first is not None:
+            mix = self.input_mix.to(x.dtype)
+            x = mix[0] * x + mix[1] * first.embeddings
         if self.condition is None or c is None:
-            x = x + self.attention(self.norm1(x), turn, attend, recall)
+            x = x + self.attention(self.norm1(x), turn, attend, recall, first)
             return x + self.mlp(self.norm2(x))
         shift1, scale1, gate1, shift2, scale2, gate2 = self.condition(c)[:, None].chunk(6, dim=-1)
-        x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, turn, attend, recall)
+        x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, turn, attend, recall, first)
         return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
 
-    def attention(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None, recall: Recall | None = None) -> Tensor:
+    def attention(
+        self,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor],
+        attend: Tensor | None,
+        recall: Recall | None = None,
+        first: First | None = None,
+    ) -> Tensor:
         """Every position to every other or, in a causal network, to itself and the earlier ones."""
         batch, length, width = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
@@ -162,6 +194,10 @@ class Block(nn.Module):
             q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
         # Autocast leaves the turned halves in float32, and the fast kernels want one dtype.
         q, k = rotate(q, *turn).to(v.dtype), rotate(k, *turn).to(v.dtype)
+        if self.value_mix is not None and first is not None:
+            first.values = v if first.values is None else first.values
+            mix = self.value_mix.to(v.dtype)
+            v = mix[0] * v + mix[1] * first.values
         if recall is not None:
             k, v = recall(k, v)
         # A single new token sees every key there is; several behind a cache come with a mask of their own.
@@ -173,7 +209,11 @@ class Block(nn.Module):
     def mlp(self, x: Tensor) -> Tensor:
         """The position-wise half of the block."""
         hidden = self.up(x)
-        hidden = F.relu(hidden).square() if self.activation == "relu2" else F.gelu(hidden, approximate="tanh")
+        if self.activation == "swiglu":
+            gate, hidden = hidden.chunk(2, dim=-1)
+            hidden = F.silu(gate) * hidden
+        else:
+            hidden = F.relu(hidden).square() if self.activation == "relu2" else F.gelu(hidden, approximate="tanh")
         out: Tensor = self.down(hidden)
         return out
 
@@ -260,8 +300,9 @@ class DiT(nn.Module):
         if config.causal and length > 1 and (seen is not None or past):
             earlier = torch.ones(length, past + length, dtype=torch.bool, device=ids.device).tril(past)
             seen = earlier if seen is None else seen & earlier
+        first = First(x) if config.value_residual or config.embedding_residual else None
         for layer, block in enumerate(self.blocks):
-            x = block(x, (cos[past:], sin[past:]), seen, c, partial(cache.extend, layer) if cache else None)
+            x = block(x, (cos[past:], sin[past:]), seen, c, partial(cache.extend, layer) if cache else None, first)
         if cache:
             cache.used = past + length
         x = self.norm(x)

@@ -15,6 +15,7 @@ KINDS: list[dict[str, Any]] = [
     {"tied": True, "activation": "gelu", "qk_norm": False},
     {"cond_width": 16, "norm": "layer", "biases": True},
     {"cond_width": 16, "time_conditioning": True},
+    {"value_residual": True, "embedding_residual": True, "activation": "swiglu", "mlp_ratio": 3},
 ]
 
 
@@ -32,6 +33,23 @@ def test_the_head_gives_the_same_rows_whichever_positions_are_asked_for(kind: di
     every = model(ids, torch.arange(33))
     some = torch.tensor([0, 5, 12, 32])
     assert torch.allclose(model(ids, some), every[some], atol=1e-5)
+
+
+def test_residuals_to_the_first_block_begin_as_none_and_then_count() -> None:
+    ids, where = torch.randint(0, 40, (2, 9)), torch.arange(18)
+    plain = network()
+    mixed = network(value_residual=True, embedding_residual=True)
+    mixed.load_state_dict(plain.state_dict(), strict=False)
+    for block in mixed.blocks:
+        block.value_mix.data = block.input_mix.data = torch.tensor([1.0, 0.0])
+    fresh = DiT(ModelConfig(**SHAPE | {"value_residual": True, "embedding_residual": True}))
+    assert all(torch.equal(getattr(b, n), torch.tensor([1.0, 0.0])) for b in fresh.blocks for n in ("value_mix", "input_mix"))
+    assert torch.equal(plain(ids, where), mixed(ids, where))
+    for name in ("value_mix", "input_mix"):
+        changed = network(value_residual=True, embedding_residual=True)
+        changed.load_state_dict(mixed.state_dict())
+        getattr(changed.blocks[1], name).data = torch.tensor([1.0, 0.5])
+        assert not torch.allclose(plain(ids, where), changed(ids, where), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -75,6 +75,16 @@ def test_rows_masked_alone_follow_their_levels_and_weigh_the_inverse() -> None:
     assert 0.35 < shares.mean() < 0.55
 
 
+def test_levels_of_a_learned_schedule_are_weighed_so_that_the_mean_is_the_nelbo() -> None:
+    """The mean over rows of weight * share * g(level) is the integral of g over levels, whichever schedule drew them."""
+    recipe = MaskingRecipe(gap_rows=0.0, times=(0.0, 0.4, 0.7, 0.9, 1.0), weight_limit=1e9)
+    masks, weights = draw_masks(recipe, 3000, 256, np.random.default_rng(0))
+    shares = masks.mean(1)
+    assert float((weights * shares).mean()) == pytest.approx(1.0, abs=0.03)
+    assert float((weights * shares**2).mean()) == pytest.approx(0.5, abs=0.02)
+    assert (shares < 0.25).mean() == pytest.approx(0.4, abs=0.03)
+
+
 def test_gathered_positions_are_the_masks_and_free_places_weigh_nothing() -> None:
     rng, recipe = np.random.default_rng(1), MaskingRecipe()
     masks, weights = draw_masks(recipe, 24, 64, rng)

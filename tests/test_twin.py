@@ -19,7 +19,8 @@ LINE = "The cat sat on the mat and looked at the dog. "
 
 def random_model(causal: bool = True) -> DiT:
     torch.manual_seed(0)
-    model = DiT(ModelConfig(vocab_size=97, width=32, depth=3, heads=4, max_length=64, causal=causal)).double()
+    residuals = {"value_residual": True, "embedding_residual": True}
+    model = DiT(ModelConfig(vocab_size=97, width=32, depth=3, heads=4, max_length=64, causal=causal, **residuals)).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return model.eval().requires_grad_(False)
@@ -86,9 +87,7 @@ def test_the_twin_learns_and_its_nats_are_those_of_each_token_given_those_before
 def test_it_writes_the_same_with_and_without_a_cache(trained: Path) -> None:
     twin = Twin.load(trained)
     prefix = torch.tensor([twin.tokenizer.encode("The cat sat")] * 2)
-    with_cache, without = (
-        twin.generate(prefix, 20, cached=cached, generator=torch.Generator().manual_seed(4)) for cached in (True, False)
-    )
+    with_cache, without = (twin.generate(prefix, 20, cached=cached, generator=torch.Generator().manual_seed(4)) for cached in (True, False))
     assert torch.equal(with_cache, without) and with_cache.shape == (2, 20)
     assert "on the mat" in twin.tokenizer.decode(twin.generate(prefix[0], 20, temperature=0)[0].tolist())
     assert twin.generate([], 3).shape == (1, 3)

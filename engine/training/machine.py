@@ -49,7 +49,7 @@ def flops_per_token(config: ModelConfig, length: int, predicted: float) -> float
 
     predicted: the share of tokens whose logits are computed. Embeddings, norms and the optimiser are left out.
     """
-    blocks = config.depth * (4 + 2 * config.mlp_ratio) * config.width**2
+    blocks = config.depth * (4 + (3 if config.activation == "swiglu" else 2) * config.mlp_ratio) * config.width**2
     attention = config.depth * 2 * length * config.width * (0.5 if config.causal else 1.0)
     return 6 * (blocks + attention + predicted * config.width * config.vocab_size)
 

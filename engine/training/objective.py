@@ -23,6 +23,8 @@ class MaskingRecipe:
     mean: float = -0.2
     """Of the bell, in logits of t."""
     spread: float = 1.0
+    times: tuple[float, ...] | None = None
+    """Levels by this learned schedule (engine.schedules.Learned), weighed so that the mean is the NELBO; None: by the bell."""
     weight_limit: float = 20.0
     """The NELBO's weight 1/t is cut here: the rare rows with few masks would shake the gradient."""
     gap_rows: float = 0.25
@@ -44,10 +46,16 @@ def draw_masks(recipe: MaskingRecipe, batch: int, length: int, rng: np.random.Ge
     alone = batch - gap_rows
     if alone:
         levels = ((np.arange(alone) + rng.random()) / alone).clip(1e-3, 1 - 1e-3)
-        bell = np.array([_NORMAL.inv_cdf(u) for u in levels])
-        t = (1 / (1 + np.exp(-(recipe.mean + recipe.spread * bell)))).clip(0.02, 0.995)
+        if recipe.times is None:
+            bell = np.array([_NORMAL.inv_cdf(u) for u in levels])
+            t = (1 / (1 + np.exp(-(recipe.mean + recipe.spread * bell)))).clip(0.02, 0.995)
+            density = np.ones_like(t)
+        else:
+            pieces = len(recipe.times) - 1
+            t = np.interp(levels, recipe.times, np.arange(pieces + 1) / pieces)
+            density = (np.diff(recipe.times) * pieces)[np.minimum((t * pieces).astype(int), pieces - 1)]
         masks[gap_rows:] = rng.random((alone, length)) < t[:, None]
-        weights[gap_rows:] = np.minimum(1 / t, recipe.weight_limit)
+        weights[gap_rows:] = np.minimum(1 / (t * density), recipe.weight_limit)
     order = rng.permutation(batch)
     return masks[order], weights[order]
 

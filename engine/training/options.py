@@ -55,6 +55,15 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     add("--depth", type=int, default=6)
     add("--heads", type=int, default=5)
     add("--tied", action="store_true", help="the head uses the embedding matrix")
+    add(
+        "--activation",
+        choices=("relu2", "gelu", "swiglu"),
+        default="relu2",
+        help="swiglu has three matrices: --mlp-ratio 3 for about as many weights",
+    )
+    add("--mlp-ratio", type=int, default=4)
+    add("--value-residual", action="store_true", help="mix each block's values with the first block's")
+    add("--embedding-residual", action="store_true", help="mix each block's input with the embeddings")
     add("--stages", help="from which share of the run on: ROWSxLENGTH, comma-separated; + mixes shapes (0:24x128,0.12:48x128,0.5:24x256)")
     add("--accumulate", type=int, default=1, help="batches a step")
     add("--muon-rate", type=float)
@@ -62,6 +71,12 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     add("--hold", type=float, help="share of the run after which the rates fall to zero")
     add("--clip", type=float, default=1.0, help="gradient norm of the parameters that AdamW trains")
     add("--average", type=float, default=0.998, help="share of the averaged weights that a step keeps")
+    add(
+        "--levels",
+        choices=("bell", "learned"),
+        default="bell",
+        help="where masking levels are drawn from; learned: by the schedule in --init",
+    )
     add("--gap-rows", type=float, default=0.25, help="share of the rows that are masked in runs")
     add("--seed", type=int, default=0)
 

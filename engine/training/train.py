@@ -66,7 +66,19 @@ def train(args: argparse.Namespace, began: float) -> int:
     tuning.check(rows.tokens)
     plan = plan_of(args, rows.tokens, start.model.config.max_length if start else 0)
     torch.manual_seed(args.seed)
-    shape = ModelConfig(tokenizer.vocab_size, args.width, args.depth, args.heads, plan.longest, tied=args.tied, causal=args.causal)
+    shape = ModelConfig(
+        tokenizer.vocab_size,
+        args.width,
+        args.depth,
+        args.heads,
+        plan.longest,
+        mlp_ratio=args.mlp_ratio,
+        activation=args.activation,
+        tied=args.tied,
+        value_residual=args.value_residual,
+        embedding_residual=args.embedding_residual,
+        causal=args.causal,
+    )
     model = start.model if start else DiT(shape)
     if start and plan.longest > model.config.max_length:  # rotary positions have no table to outgrow
         model.config = replace(model.config, max_length=plan.longest)
@@ -86,7 +98,7 @@ def train(args: argparse.Namespace, began: float) -> int:
         model,
         rows,
         tokenizer,
-        MaskingRecipe(gap_rows=args.gap_rows),
+        MaskingRecipe(gap_rows=args.gap_rows, times=levels_of(args, start)),
         crew,
         seed=args.seed,
         accumulate=args.accumulate,
@@ -107,6 +119,15 @@ def train(args: argparse.Namespace, began: float) -> int:
     if crew.leads:
         finish(args, run, plan, held, crew)
     return 0
+
+
+def levels_of(args: argparse.Namespace, start: checkpoint.Checkpoint | None) -> tuple[float, ...] | None:
+    """The learned schedule to draw levels by; None for the bell. CorpusError when it is asked for and there is none."""
+    if args.levels == "bell":
+        return None
+    if start is None or start.schedule is None:
+        raise CorpusError("--levels learned needs --init and a model with a schedule: run python -m engine.training.schedule on it first.")
+    return start.schedule
 
 
 def plan_of(args: argparse.Namespace, tokens: int, longest: int) -> Plan:
