@@ -50,6 +50,6 @@ class Scripted:
                 done = len(self.wish) - len(masks)
                 number = p - min(masks) + max(0, done) if masks else 0
                 if number < len(self.wish):
-                    found[at, self.wish[number]] = 12.0
+                    found[at, self.wish[number]] = 30.0
                 at += 1
         return found

@@ -12,6 +12,7 @@ import engine
 from engine.canvas import Canvas
 from engine.draft import Draft
 from engine.source import in_code
+from tests import page as on_page
 from tests.checkpoints import CODE, byte_level, make_llada, save_tokenizer
 from tests.scripted import Scripted
 
@@ -132,3 +133,14 @@ def test_a_function_keeps_its_lines_through_the_command_line(tmp_path):
     model = engine.load(folder, device="cpu", dtype="float32")
     *_, last = engine.fill(model, draft.read_text(encoding="utf-8"), engine.Settings(seed=5, steps=4))
     assert last.text == found
+
+
+def test_a_function_keeps_its_lines_on_the_page(home, browser):
+    before, after = CODE.split("    for name, price in items:\n", 1)
+    says = "    for name, price in items.values():\n        if name == 'left':\n            break"
+    model = Scripted(home, says)
+    with on_page.serving(lambda: model) as (url, _), on_page.desk(browser, url) as page:
+        on_page.visit(page, url)
+        on_page.open_draft(page, f"{before}[[{len(model.wish)} tokens]]\n{after}")
+        on_page.fill(page)
+        assert on_page.text(page) == f"{before}{says}\n{after}"
