@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
+from engine.families import kind_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,7 +64,6 @@ NETWORKS: dict[str, Family] = {
     ),
     "roberta": _roberta("Roberta"),
     "xlm-roberta": _roberta("XLMRoberta"),
-    "camembert": _roberta("Camembert"),
     "distilbert": Family(
         "DistilBert",
         "distilbert.embeddings.word_embeddings.weight",
@@ -159,7 +159,7 @@ class MaskedLM:
 
 def load(folder: Folder, placement: Placement) -> MaskedLM:
     """A folder whose model_type is in NETWORKS; LoadError with a sentence for one that can't be used."""
-    kind = str(folder.config.get("model_type"))
+    kind = kind_of(folder.config)
     family = NETWORKS[kind]
     shapes = folder.shapes()
     if kind == "electra" and not any(name.startswith("generator_predictions.") for name in shapes):
