@@ -114,11 +114,11 @@ def test_the_middle_errs_least_in_tokens_and_in_octaves(scores: list[float], dat
     log_probs = torch.tensor(scores, dtype=torch.float64)
     low = data.draw(st.integers(1, len(scores)))
     high = data.draw(st.none() | st.integers(low, len(scores)))
-    counts = np.arange(low, (high or len(scores)) + 1)
-    belief = log_probs[counts - 1].softmax(0).numpy()
-    for measure in (lambda n: n, np.log2):
-        errors = [float((belief * np.abs(measure(counts) - measure(n))).sum()) for n in counts]
-        assert errors[list(counts).index(middle(log_probs, low, high))] <= min(errors) + 1e-9
+    counts = np.arange(low, (high or len(scores)) + 1, dtype=float)
+    belief = log_probs[low - 1 : high].softmax(0).numpy()
+    for scale in (counts, np.log2(counts)):
+        errors = [float((belief * np.abs(scale - guess)).sum()) for guess in scale]
+        assert errors[middle(log_probs, low, high) - low] <= min(errors) + 1e-9
 
 
 @pytest.fixture(scope="module")

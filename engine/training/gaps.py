@@ -132,7 +132,7 @@ class Page:
         """From where to where the text around a gap is kept: whole sentences, or nothing on one side."""
         starts = [a for a, _ in self.sentences]
         ends = [b for _, b in self.sentences]
-        wanted, share = math.exp(rng.uniform(*map(math.log, CONTEXT))), rng.random()
+        wanted, share = CONTEXT[0] * (CONTEXT[1] / CONTEXT[0]) ** rng.random(), rng.random()
         left = starts[max(0, bisect_right(starts, max(0, start - wanted * share)) - 1)]
         right = ends[min(len(ends) - 1, bisect_left(ends, end + wanted * (1 - share)))]
         on_left, on_right = rng.random() < OPEN_START, rng.random() < OPEN_END

@@ -88,7 +88,7 @@ def train(config: LengthHeadConfig, data: Examples, *, seed: int, rate: float = 
             seen = F.dropout(normal(data.states[chosen]), dropout)
             loss = F.cross_entropy(head.logits(seen), data.counts[chosen] - 1)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             schedule.step()
         with torch.no_grad():
@@ -118,7 +118,7 @@ def main(argv: list[str]) -> int:
     add("--model", type=Path, default=EMBEDDED, help="the folder of a finished model; the head is put there")
     add("--data", nargs="+", type=Path, help="texts to learn from, in the corpus format, plain or .xz, or folders of them")
     add("--measure", nargs="+", type=Path, help="texts to measure on, which the model has not seen")
-    add("--gaps", type=int, default=12_000, help="gaps to learn from")
+    add("--gaps", type=int, default=16_000, help="gaps to learn from")
     add("--measured-gaps", type=int, default=1_000)
     add("--cal-gaps", type=int, default=300, help="how many of them CAL is tried on (it takes eight times as long)")
     add("--hidden", type=int, default=128)

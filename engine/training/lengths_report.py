@@ -94,7 +94,8 @@ def table(figures: dict[str, Any]) -> str:
 
 def _distributions(model: KnowsLengths, found: Sequence[Cut]) -> tuple[np.ndarray, torch.Tensor]:
     """(N,) true counts and (N, LONGEST) log-probabilities, other gaps in a draft being as unknown as this one."""
-    counts, rows = [], []
+    counts: list[int] = []
+    rows = []
     for start in tqdm(range(0, len(found), 16), desc="Measuring", unit=" batches", file=sys.stderr, leave=False):
         windows, true = zip(*(window_of(model, cut, known=False) for cut in found[start : start + 16]), strict=True)
         ids, cells, attend = batch(model, windows)
