@@ -1,7 +1,7 @@
 """Take the README's picture of the page: `.venv/bin/python docs/screenshots.py [--model MODEL]` writes docs/page.png.
 
 It fills the first example and shows the run at a step in its middle. `--all FOLDER` also takes the page before, during
-and after a run, in light and dark, on a desk and on a phone: what to look at after a change to the page.
+and after a run, and the window of models, in light and dark, on a desk and on a phone: what to look at after a change to the page.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ def take(browser: Any, url: str, target: Path, *, dark: bool = False, phone: boo
     page.get_by_text("Advanced", exact=True).evaluate("(summary) => (summary.parentElement.open = false)")
     if stages:
         page.screenshot(path=target.with_stem(target.stem + "-before"))
+        page.get_by_title("Choose a model").click()
+        page.get_by_role("dialog", name="Models").get_by_role("listitem").first.wait_for()
+        page.screenshot(path=target.with_stem(target.stem + "-models"))
+        page.keyboard.press("Escape")
     page.get_by_role("button", name="Fill").click()
     page.wait_for_function(DONE, timeout=300_000)
     if stages:
