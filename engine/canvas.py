@@ -187,9 +187,12 @@ class Canvas:
         for cell, token in enumerate(tokens):
             if token != mask and known.partial[token]:
                 run.append(token)
-                text = self._model.decode(run).rstrip("\ufffd")
-                found += ((char, cell) for char in text[shown:])
-                shown = max(shown, len(text))
+                text = self._model.decode(run)
+                whole = text.rstrip("\ufffd")
+                found += ((char, cell) for char in whole[shown:])
+                shown = max(shown, len(whole))
+                if whole == text:  # nothing is left to complete
+                    run, shown = [], 0
                 continue
             run, shown = [], 0
             text = _MASKED if token == mask else known.texts[token]

@@ -297,6 +297,15 @@ def test_added_words_are_text_and_added_signs_are_not(home):
     assert len(tokenizer.encode("<tool_call>")) > 1
 
 
+def test_bytes_may_be_spelled_by_a_normalizer(home):
+    data = json.loads(byte_level().to_str())
+    data["pre_tokenizer"] = {"type": "Split", "pattern": {"Regex": "[^Ġ]+|Ġ"}, "behavior": "Isolated", "invert": False}
+    data["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "ByteLevel"}]}
+    tokenizer = trained(home, "normalizing", Tokenizer.from_str(json.dumps(data)))
+    for text in ("the lamp", "e\u0301 🙂", ""):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
 def test_long_texts_are_not_cut_off(home):
     made = byte_level()
     made.enable_truncation(8)

@@ -198,6 +198,12 @@ def mask_of(folder: Folder, tokenizer: HubTokenizer | None, rows: int) -> int:
     return found
 
 
+def silent_id(folder: Folder, role: str) -> int | None:
+    """The id that the config names as `bos`, `eos` or `pad`; None when it names none, or several."""
+    found = folder.config.get(f"{role}_token_id")
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
 def silent_ids(folder: Folder) -> list[int]:
     """Ids that the config names as ends and padding: they spell nothing, whatever the tokenizer says."""
     named: list[Any] = [folder.config.get(f"{role}_token_id") for role in ("bos", "eos", "pad")]

@@ -10,7 +10,7 @@ import re
 import torch
 
 from engine.backends.chat import lead_of
-from engine.backends.decoder import Decoder, DecoderDenoiser, Shape, check_fields, mask_of, silent_ids
+from engine.backends.decoder import Decoder, DecoderDenoiser, Shape, check_fields, mask_of, silent_id, silent_ids
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
 
@@ -57,10 +57,14 @@ def load(folder: Folder, placement: Placement) -> Dream:
     tokenizer = HubTokenizer.of(folder)
     mask_id = mask_of(folder, tokenizer, shape.rows)
     expand = tokenizer.special(EXPAND) if tokenizer else None  # the config doesn't name it
-    end = _id_of(folder, tokenizer, "eos")
+    end = silent_id(folder, "eos")
+    end = tokenizer.special("eos") if end is None and tokenizer else end
     lead = lead_of(folder, tokenizer)
-    if not lead and (start := _id_of(folder, tokenizer, "bos")) is not None:
-        lead = [start]
+    if not lead:
+        # The published configs name the end token as the beginning, too; the tokenizer knows better.
+        start = tokenizer.special("bos") if tokenizer else None
+        start = silent_id(folder, "bos") if start is None else start
+        lead = [] if start is None else [start]
     with torch.device("meta"):
         network = Decoder(shape)
     folder.fill(network, lambda name: rename(name, tied=shape.tied), placement)
@@ -109,14 +113,6 @@ def shape_of(folder: Folder) -> Shape:
         tied=folder.flag("tie_word_embeddings", False),
         wide_rotation=False,
     )
-
-
-def _id_of(folder: Folder, tokenizer: HubTokenizer | None, role: str) -> int | None:
-    """The id of a special token: what the tokenizer says, or else the config."""
-    found = tokenizer.special(role) if tokenizer else None
-    if found is None and isinstance(given := folder.config.get(f"{role}_token_id"), int):
-        found = given
-    return found
 
 
 _NAMES = {

@@ -145,7 +145,8 @@ def _published(data: dict[str, Any], named: _Named) -> Found:
     model = data["model"]
     added = {int(t["id"]): (str(t["content"]), bool(t.get("special"))) for t in data.get("added_tokens") or []} | named.added
     named = _Named(named.model, named.roles, added)
-    kind, parts = model.get("type") or _guess(model), [*_steps(data.get("pre_tokenizer")), *_steps(data.get("decoder"))]
+    kind, before = model.get("type") or _guess(model), _steps(data.get("normalizer"))
+    parts = [*before, *_steps(data.get("pre_tokenizer")), *_steps(data.get("decoder"))]
     by_id = dict(enumerate(p[0] for p in model["vocab"])) if kind == "Unigram" else {int(i): str(p) for p, i in model["vocab"].items()}
     controls = {text: i for i, (text, special) in added.items() if not _is_text(text, special)}
     data = {
@@ -162,14 +163,13 @@ def _published(data: dict[str, Any], named: _Named) -> Found:
         if not model.get("ignore_merges"):
             controls |= {by_id[i]: i for i in _unreachable(by_id, model.get("merges") or []) - set(added)}
         # Composed letters are what such a vocabulary was made from, but a text must come back as it was.
-        data["normalizer"] = None
-        data["pre_tokenizer"] = _without_prefix(data["pre_tokenizer"])
+        data["normalizer"] = _sequence([step for step in before if step["type"] == "ByteLevel"], "normalizers")
+        data["pre_tokenizer"] = _without_prefix(data.get("pre_tokenizer"))
         return _around(_cutter(data, by_id, controls), named), _spelling(pieces, controls, named)
     if kind == "WordPiece":
         mark = model.get("continuing_subword_prefix", "##")
         return _around(_cutter(data, by_id, controls), named), _words(by_id, mark, controls, named)
-    before = _steps(data.get("normalizer"))
-    if kind in ("Unigram", "BPE") and any(part["type"] in ("Metaspace", "Prepend", "ByteFallback") for part in [*before, *parts]):
+    if kind in ("Unigram", "BPE") and any(part["type"] in ("Metaspace", "Prepend", "ByteFallback") for part in parts):
         blanks = any(part["type"] in ("WhitespaceSplit", "Whitespace") for part in parts)
         data["normalizer"] = _sequence([step for step in before if step["type"] not in ("Prepend", "Strip")], "normalizers")
         data["pre_tokenizer"] = _without_prefix(data.get("pre_tokenizer"))
