@@ -218,6 +218,7 @@ def test_the_card_gets_its_figures_and_keeps_the_rest(reported: tuple[Path, Path
             assert f"{kept[part][name]:.3f} ± {kept[part][name + '_stderr']:.3f}" in new
     fills = new.partition("fills that nobody chose")[2].partition(card.END)[0]
     assert fills.count("\n- ") == len(card.DRAFTS) + 4 and fills.count("(the author: ") == 4 and "**" in fills
+    assert kept["sample"]["read_characters"] == 1000
     assert kept["infilling"]["default"]["words"] and kept["lengths"]["automatic"]
 
 

@@ -62,7 +62,7 @@ def write(folder: Path, report: Report, sample: dict[str, Any], fills: Sequence[
 def block(report: Report, sample: dict[str, Any], fills: Sequence[tuple[str, str, str]]) -> str:
     """The Markdown between the marks."""
     dev = report["nelbo"]
-    rows = [bound_row("**dev set**", dev), bound_row("sample of it in `tests/data/`", sample)]
+    rows = [bound_row("**dev set**", dev), bound_row("beginnings in `tests/data/`", sample)]
     rows += [bound_row(short(name), row) for name, row in dev["sources"].items()]
     guesses = (
         ", ".join(f"{value:.1%} at {float(share):.0%} masked" for share, value in part["masked_accuracy"].items()) for part in (dev, sample)

@@ -243,9 +243,20 @@ def figures_of(
 
 
 def evaluate(
-    model: Denoiser, files: Sequence[Path], *, length: int | None = None, seed: int = 0, passes: int = 1, rows_at_once: int = 16
+    model: Denoiser,
+    files: Sequence[Path],
+    *,
+    length: int | None = None,
+    seed: int = 0,
+    passes: int = 1,
+    rows_at_once: int = 16,
+    characters: int | None = None,
 ) -> dict[str, Any]:
-    """The figures of some files, with nothing kept; CorpusError when they hold no document."""
+    """The figures of some files, or of the first `characters` of each document, with nothing kept.
+
+    Raises CorpusError when they hold no document.
+    """
     length = length or model.max_length
-    texts = read(model, files, length)
-    return figures_of(model, texts, Store(None, ""), length=length, seed=seed, passes=passes, rows_at_once=rows_at_once)
+    texts = read(model, files, length, characters)
+    found = figures_of(model, texts, Store(None, ""), length=length, seed=seed, passes=passes, rows_at_once=rows_at_once)
+    return found | {"read_characters": characters}

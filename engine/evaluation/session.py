@@ -31,7 +31,7 @@ from engine.training.twin import Twin
 GAPS: dict[Size, int] = {"quick": 8, "card": 15, "full": 24}
 """Gaps of each kind."""
 QUICK_CHARACTERS = 1_000
-"""Characters of each document that a quick report reads."""
+"""Characters of each document that a quick report reads, and that the card's sample holds: the test suite measures it again."""
 
 
 class Session:
@@ -133,7 +133,8 @@ class Session:
             report["lengths"] = lengths.measure(self.model, found.cuts, self.store, seed=args.seed)
         if args.card is not None:
             with self.timed("sample and fills of the card"):
-                sample = evaluate(load(args.model, device=args.device, dtype="float32"), [args.sample], seed=args.seed, passes=args.passes)
+                precise = load(args.model, device=args.device, dtype="float32")
+                sample = evaluate(precise, [args.sample], seed=args.seed, passes=args.passes, characters=QUICK_CHARACTERS)
                 card.write(args.card, report, sample, card.unchosen(self.model, found.cuts))
         if args.out is not None:
             from engine.evaluation import figures
