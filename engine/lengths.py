@@ -28,6 +28,8 @@ FREE = 48
 """Length in tokens of a draft that is one gap and nothing else."""
 CONTEXT = 128
 """Tokens of the canvases that lengths are compared on."""
+ROWS = 32
+"""Canvases at once."""
 
 Rules = Callable[[Denoiser, Canvas, int, int], tuple[Edges, WordCount]]
 """(model, canvas, span, size) -> what the span's cells may hold."""
@@ -62,12 +64,16 @@ def decide_lengths(model: Denoiser, canvas: Canvas, rules: Rules) -> list[int]:
 
 
 def ask(model: KnowsLengths, canvas: Canvas, sizes: Sequence[int], spans: Sequence[int]) -> list[Tensor]:
-    """For each of these spans the log-probabilities of 1, 2, ... tokens, in one call.
+    """For each of these spans the log-probabilities of 1, 2, ... tokens, in one call for every ROWS of them.
 
     `sizes`: the length of every span that has one already, 1 for the others.
     """
-    ids, cells, attend = batch(model, [gap_window(model, canvas, sizes, i) for i in spans])
-    return list(model.gap_lengths(ids, cells, attend=attend))
+    windows = gap_windows(model, canvas, sizes, spans)
+    found: list[Tensor] = []
+    for start in range(0, len(windows), ROWS):
+        ids, cells, attend = batch(model, windows[start : start + ROWS])
+        found += model.gap_lengths(ids, cells, attend=attend)
+    return found
 
 
 def middle(log_probs: Tensor, low: int, high: int | None) -> int:
@@ -83,11 +89,28 @@ def middle(log_probs: Tensor, low: int, high: int | None) -> int:
     return low + int((within.softmax(0).cumsum(0) < 0.5).sum())
 
 
-def gap_window(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int) -> Window:
-    """Span i, all masked, among the text near; other spans are masked, too, as many cells as `sizes` says."""
-    group = next(g for g in canvas.windows(sizes) if any(k == i for k, _, _ in g))
-    window = canvas.window(group, [[model.mask_id] * n for n in sizes], min(canvas.room, CONTEXT))
-    return Window(window.ids, {p: place for p, place in window.cells.items() if place[0] == i})
+def gap_windows(model: Denoiser, canvas: Canvas, sizes: Sequence[int], spans: Sequence[int]) -> list[Window]:
+    """Each of these spans, all masked, among the CONTEXT tokens near; other spans are masked, too, as many cells as `sizes` says."""
+    masks = [[model.mask_id] * size for size in sizes]
+    group_of = {i: group for group in reversed(canvas.windows(sizes)) for i, _, _ in group}
+    seen: dict[int, Window] = {}
+    found = []
+    for i in spans:
+        first = group_of[i][0][0]
+        if first not in seen:
+            seen = {first: canvas.window(group_of[i], masks)}
+        found.append(_near(seen[first], i))
+    return found
+
+
+def _near(window: Window, i: int) -> Window:
+    """What stands in a window within CONTEXT tokens around span i; half of them on each side, or more where the other has less."""
+    cells = [p for p, (k, _) in window.cells.items() if k == i]
+    start, end = cells[0], cells[-1] + 1
+    spare = max(CONTEXT // 4, CONTEXT - len(cells))
+    after = min(len(window.ids) - end, max(spare // 2, spare - start))
+    first = max(0, start - (spare - after))
+    return Window(window.ids[first : end + after], {p - first: window.cells[p] for p in cells})
 
 
 def batch(model: Denoiser, windows: Sequence[Window]) -> tuple[Tensor, Tensor, Tensor]:
@@ -167,7 +190,8 @@ def cal(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int, options: 
 
 def confidence(model: Denoiser, canvas: Canvas, sizes: Sequence[int], i: int, options: Sequence[int]) -> list[float]:
     """For each length the mean probability of the best guesses for the span's cells, all masked (CAL, arXiv 2602.00476)."""
-    windows = [gap_window(model, canvas, [size if k == i else n for k, n in enumerate(sizes)], i) for size in options]
+    tries = ([size if k == i else n for k, n in enumerate(sizes)] for size in options)
+    windows = [gap_windows(model, canvas, tried, [i])[0] for tried in tries]
     ids, positions, attend = batch(model, windows)
     log_probs = subs_log_probs(model.logits(ids, positions, attend=attend), model.suppressed)
     best: Tensor = log_probs.amax(-1).exp().cpu()

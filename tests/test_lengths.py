@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ import engine
 from engine.backends.toy import Toy
 from engine.canvas import Canvas
 from engine.denoiser import KnowsLengths
-from engine.draft import Draft
+from engine.draft import Draft, Gap
 from engine.filling import fill
-from engine.lengths import FREE, ask, fit_length_bias, length_bias, middle
+from engine.lengths import FREE, ask, fit_length_bias, gap_windows, length_bias, middle
 from engine.settings import Settings
 from engine.training.gaps import gaps_of, true_counts
 
@@ -101,6 +102,25 @@ def test_a_model_that_knows_lengths_is_asked_once_for_all_gaps_and_gives_the_med
     cells = next(iter(fill(model, "It was [[]] when the [[3 tokens]] opened, and [[]].", Settings(steps=2)))).cells
     assert [sum(cell.gap == gap for cell in cells) for gap in range(3)] == [8, 3, 8]
     assert (model.asked, model.calls) == ([[1, 1]], 0), "one call, CAL not asked"
+
+
+@given(st.lists(st.integers(0, 260), min_size=2, max_size=9))
+def test_every_gap_is_asked_about_with_the_text_on_both_its_sides(distances: list[int]) -> None:
+    texts = [f"<{i}" + "x" * n + f"{i}>" for i, n in enumerate(distances)]
+    canvas, seen = Canvas(Toy(), Draft(tuple(itertools.chain.from_iterable((text, Gap()) for text in texts))[:-1])), []
+    spans = range(len(canvas.spans))
+    for window in gap_windows(Toy(), canvas, [1] * len(spans), spans):
+        (cell,) = window.cells
+        seen.append("".join("_" if token == Toy.mask_id else chr(token) for token in window.ids[max(0, cell - 8) : cell + 9]))
+        assert min(cell, len(window.ids) - cell - 1) >= min(40, len(texts[0]), len(texts[-1]))
+        assert len(window.ids) <= 129
+    assert all(f"{i}>_<{i + 1}" in text for i, text in zip(spans, seen, strict=True))
+
+
+def test_a_page_of_gaps_is_asked_about_in_a_few_calls() -> None:
+    model = Knowing(3, 3)
+    assert size(model, "Nobody [[]] came. " * 70) == 210
+    assert [len(rows) for rows in model.asked] == [32, 32, 6]
 
 
 @given(low=st.integers(1, 60), more=st.integers(1, 60), fewest=st.integers(1, 40), span=st.integers(0, 39))

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from engine.canvas import Canvas, Window
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap
-from engine.lengths import gap_window
+from engine.lengths import gap_windows
 from engine.spacing import straighten
 from engine.training.corpus import CorpusError, documents
 
@@ -186,7 +186,7 @@ def window_of(model: Denoiser, cut: Cut, *, known: bool) -> tuple[Window, int]:
     canvas = Canvas(model, cut.draft)
     counts = true_counts(model, canvas, cut)
     sizes = [count if known and i != cut.asked else 1 for i, count in enumerate(counts)]
-    return gap_window(model, canvas, sizes, cut.asked), counts[cut.asked]
+    return gap_windows(model, canvas, sizes, [cut.asked])[0], counts[cut.asked]
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, int]]:

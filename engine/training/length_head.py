@@ -24,13 +24,11 @@ from engine import checkpoint
 from engine.backends import EMBEDDED, load
 from engine.backends.dit import DiTDenoiser
 from engine.length_head import LONGEST, PLACES, LengthHead, LengthHeadConfig, around, normal, reading
-from engine.lengths import batch
+from engine.lengths import ROWS, batch
 from engine.training.corpus import CorpusError, files_of
 from engine.training.gaps import Cut, gaps_of, window_of
 from engine.training.lengths_report import report, table
 
-ROWS = 16
-"""Canvases at once."""
 BATCH, PASSES, LEAST_STEPS = 256, 10, 300
 """Of learning: gaps a step, times that each is seen, and steps where there are few gaps."""
 
