@@ -122,6 +122,25 @@ def test_a_run_paused_at_every_step_ends_with_the_same_weights(texts: Path, tmp_
     assert all(torch.equal(whole[name], in_pieces[name]) for name in whole)
 
 
+def test_a_state_that_does_not_fit_is_one_sentence_and_stays(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(texts, tmp_path / "run", "--tokens", "640") == 0
+    state = tmp_path / "run" / "state.safetensors"
+    whole = state.read_bytes()
+    capsys.readouterr()
+    assert run(texts, tmp_path / "run", "--tokens", "640") == 0
+    assert "is done already" in capsys.readouterr().err
+    assert run(texts, tmp_path / "run", "--tokens", "640", "--width", "48") == 2
+    state.write_bytes(whole[: len(whole) // 2])
+    assert run(texts, tmp_path / "run", "--tokens", "640") == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("The state in")]
+    assert len(told) == 2 and all(re.search(r"name another --out or delete that folder\.$", line) for line in told)
+
+
+def test_a_held_out_part_of_a_new_models_texts_is_judged(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(texts, tmp_path / "run", "--tokens", "640", "--held-out", "0.2") == 0
+    assert re.search(r"held out: \d\.\d{3} nats a token, perplexity", capsys.readouterr().err)
+
+
 def test_fine_tuning_starts_from_the_given_model(texts: Path, tmp_path: Path) -> None:
     assert run(texts, tmp_path / "first", "--tokens", "20000") == 0
     own = tmp_path / "own"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from engine.checkpoint import Checkpoint, save
+from engine.checkpoint import Checkpoint, CheckpointError, save
 from engine.length_head import LengthHead
 from engine.model import DiT
 from engine.tokenizer import Tokenizer
@@ -81,9 +81,18 @@ class Run:
         os.replace(partial, self._state)
 
     def resume(self) -> bool:
-        """Take up a saved state, if there is one."""
+        """Take up a saved state, if there is one; CheckpointError when it is damaged or another network's."""
         if not self._state.is_file():
             return False
+        try:
+            self._restore()
+        except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"The state in {self.folder} is damaged, or it is of another network or version; name another --out or delete that folder."
+            ) from error
+        return True
+
+    def _restore(self) -> None:
         with safe_open(self._state, "pt") as opened:
             facts = json.loads(opened.metadata()["facts"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -97,7 +106,6 @@ class Run:
         self.average.steps = facts["average_steps"]
         self.optimiser.restore(part("optimiser."))
         self.progress = Progress(**facts["progress"])
-        return True
 
     def export(self) -> Path:
         """Write the averaged weights as a checkpoint in `model/`."""

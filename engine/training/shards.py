@@ -106,6 +106,9 @@ def build(
     index = _kept(folder, made_from)
     if index.whole:
         return index
+    for path in folder.glob("[0-9]" * 5 + ".bin"):
+        if path.name not in {shard.file for shard in index.shards}:
+            path.unlink()
     (folder / TOKENIZER).write_bytes(tokenizer.proto)
     breaks = tokenizer.encode("\n\n")
     filters = Deduplicator(breaks[0] if len(breaks) == 1 else None)

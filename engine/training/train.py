@@ -259,8 +259,8 @@ def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray
             file=sys.stderr,
         )
         return
-    if held and args.tunes:
-        before, after = (tuning.judge(f, held, crew.device, causal=args.causal) for f in (args.init, folder))
+    if held:
+        before, after = (tuning.judge(f, held, crew.device, causal=args.causal) if f else None for f in (args.init, folder))
         print(tuning.verdict(before, after), file=sys.stderr)
     opened = "" if args.causal else f" Open it with: python launch.py --model {shlex.quote(str(folder))}"
     print(f"The model is in {folder}.{opened}", file=sys.stderr)
