@@ -104,6 +104,46 @@ def write(
     return folder
 
 
+LLADA: dict[str, Any] = {
+    "model_type": "llada",
+    "block_type": "llama",
+    "layer_norm_type": "rms",
+    "activation_type": "silu",
+    "rope": True,
+    "rope_theta": 500000.0,
+    "d_model": 4096,
+    "mlp_hidden_size": 12288,
+    "n_heads": 32,
+    "n_kv_heads": 32,
+    "n_layers": 32,
+    "vocab_size": 126464,
+    "embedding_size": 126464,
+    "max_sequence_length": 4096,
+    "mask_token_id": 126336,
+    "weight_tying": False,
+}
+"""LLaDA-8B's own shape."""
+
+
+def llada_shapes(config: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The tensors of LLaDA's published layout, in file order."""
+    wide, hidden, vocab = config["d_model"], config["mlp_hidden_size"], config["embedding_size"]
+    yield "model.transformer.wte.weight", (vocab, wide)
+    for block in (f"model.transformer.blocks.{i}." for i in range(config["n_layers"])):
+        yield from ((block + f"{name}.weight", (wide,)) for name in ("attn_norm", "ff_norm"))
+        yield from ((block + f"{name}.weight", (wide, wide)) for name in ("q_proj", "k_proj", "v_proj", "attn_out"))
+        yield from ((block + f"{name}.weight", (hidden, wide)) for name in ("ff_proj", "up_proj"))
+        yield block + "ff_out.weight", (wide, hidden)
+    yield "model.transformer.ln_f.weight", (wide,)
+    yield "model.transformer.ff_out.weight", (vocab, wide)
+
+
+def llada(folder: Path, *, shard_bytes: int | None = None, dtype: torch.dtype = torch.bfloat16, **changes: Any) -> Path:
+    """A random LLaDA checkpoint of the 8B model's shape; `changes` are config fields."""
+    config = LLADA | changes
+    return write(folder, config, llada_shapes(config), shard_bytes=shard_bytes, dtype=dtype)
+
+
 def mdlm(folder: Path, *, shard_bytes: int | None = None, dtype: torch.dtype = torch.float32, **changes: Any) -> Path:
     """A random MDLM checkpoint; `changes` are config fields."""
     config = MDLM | changes
