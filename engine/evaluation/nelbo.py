@@ -21,7 +21,7 @@ from engine.training.corpus import CorpusError, documents
 
 SHARES = (0.15, 0.5, 0.9)
 """Shares of masked tokens at which guesses are counted."""
-GUESSED_ROWS = 512
+GUESSED_ROWS = 256
 """Rows, drawn from all, on which guesses are counted: more would cost more than the NELBO and tell nothing."""
 SMALL = 50_000
 """Sources with fewer tokens than this share a line: their own figures would be noise."""

@@ -28,7 +28,7 @@ from engine.settings import Settings, SettingsError
 from engine.training.corpus import CorpusError, files_of
 from engine.training.twin import Twin
 
-GAPS: dict[Size, int] = {"quick": 8, "card": 15, "full": 24}
+GAPS: dict[Size, int] = {"quick": 8, "card": 12, "full": 24}
 """Gaps of each kind."""
 QUICK_CHARACTERS = 1_000
 """Characters of each document that a quick report reads, and that the card's sample holds: the test suite measures it again."""
