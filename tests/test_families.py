@@ -89,6 +89,18 @@ def test_gpt2_families_have_the_mask_behind_the_tokens_and_the_ends_they_were_tr
         assert model.frame(ids, starts=False, ends=True) == (ids, 0)
 
 
+def test_a_short_canvas_of_mdlm_is_made_longer_by_masks_that_nobody_fills(models):
+    model = models["mdlm"]
+    end, gap = model.mask_id - 1, [model.mask_id] * 2
+    canvas, put = model.frame([5, *gap, 7], starts=True, ends=True)
+    assert (canvas, put) == ([end, 5, *gap, 7, *[model.mask_id] * 58, end], 1)
+    long = [5, *gap] * 40
+    assert model.frame(long, starts=True, ends=True) == ([end, *long, end], 1)
+    frames = list(engine.fill(model, "It was [[2 tokens]] so.", engine.Settings(steps=2)))
+    assert [cell.state for cell in frames[0].cells] == ["masked"] * 2
+    assert {cell.id for frame in frames for cell in frame.cells} == {0, 1}
+
+
 def test_an_mdlm_trained_without_ends_is_known_by_its_name(tmp_path):
     model = backends.load(make_mdlm(tmp_path / "mdlm-noeos-owt"), device="cpu")
     assert isinstance(model, MDLM)

@@ -24,10 +24,22 @@ class MDLM(DiTDenoiser):
     """Whether the training rows had the two ends; mdlm-noeos-owt's had not."""
 
     def frame(self, ids: list[int], *, starts: bool, ends: bool) -> tuple[list[int], int]:
-        """[BOS] canvas [EOS], wherever in the document the canvas lies."""
-        if self.document_id is None or not self.framed:
-            return super().frame(ids, starts=starts, ends=ends)
-        return [self.document_id, *ids, self.document_id], 1
+        """[BOS] canvas [EOS], wherever in the document the canvas lies; a short one is made longer by masks, as text not known yet.
+
+        Rows were always whole in training, and a network without a clock reads the noise level off them.
+        """
+        if self.framed and self.document_id is not None:
+            front, back = [self.document_id], [self.document_id]
+        else:
+            front, back = super().frame([], starts=starts, ends=ends)[0], []
+        unknown: list[int] = []
+        if self.mask_id in ids and not self.time_conditioned:
+            unknown = [self.mask_id] * (min(SHORTEST_ROW, self.max_length) - len(front) - len(ids) - len(back))
+        return [*front, *ids, *unknown, *back], len(front)
+
+
+SHORTEST_ROW = 64
+"""Tokens: what masks up to the trained length gain, and a sentence in place of a page to compute (docs/DECISIONS.md)."""
 
 
 def load(folder: Folder, placement: Placement) -> MDLM:
