@@ -24,7 +24,7 @@ from engine.evaluation.likelihood import Judge
 from engine.evaluation.nelbo import evaluate, figures_of, read
 from engine.evaluation.report import Report, markdown
 from engine.evaluation.store import Store, fingerprint_of_model
-from engine.settings import Settings, SettingsError
+from engine.settings import Settings
 from engine.training.corpus import CorpusError, files_of
 from engine.training.twin import Twin
 
@@ -153,7 +153,7 @@ class Session:
         for row in rows(self.size):
             try:
                 results.append(found.measure(row))
-            except SettingsError as error:
+            except ValueError as error:
                 left_out[row.name] = str(error)
         default = results[0]
         said = ["", *(verdict.verdict(result, human[result.row.kinds]) for result in results[1:])]
