@@ -24,7 +24,7 @@ from engine.lengths import gap_windows
 from engine.spacing import straighten
 from engine.training.corpus import CorpusError, documents
 
-SHARES = {"word": 0.25, "words": 0.25, "phrase": 0.15, "rest": 0.1, "sentence": 0.15, "sentences": 0.1}
+SHARES = {"word": 0.27, "words": 0.27, "phrase": 0.16, "rest": 0.06, "sentence": 0.18, "sentences": 0.06}
 """Kinds of gaps and how often each is cut.
 
 word: one; words: 2 to 16, log-uniform, anywhere in a paragraph; phrase: what stands between two signs of a sentence; rest: from
