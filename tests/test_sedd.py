@@ -150,3 +150,22 @@ def test_a_folder_that_is_another_graph_or_half_a_config_is_refused(changes, say
     with pytest.raises(backends.LoadError, match=says) as refused:
         backends.load(tmp_path, device="cpu")
     assert "\n" not in str(refused.value)
+
+
+def test_a_network_whose_output_is_the_score_itself(model, tmp_path):
+    """scale_by_sigma false: the same weights mean scores (V - 1) expm1(sigma) times as large."""
+    config = json.loads((FOLDER / "config.json").read_text())
+    config["model"]["scale_by_sigma"] = False
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    shutil.copy(FOLDER / "model.safetensors", tmp_path)
+    plain = backends.load(tmp_path, device="cpu", dtype="float32")
+    assert isinstance(plain, SEDD)
+    ids, sigma = IO["ids_3"], IO["sigma_3"]
+    masked = ids == model.mask_id
+    larger = (torch.expm1(sigma) * (model.vocab_size - 1)).log().repeat_interleave(masked.sum(-1))[:, None]
+    ours, scaled = plain.log_scores(ids, masked, sigma), model.log_scores(ids, masked, sigma)
+    tokens = slice(0, model.mask_id)
+    torch.testing.assert_close(ours[:, tokens], (scaled + larger)[:, tokens], rtol=0, atol=ATOL)
+    assert torch.equal(ours[:, model.mask_id], torch.zeros(len(ours)))
+    share = SCHEDULE.time_of_move_chance(-torch.expm1(-sigma))
+    torch.testing.assert_close(plain.logits(ids, masked, t=share), model.logits(ids, masked, t=share) + larger, rtol=0, atol=ATOL)
