@@ -39,6 +39,12 @@ class Growth:
         kept[full.to(kept.device), self.expand_id] = -torch.inf
         return kept
 
+    def within(self, tokens: Tensor, room: int) -> Tensor:
+        """(n,) tokens revealed together, surest first -> (n,) bool: those that stay when so many may expand; the others wait."""
+        if self.expand_id is None:
+            return torch.ones_like(tokens, dtype=torch.bool)
+        return tokens.eq(self.expand_id).cumsum(0) <= room
+
     def end(self, x: Tensor, masked: Tensor, revealed: Tensor) -> Tensor:
         """(L,) canvas after a step, (L,) bool what was masked before it, (L,) bool what was revealed in it -> (L,) bool: the
         masks that go with the first token that ends the text."""

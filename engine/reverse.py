@@ -166,7 +166,7 @@ def denoise(
             if constraint is not None and len(chosen):
                 what = constraint.settle(now.x[b], where, what, rows).cpu()
             if growth is not None:
-                kept = (what == growth.expand_id).cumsum(0) <= room[b]
+                kept = growth.within(what, room[b])
                 where, what, rows = where[kept], what[kept], rows[kept.to(rows.device)]
             x[b, where] = what
             revealed[b, where] = True

@@ -107,8 +107,8 @@ HELP = {
 ONLY_FOR = {"threshold": ("threshold", "klass"), "factor": ("factor",), "entropy_bound": ("entropy_bound",)}
 """Settings that mean something to certain samplers only."""
 
-_GREEDY = {"choice": "deterministic"}
-_WHOLE = {"choice": "stochastic", "temperature": 1.0, "top_p": 1.0}
+_GREEDY: dict[str, str | int | float] = {"choice": "deterministic"}
+_WHOLE: dict[str, str | int | float] = {"choice": "stochastic", "temperature": 1.0, "top_p": 1.0}
 _AS_NEEDED = 4096
 """Steps of a method that has no number of steps: one token at least is revealed in each."""
 

@@ -11,8 +11,8 @@ from engine.backends.toy import Toy
 from engine.draft import Draft, DraftError, Gap, Length, Pin, Rewrite
 from engine.settings import Settings
 
-SAMPLER_NAMES = ("ancestral", "confidence", "margin", "entropy", "random", "left_to_right", "threshold", "entropy_bound")
-SCHEDULE_NAMES = ("loglinear", "cosine", "cosinesqr", "geometric")
+SAMPLER_NAMES = ("ancestral", "confidence", "margin", "entropy", "random", "left_to_right", "threshold", "factor", "entropy_bound")
+SCHEDULE_NAMES = ("loglinear", "linear_floor", "cosine", "cosinesqr", "geometric", "maskgit_cosine")
 
 
 class Wild(Toy):
@@ -98,7 +98,10 @@ settings = st.builds(
     top_p=st.sampled_from([1.0, 0.9]),
     top_k=st.sampled_from([0, 0, 5]),
     choice=st.sampled_from(["deterministic", "stochastic", "hybrid"]),
-    block_length=st.integers(1, 8),
+    scores=st.sampled_from(["model", "tempered"]),
+    rounding=st.sampled_from(["every_step", "every_step", "nearest", "up", "down"]),
+    block_length=st.sampled_from([0, 0, 1, 4]),
+    guidance=st.sampled_from([0.0, 0.0, 1.5]),
     seed=st.integers(0, 2**32),
 )
 
