@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from engine.backends import EMBEDDED
+from engine.backends import EMBEDDED, room
 from engine.hub import resolve
 
 SPARE = 2.0
@@ -31,16 +31,7 @@ def fits_beside(name: str | None, device: torch.device | str) -> bool:
 
 def free_memory(device: torch.device | str) -> int | None:
     """Bytes that are free on a device, those that torch keeps for later counted in; None where this can't be known."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    return room.free_memory(torch.device(device))
 
 
 def dtype_of(model: object) -> str:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import engine
 from engine import backends
 from engine.backends import quantised
 from engine.backends.folder import LoadError
@@ -95,6 +96,14 @@ def test_a_model_loads_in_fewer_bits(tmp_path: Path, dtype: str, most: float, sh
     assert not any(p.is_meta for p in [*small.model.parameters(), *small.model.buffers()])
     held = [sum(t.nbytes for t in [*model.model.parameters(), *model.model.buffers()]) for model in (plain, small)]
     assert held[1] < share * held[0]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_the_embedded_model_fills_in_fewer_bits(dtype: str) -> None:
+    model = folders.load(dtype=dtype, device="cpu")
+    assert any(isinstance(module, QuantisedLinear) for module in model.model.modules())
+    *_, last = engine.fill(model, "It was [[3]] when the door opened.", engine.Settings(steps=4, seed=1))
+    assert last.text.startswith("It was ") and last.text.endswith(" when the door opened.")
 
 
 def test_the_advice_when_memory_is_short_names_fewer_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

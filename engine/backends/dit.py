@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from engine import checkpoint
-from engine.backends.folder import Folder, LoadError, Placement
+from engine.backends.folder import Folder, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
+from engine.backends.speech import Speech
+from engine.backends.quantised import quantise
 from engine.length_head import LengthHead, around, reading
 from engine.model import DiT
 from engine.schedules import SCHEDULES
 from engine.tokenizer import Tokenizer
 
 
-class DiTDenoiser:
+class DiTDenoiser(Speech):
     """A DiT network behind the Denoiser protocol."""
 
     def __init__(
@@ -39,19 +41,8 @@ class DiTDenoiser:
         self.vocab_size = model.config.vocab_size
         self.max_length = model.config.max_length
         self.time_conditioned = model.config.time_conditioning
-        without_text = {mask_id} if document_id is None else {mask_id, document_id}
-        if tokenizer is not None:
-            without_text |= {*tokenizer.without_text, *range(tokenizer.vocab_size, self.vocab_size)}
-        self.suppressed: Sequence[int] = sorted(without_text)
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, without special tokens."""
-        return self._tokenizer().encode(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids; ids beyond the tokenizer are empty, bytes that make no character become U+FFFD."""
-        tokenizer = self._tokenizer()
-        return tokenizer.decode([i for i in ids if i < tokenizer.vocab_size])
+        special = {mask_id} if document_id is None else {mask_id, document_id}
+        self.suppressed: Sequence[int] = sorted(special | self.unwritten(self.vocab_size))
 
     def frame(self, ids: list[int], *, starts: bool, ends: bool) -> tuple[list[int], int]:
         """Lead the canvas with the document token where the document starts.
@@ -81,11 +72,6 @@ class DiTDenoiser:
         where = positions.reshape(-1).nonzero()[:, 0].to(self.device)
         return self.model(ids.to(self.device), where, sigma, None if attend is None else attend.to(self.device)).float()
 
-    def _tokenizer(self) -> Tokenizer | HubTokenizer:
-        if self.tokenizer is None:
-            raise LoadError(f"{self.name} has no tokenizer, so it cannot read text; put its tokenizer in the model folder.")
-        return self.tokenizer
-
 
 class LengthwiseDiT(DiTDenoiser):
     """A DiT network with a length head beside it: `engine.denoiser.KnowsLengths`."""
@@ -110,6 +96,8 @@ def load(folder: Folder, placement: Placement) -> DiTDenoiser:
         folder.file(name)  # refuses links out of the folder
     held = checkpoint.load(folder.path)
     net, tokenizer = held.model.to(placement.device, placement.dtype), held.tokenizer
+    if placement.bits:
+        quantise(net, placement.bits, placement.dtype)
     about: dict[str, Any] = {
         "name": held.name,
         "mask_id": tokenizer.mask_id,
