@@ -21,7 +21,7 @@ from engine.length_head import KNOTS, LONGEST, LengthHead, LengthHeadConfig, aro
 from engine.model import DiT, ModelConfig
 from engine.training import length_head
 from engine.training.corpus import documents
-from engine.training.gaps import SHARES, Page, cuts, gaps_of
+from engine.training.gaps import SHARES, Page, cuts
 from engine.training.tokenizer import train_tokenizer
 
 SAMPLE = Path(__file__).parent / "data" / "dev_sample.txt"
@@ -72,12 +72,6 @@ def test_any_text_can_be_cut(text: str, seed: int) -> None:
     for cut in cuts(text, np.random.default_rng(seed), 3):
         assert "".join(cut.gaps).strip() and len(cut.given) == len(cut.gaps) + 1
         assert len(cut.draft.marks) == len(cut.gaps)
-
-
-def test_a_text_with_a_nul_in_it_is_cut_like_any_other(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("The dog\0 ran home. It was late, and\0nobody saw it.", encoding="utf-8")
-    found = gaps_of([tmp_path / "a.txt"], 20, seed=0)
-    assert found and all(len(cut.draft.marks) == len(cut.gaps) for _, cut in found)
 
 
 def test_the_kinds_come_in_their_shares_and_drafts_may_begin_or_end_with_a_gap() -> None:

@@ -162,7 +162,7 @@ def gaps_of(files: Sequence[Path], count: int, seed: int, characters: float = 3e
     for file in tqdm(files, desc="Reading", unit=" files", file=sys.stderr, leave=False):
         left = characters
         for text in documents(file):
-            texts.append(text[:DOCUMENT].replace("\0", " "))  # no draft can hold it
+            texts.append(text[:DOCUMENT])
             left -= len(texts[-1])
             if left <= 0:
                 break
