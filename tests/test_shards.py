@@ -15,7 +15,7 @@ from engine.backends import EMBEDDED
 from engine.tokenizer import Tokenizer
 from engine.training import shards
 from engine.training.corpus import CorpusError, documents, files_of, source_of
-from engine.training.dedup import LONG_PARAGRAPH, Bloom, Deduplicator, shingles
+from engine.training.dedup import LONG_PARAGRAPH, Bloom, Deduplicator, mark, shingles
 from engine.training.rows import Rows
 from engine.training.shards import Index, build, read_shard, split
 
@@ -170,4 +170,28 @@ def test_shingles_are_those_of_the_tokens_wherever_they_stand() -> None:
 
 def test_documents_without_paragraph_breaks_are_compared_whole() -> None:
     filters, ids = Deduplicator(None), np.arange(100, dtype=np.uint16)
-    assert filters.keep(ids) is ids and filters.keep(ids) is None and dict(filters.dropped) == {"copies": 100}
+    found = mark(ids, None)
+    assert filters.keep(found) is ids and filters.keep(found) is None and dict(filters.dropped) == {"copies": 100}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pieces=st.lists(st.lists(st.integers(3, 60), max_size=6), min_size=1, max_size=6),
+    other=st.lists(st.lists(st.integers(3, 60), max_size=6), min_size=1, max_size=6),
+)
+def test_paragraphs_have_one_hash_wherever_they_stand(pieces: list[list[int]], other: list[list[int]]) -> None:
+    def joined(parts: list[list[int]]) -> np.ndarray:
+        return np.array([i for n, part in enumerate(parts) for i in ([2] if n else []) + part], dtype=np.uint16)
+
+    hashes: dict[tuple[int, ...], set[int]] = {}
+    for parts in (pieces, other, pieces[::-1] + other):
+        found = mark(joined(parts), 2)
+        # Empty paragraphs are breaks in a row; a leading one has no token of its own to begin at.
+        whole = parts[1:] if not parts[0] and len(parts) > 1 else parts
+        assert len(found.paragraphs) == len(whole) and found.lengths.sum() == len(found.ids)
+        for part, value in zip(whole, found.paragraphs.tolist(), strict=True):
+            hashes.setdefault(tuple(part), set()).add(value)
+    assert all(len(values) == 1 for values in hashes.values())
+    assert len(set.union(*hashes.values())) == len(hashes)
+    one, two = ([[3], *parts] for parts in (pieces, other))  # no document begins with a break
+    assert (mark(joined(one), 2).whole == mark(joined(two), 2).whole).all() == (one == two)

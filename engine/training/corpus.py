@@ -7,11 +7,15 @@ import lzma
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from engine.spacing import straighten
 
 SEPARATOR = "<|doc|>"
 """The line between two documents of a corpus file."""
+
+
+_SEPARATORS = re.compile(rf"^{re.escape(SEPARATOR)}$", re.MULTILINE)
 
 
 class CorpusError(ValueError):
@@ -36,27 +40,39 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
 def documents(path: Path) -> Iterator[str]:
     """The documents of a file: the texts between `<|doc|>` lines, stripped of outer white space, empty ones left out."""
     open_text = lzma.open if path.suffix == ".xz" else open
-    lines: list[str] = []
+    held: list[str] = []
     try:
         with open_text(path, "rt", encoding="utf-8-sig") as stream:
-            for line in stream:
-                if "\0" in line:
+            for lines in _blocks_of_lines(stream):
+                if "\0" in lines:
                     raise CorpusError(f"{path.name} is not UTF-8 text; save it as UTF-8.")
-                if line.rstrip("\n") != SEPARATOR:
-                    lines.append(line)
-                elif text := "".join(lines).strip():
-                    yield text
-                    lines = []
-                else:
-                    lines = []
+                first, *others = _SEPARATORS.split(lines)
+                held.append(first)
+                for other in others:
+                    if text := "".join(held).strip():
+                        yield text
+                    held = [other]
     except OSError as error:
         raise CorpusError(f"{path.name} cannot be read: {error.strerror or error}.") from error
     except (lzma.LZMAError, EOFError) as error:
         raise CorpusError(f"{path.name} is not a whole .xz file; copy it again.") from error
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path.name} is not UTF-8 text; save it as UTF-8.") from error
-    if text := "".join(lines).strip():
+    if text := "".join(held).strip():
         yield text
+
+
+def _blocks_of_lines(stream: TextIO) -> Iterator[str]:
+    """The text of a file in blocks that end where a line does: some times faster than line by line."""
+    rest = ""
+    while block := stream.read(2**20):
+        lines, end, tail = block.rpartition("\n")
+        if end:
+            yield rest + lines + end
+            rest = tail
+        else:
+            rest += tail
+    yield rest
 
 
 def training_documents(path: Path) -> Iterator[str]:

@@ -7,6 +7,7 @@ filters (Bloom 1970), which never miss a copy and take one in some thousands of 
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,9 @@ HELD_OUT = 0.2
 """A document is left out when more than this share of its shingles is in the excluded texts."""
 LONG_PARAGRAPH = 32
 """Tokens from which on a paragraph must be new; shorter ones ("Yes," he said.) come again in any book."""
+
+EMPTY = 0x9E3779B97F4A7C15
+"""What the hash of a paragraph without words begins from: not 0, so that it counts."""
 
 
 class Bloom:
@@ -68,17 +72,51 @@ def shingles(ids: np.ndarray) -> np.ndarray:
     return np.unique(hashes[hashes % np.uint64(SAMPLED) == 0] // np.uint64(SAMPLED))
 
 
-def whole(ids: np.ndarray) -> np.ndarray:
-    """One hash of all these tokens, as (1,) uint64."""
-    powers = np.cumprod(np.full(len(ids), 0x100000001B3, dtype=np.uint64))
-    return mixed((ids.astype(np.uint64) * powers).sum(keepdims=True) + np.uint64(len(ids)))
+class Marked(NamedTuple):
+    """A document with the hashes that copies of it and of its parts would have."""
+
+    ids: np.ndarray
+    """(n,) uint16."""
+    shingles: np.ndarray
+    """The sampled ones, distinct uint64."""
+    whole: np.ndarray
+    """(1,) uint64."""
+    starts: np.ndarray
+    """(P,) where its paragraphs start, each but the first with the break that leads it."""
+    paragraphs: np.ndarray
+    """(P,) uint64, of each paragraph without its break."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(P,) tokens of each paragraph, with its break."""
+        return np.diff(self.starts, append=len(self.ids))
+
+
+def mark(ids: np.ndarray, break_id: int | None) -> Marked:
+    """Hash a document. `break_id`: the token between two paragraphs; None where there is none, and the document is one paragraph."""
+    breaks = np.flatnonzero(ids == break_id) if break_id is not None else np.zeros(0, dtype=np.int64)
+    starts = np.concatenate((np.zeros(1, dtype=np.int64), breaks[breaks > 0]))
+    if not len(ids):
+        nothing = mixed(np.array([EMPTY], dtype=np.uint64))
+        return Marked(ids, nothing[:0], nothing, starts, nothing)
+    lengths = np.diff(starts, append=len(ids))
+    places = np.arange(len(ids)) - np.repeat(starts, lengths)
+    values = mixed(ids.astype(np.uint64) + np.uint64(1))
+    values[breaks] = 0
+    # The break that leads a paragraph has place 0, so the words of the first one begin at place 1, too.
+    first = starts[1] if len(starts) > 1 else len(ids)
+    places[:first] += 0 if ids[0] == break_id else 1
+    sums = np.add.reduceat(values * (2 * places.astype(np.uint64) + np.uint64(1)), starts)
+    paragraphs = mixed(sums + np.uint64(EMPTY))
+    order = 2 * np.arange(len(paragraphs), dtype=np.uint64) + np.uint64(1)
+    return Marked(ids, shingles(ids), mixed((paragraphs * order).sum(keepdims=True) ^ np.uint64(1)), starts, paragraphs)
 
 
 class Deduplicator:
     """Documents in, those that are new out; what it answers depends on nothing but the documents that it kept before."""
 
     def __init__(self, break_id: int | None) -> None:
-        """`break_id`: the token between two paragraphs; None where the tokenizer has no such token, and paragraphs are not looked at."""
+        """`break_id`: as for `mark`."""
         self._break = break_id
         self._held_out, self._shingles, self._wholes = Bloom(24), Bloom(), Bloom()
         self.dropped: Counter[str] = Counter()
@@ -88,46 +126,35 @@ class Deduplicator:
         """A document that must not be in the corpus, nor a text that is mostly it."""
         self._held_out.add(shingles(ids))
 
-    def keep(self, ids: np.ndarray) -> np.ndarray | None:
-        """The document without long paragraphs that others have; None when too little of it is new. What is kept is remembered."""
-        if self._wholes.seen(whole(ids))[0]:
-            self.dropped["copies"] += len(ids)
+    def keep(self, found: Marked) -> np.ndarray | None:
+        """The document's ids without long paragraphs that others have; None when too little of it is new. What is kept is remembered."""
+        if reason := self._known(found):
+            self.dropped[reason] += len(found.ids)
             return None
-        marks = shingles(ids)
-        if len(marks) and self._held_out.seen(marks).mean() > HELD_OUT:
-            self.dropped["held out"] += len(ids)
+        old = (found.lengths >= LONG_PARAGRAPH) & self._wholes.seen(found.paragraphs)
+        if not old.any():
+            self.remember(found)
+            return found.ids
+        self.dropped["paragraphs"] += int(found.lengths[old].sum())
+        kept = found.ids[np.repeat(~old, found.lengths)]
+        kept = kept[1:] if len(kept) and kept[0] == self._break else kept
+        self._wholes.add(found.whole)
+        if len(kept) < LONG_PARAGRAPH:
             return None
-        if len(marks) >= 4 and self._shingles.seen(marks).mean() > COPY:
-            self.dropped["near copies"] += len(ids)
-            return None
-        kept = self._without_old_paragraphs(ids)
-        if kept is not None:
-            self.remember(kept)
-            if len(kept) < len(ids):
-                self._wholes.add(whole(ids))
+        self.remember(mark(kept, self._break))
         return kept
 
-    def remember(self, ids: np.ndarray) -> None:
+    def remember(self, found: Marked) -> None:
         """A document that was kept before."""
-        self._shingles.add(shingles(ids))
-        self._wholes.add(whole(ids))
-        for paragraph in self._paragraphs(ids):
-            if len(paragraph) >= LONG_PARAGRAPH:
-                self._wholes.add(whole(paragraph))
+        self._shingles.add(found.shingles)
+        self._wholes.add(np.concatenate((found.whole, found.paragraphs[found.lengths >= LONG_PARAGRAPH])))
 
-    def _paragraphs(self, ids: np.ndarray) -> list[np.ndarray]:
-        if self._break is None:
-            return [ids]
-        pieces = np.split(ids, np.flatnonzero(ids == self._break))
-        return [piece[1:] if i else piece for i, piece in enumerate(pieces)]
-
-    def _without_old_paragraphs(self, ids: np.ndarray) -> np.ndarray | None:
-        paragraphs = self._paragraphs(ids)
-        new = [p for p in paragraphs if len(p) < LONG_PARAGRAPH or not self._wholes.seen(whole(p))[0]]
-        if len(new) == len(paragraphs):
-            return ids
-        self.dropped["paragraphs"] += len(ids) - sum(map(len, new))
-        if sum(map(len, new)) < LONG_PARAGRAPH:
-            return None
-        gap = np.array([self._break], dtype=ids.dtype)
-        return np.concatenate([part for p in new for part in (gap, p)][1:])
+    def _known(self, found: Marked) -> str | None:
+        """Why a document is left out whole, if it is."""
+        if self._wholes.seen(found.whole)[0]:
+            return "copies"
+        if len(found.shingles) and self._held_out.seen(found.shingles).mean() > HELD_OUT:
+            return "held out"
+        if len(found.shingles) >= 4 and self._shingles.seen(found.shingles).mean() > COPY:
+            return "near copies"
+        return None

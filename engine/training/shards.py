@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from engine.spacing import straighten
 from engine.tokenizer import Tokenizer
-from engine.training.corpus import CorpusError, source_of, training_documents
-from engine.training.dedup import Deduplicator
+from engine.training.corpus import CorpusError, documents, source_of, training_documents
+from engine.training.dedup import Deduplicator, Marked, mark
 
 FORMAT = "lacuna-shards-1"
 INDEX, TOKENIZER = "index.json", "tokenizer.model"
@@ -110,14 +111,14 @@ def build(
         if path.name not in {shard.file for shard in index.shards}:
             path.unlink()
     (folder / TOKENIZER).write_bytes(tokenizer.proto)
-    breaks = tokenizer.encode("\n\n")
-    filters = Deduplicator(breaks[0] if len(breaks) == 1 else None)
+    break_id = _break(tokenizer)
+    filters = Deduplicator(break_id)
     for path in exclude:
         for text in training_documents(path):
             filters.hold_out(np.array(tokenizer.encode(text), dtype=np.uint16))
     for shard in index.shards:
         for document in split(read_shard(folder, shard), tokenizer.document_id):
-            filters.remember(document)
+            filters.remember(mark(document, break_id))
     index.write(folder)
     large = sum(path.stat().st_size for path in files) >= WORTH_PROCESSES
     workers = (processes or min(16, os.cpu_count() or 1)) if large or processes else 1
@@ -174,7 +175,7 @@ def _tasks(files: Sequence[Path], start: Place) -> Iterator[tuple[Place, list[st
     for f in range(start[0], len(files)):
         texts: list[str] = []
         room, done = TASK_CHARACTERS, 0
-        for done, text in enumerate(training_documents(files[f]), 1):
+        for done, text in enumerate(documents(files[f]), 1):
             if f == start[0] and done <= start[1]:
                 continue
             texts.append(text)
@@ -186,16 +187,22 @@ def _tasks(files: Sequence[Path], start: Place) -> Iterator[tuple[Place, list[st
             yield (f, done), texts
 
 
-def _encoded(files: Sequence[Path], start: Place, tokenizer: Tokenizer, workers: int) -> Iterator[tuple[Place, np.ndarray]]:
-    """(place, ids) of each document, in order; a few tasks are ahead, so that memory stays bounded."""
+def _break(tokenizer: Tokenizer) -> int | None:
+    """The token between two paragraphs, if there is one."""
+    ids = tokenizer.encode("\n\n")
+    return ids[0] if len(ids) == 1 else None
+
+
+def _encoded(files: Sequence[Path], start: Place, tokenizer: Tokenizer, workers: int) -> Iterator[tuple[Place, Marked]]:
+    """(place, marked ids) of each document, in order; a few tasks are ahead, so that memory stays bounded."""
     if workers == 1:
         for end, texts in _tasks(files, start):
-            yield from _placed(end, [np.array(tokenizer.encode(text), dtype=np.uint16) for text in texts])
+            yield from _placed(end, _encode(texts, tokenizer))
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (tokenizer.proto,)) as pool:
-        ahead: deque[tuple[Place, Future[list[np.ndarray]]]] = deque()
+        ahead: deque[tuple[Place, Future[list[Marked]]]] = deque()
         for end, texts in _tasks(files, start):
-            ahead.append((end, pool.submit(_encode, texts)))
+            ahead.append((end, pool.submit(_encode_there, texts)))
             if len(ahead) > 2 * workers:
                 place, done = ahead.popleft()
                 yield from _placed(place, done.result())
@@ -203,9 +210,9 @@ def _encoded(files: Sequence[Path], start: Place, tokenizer: Tokenizer, workers:
             yield from _placed(place, done.result())
 
 
-def _placed(end: Place, documents: Sequence[np.ndarray]) -> Iterator[tuple[Place, np.ndarray]]:
-    for i, ids in enumerate(documents):
-        yield (end[0], end[1] - len(documents) + i + 1), ids
+def _placed(end: Place, found: Sequence[Marked]) -> Iterator[tuple[Place, Marked]]:
+    for i, document in enumerate(found):
+        yield (end[0], end[1] - len(found) + i + 1), document
 
 
 _worker: list[Tokenizer] = []
@@ -215,12 +222,18 @@ def _start_worker(proto: bytes) -> None:
     _worker.append(Tokenizer(proto))
 
 
-def _encode(texts: Iterable[str]) -> list[np.ndarray]:
-    return [np.array(_worker[0].encode(text), dtype=np.uint16) for text in texts]
+def _encode_there(texts: Iterable[str]) -> list[Marked]:
+    return _encode(texts, _worker[0])
+
+
+def _encode(texts: Iterable[str], tokenizer: Tokenizer) -> list[Marked]:
+    """Texts as a draft is seen, straight quotes and LF, in ids with their hashes."""
+    break_id = _break(tokenizer)
+    return [mark(np.array(tokenizer.encode(straighten(text)), dtype=np.uint16), break_id) for text in texts]
 
 
 def _shards(
-    encoded: Iterator[tuple[Place, np.ndarray]], files: Sequence[Path], filters: Deduplicator, folder: Path, document_id: int, number: int
+    encoded: Iterator[tuple[Place, Marked]], files: Sequence[Path], filters: Deduplicator, folder: Path, document_id: int, number: int
 ) -> Iterator[Shard]:
     """Write shards, numbered from `number` on, as documents come."""
     lead = np.array([document_id], dtype=np.uint16)
@@ -234,14 +247,14 @@ def _shards(
         return Shard(name, source, len(parts) // 2, held, hashlib.sha256(data).hexdigest(), place)
 
     with tqdm(desc="Tokenising", unit=" tokens", unit_scale=True, file=sys.stderr) as bar:
-        for now, ids in encoded:
-            bar.update(len(ids))
+        for now, found in encoded:
+            bar.update(len(found.ids))
             bar.set_postfix_str(f"{files[now[0]].name}, file {now[0] + 1} of {len(files)}", refresh=False)
             if parts and (held >= SHARD_TOKENS or source_of(files[now[0]]) != source):
                 yield close()
                 parts, held, number = [], 0, number + 1
             place, source = now, source_of(files[now[0]])
-            if (kept := filters.keep(ids)) is not None:
+            if (kept := filters.keep(found)) is not None:
                 parts += [lead, kept]
                 held += 1 + len(kept)
         if parts:
