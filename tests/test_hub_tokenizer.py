@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,16 @@ def test_bert_cuts_as_published(bert):
     assert [bert.special(role) for role in ("mask", "cls", "sep", "pad", "unk")] == [103, 101, 102, 0, 100]
     assert bert.encode("\U00012345") == [100]  # what has no piece is the unknown one
     assert bert.vocab_size == 30522 and 1 in bert.without_text and 7592 not in bert.without_text  # 1 is [unused0]
+
+
+def test_texts_of_all_kinds_are_cut_as_the_published_libraries_do(gpt2, bert, home):
+    """200 texts cut by transformers 5.23 as GPT-2, as BERT, and as Qwen2 with GPT-2's vocabulary."""
+    qwen = home / "as-qwen"
+    shutil.copytree(home / "gpt2", qwen)
+    (qwen / "config.json").write_text('{"model_type": "Dream"}')
+    dream = read(Folder(qwen))
+    for text, *wanted in json.loads((GOLDEN / "cuts.json").read_text(encoding="utf-8")):
+        assert [gpt2.encode(text), bert.encode(text), dream.encode(text)] == wanted, text
 
 
 @given(anything)
