@@ -43,7 +43,7 @@ class Settings:
     guidance: float = 0.0
     """Classifier-free guidance: how far to go beyond what would be written without the given text; 0 is off, and costs half."""
     threshold: float = 0.9
-    """`threshold` and `klass` samplers: reveal whatever is at least this probable (Fast-dLLM)."""
+    """`threshold` sampler: reveal whatever is at least this probable (Fast-dLLM)."""
     factor: float = 1.0
     """`factor` sampler: the n surest together where (n + 1)(1 - p) of the least sure of them stays below this (Fast-dLLM)."""
     entropy_bound: float = 0.5
@@ -97,14 +97,14 @@ HELP = {
     "rounding": "the schedule's share in whole tokens: every_step (one at least), nearest, up or down",
     "block_length": "tokens in a semi-autoregressive block; 0 is no blocks",
     "guidance": "classifier-free guidance by the given text; 0 is off",
-    "threshold": "threshold and klass samplers: reveal what is at least this probable",
+    "threshold": "threshold sampler: reveal what is at least this probable",
     "factor": "factor sampler: the more, the more tokens together",
     "entropy_bound": "entropy_bound sampler: the joint-error budget in nats",
     "seed": "the same seed gives the same fill",
 }
 """A line of help for each setting."""
 
-ONLY_FOR = {"threshold": ("threshold", "klass"), "factor": ("factor",), "entropy_bound": ("entropy_bound",)}
+ONLY_FOR = {"threshold": ("threshold",), "factor": ("factor",), "entropy_bound": ("entropy_bound",)}
 """Settings that mean something to certain samplers only."""
 
 _GREEDY: dict[str, str | int | float] = {"choice": "deterministic"}
