@@ -74,11 +74,11 @@ def test_guidance_goes_beyond_what_the_given_text_alone_would_do() -> None:
     conditioned, free = model.logits(x, masked), model.logits(torch.full_like(x, 256), masked)
     expected = subs_log_probs(free + 2.5 * (conditioned - free), model.suppressed)
     torch.testing.assert_close(move.log_probs, expected)
-    alone, free = Toy(), Toy()
+    alone, unguided = Toy(), Toy()
     assert [frame.text for frame in fill(alone, "[[9 tokens]]", Settings(guidance=3.0))] == [
-        frame.text for frame in fill(free, "[[9 tokens]]", Settings(guidance=0.0))
+        frame.text for frame in fill(unguided, "[[9 tokens]]", Settings(guidance=0.0))
     ]
-    assert alone.tokens == free.tokens
+    assert alone.tokens == unguided.tokens
 
 
 @pytest.mark.parametrize("sampler", ["confidence", "random", "ancestral", "threshold"])
