@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,12 @@ def service(shop) -> Service:
     return service
 
 
+def apart(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run it in a thread of its own: Playwright keeps an event loop in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
+
+
 async def read(service: Service, messages: list[dict[str, Any]]) -> None:
     async for message in service.fill(DRAFT, {"seed": 3}):
         messages.append(message)
@@ -107,10 +114,25 @@ def test_a_model_that_fails_leaves_the_old_one_in_use(service, shop, monkeypatch
     assert (after["state"], after["name"], after["chosen"]) == ("ready", "first", None)
     assert after["refused"] == {"chosen": "./broken", "error": "The folder ./broken holds no model: its config.json is missing."}
     messages: list[dict[str, Any]] = []
-    asyncio.run(read(service, messages))
+    apart(read(service, messages))
     assert messages[-1]["done"] is True
     service.choose("./second")
     assert state(service)["refused"] is None
+
+
+def test_where_the_first_model_fails_another_can_be_chosen():
+    service = Service(Shop().load, "./broken")
+    service.start()
+    assert state(service) == {
+        "state": "failed",
+        "error": "The folder ./broken holds no model: its config.json is missing.",
+        "refused": {"chosen": "./broken", "error": "The folder ./broken holds no model: its config.json is missing."},
+    }
+    messages: list[dict[str, Any]] = []
+    apart(read(service, messages))
+    assert messages == [{"error": "The folder ./broken holds no model: its config.json is missing."}]
+    service.choose("./second")
+    assert state(service)["name"] == "second"
 
 
 def test_memory_is_given_back_before_a_model_is_loaded_that_does_not_fit_beside(service, shop, monkeypatch):
@@ -141,7 +163,7 @@ def test_a_run_ends_with_the_model_it_began_with_and_the_next_has_the_new_one():
         await running
         return messages
 
-    messages = asyncio.run(run())
+    messages = apart(run())
     expected = [frame.as_dict() for frame in engine.fill(Toy(), DRAFT, engine.Settings(seed=3))]
     assert [message["text"] for message in messages[:-1]] == [frame["text"] for frame in expected]
     assert messages[-1]["done"] is True
@@ -161,7 +183,7 @@ def test_a_reader_that_goes_away_in_mid_run_makes_room_for_the_new_model():
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
-    asyncio.run(run())
+    apart(run())
     assert state(service)["name"] == "second"
     assert service.status()["running"] == 0
 
