@@ -57,7 +57,7 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Write the three files; each appears whole or not at all, config.json last.
+    """Write the three files, and a fourth where there is a length head; each appears whole or not at all, config.json last.
 
     dtype: of the stored weights. int8 keeps each row of a matrix as whole numbers of a 127th of its largest, the scales in float32,
     and vectors in bfloat16.
@@ -83,6 +83,7 @@ def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat
         "sha256": {name: _digest(folder / name) for name in (WEIGHTS, TOKENIZER)},
     }
     _write_config(folder, config)
+    (folder / LENGTHS).unlink(missing_ok=True)  # of weights that were here before
     if checkpoint.lengths is not None:
         set_length_head(folder, checkpoint.lengths)
 

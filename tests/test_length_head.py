@@ -152,6 +152,9 @@ def test_a_checkpoint_is_written_with_its_head(taught: Path, tmp_path: Path) -> 
     assert held.lengths and again.lengths and again.lengths.config == held.lengths.config
     states = torch.randn(3, 3, len(held.lengths.config.layers), 48)
     assert torch.equal(held.lengths(states), again.lengths(states))
+    again.lengths = None
+    checkpoint.save(again, tmp_path)
+    assert checkpoint.load(tmp_path).lengths is None and not (tmp_path / checkpoint.LENGTHS).exists()
 
 
 def damaged(taught: Path, out: Path, **lengths: object) -> Path:
