@@ -11,8 +11,8 @@ from torch import Tensor
 from engine import checkpoint
 from engine.backends.folder import Folder, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
-from engine.backends.speech import Speech
 from engine.backends.quantised import quantise
+from engine.backends.speech import Speech
 from engine.length_head import LengthHead, around, reading
 from engine.model import DiT
 from engine.schedules import SCHEDULES

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
+from engine.backends.speech import Speech
 from engine.families import kind_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ NETWORKS: dict[str, Family] = {
 """By model_type in config.json."""
 
 
-class MaskedLM:
+class MaskedLM(Speech):
     """A network of the BERT family behind the Denoiser protocol."""
 
     time_conditioned: bool = False
@@ -115,28 +116,16 @@ class MaskedLM:
         self._padding: int = config.pad_token_id or 0
         self.max_length: int = config.max_position_embeddings - (self._padding + 1 if family.positions_after_padding else 0)
         self.mask_id = _mask_id(family, tokenizer, self.vocab_size, name)
-        self.suppressed: Sequence[int] = _suppressed(tokenizer, self.mask_id, self.vocab_size)
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, without special tokens."""
-        return self._tokenizer().encode(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids; ids beyond the tokenizer are empty, bytes that make no character become U+FFFD."""
-        tokenizer = self._tokenizer()
-        return tokenizer.decode([i for i in ids if i < tokenizer.vocab_size])
+        self._front, self._back = _special(tokenizer, "cls", "bos"), _special(tokenizer, "sep", "eos")
+        self.suppressed: Sequence[int] = sorted({self.mask_id} | self.unwritten(self.vocab_size))
 
     def frame(self, ids: list[int], *, starts: bool, ends: bool) -> tuple[list[int], int]:
         """[CLS] canvas [SEP], or <s> canvas </s>, wherever in the document the canvas lies.
 
         Every row of these families' training stood between the two, the middles of long documents too.
         """
-        front, back = self._end("cls", "bos"), self._end("sep", "eos")
-        return [*front, *ids, *back], len(front)
-
-    def _end(self, *roles: str) -> list[int]:
-        """The first special token that there is of these roles."""
-        return [found for role in roles if (found := self._tokenizer().special(role)) is not None][:1]
+        self.reader()  # says so when there is none
+        return [*self._front, *ids, *self._back], len(self._front)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
@@ -150,11 +139,6 @@ class MaskedLM:
             there = torch.where(seen, there, self._padding)
         hidden = self.network.base_model(there, attention_mask=None if seen is None else seen.long())[0]
         return self.family.head(self.network, hidden[positions.to(self.device)]).float().to(ids.device)
-
-    def _tokenizer(self) -> HubTokenizer:
-        if self.tokenizer is None:
-            raise LoadError(f"{self.name} has no tokenizer, so it cannot read text; put its tokenizer in the model folder.")
-        return self.tokenizer
 
 
 def load(folder: Folder, placement: Placement) -> MaskedLM:
@@ -267,8 +251,6 @@ def _mask_id(family: Family, tokenizer: HubTokenizer | None, vocab_size: int, na
     return found
 
 
-def _suppressed(tokenizer: HubTokenizer | None, mask_id: int, vocab_size: int) -> list[int]:
-    """The mask, control tokens, and rows of logits beyond the tokenizer."""
-    if tokenizer is None:
-        return [mask_id]
-    return sorted({mask_id, *(i for i in tokenizer.without_text if i < vocab_size), *range(tokenizer.vocab_size, vocab_size)})
+def _special(tokenizer: HubTokenizer | None, *roles: str) -> list[int]:
+    """The first special token that there is of these roles."""
+    return [found for role in roles if tokenizer is not None and (found := tokenizer.special(role)) is not None][:1]
