@@ -117,7 +117,7 @@ export function buildPicker(page) {
       }
       if (download?.state === "failed") remark(download.error, true);
       else if (refused && !loading) remark(refused, true);
-      else if (info.needs) remark(`Needs the Python package ${info.needs}.`);
+      else if (info.needs) remark(`Needs the Python package ${info.needs}: run "python launch.py extras", then start Lacuna again.`);
       else if (room !== null && info.memory > room && !inUse) remark(`More than the ${bytes(Math.max(0, room))} of memory that are free here${info.memory > LARGE ? "; start Lacuna with --dtype int8 or int4 to make it smaller" : ""}.`);
       else remark(download?.state === "stopped" ? "Stopped; what has come is kept." : "");
 
