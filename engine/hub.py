@@ -15,7 +15,7 @@ from typing import Any
 
 from engine import installed
 from engine.catalogue import CATALOGUE
-from engine.families import FAMILIES, GPT2, Family, kind_of, supported
+from engine.families import FAMILIES, GPT2, kind_of, supported
 from engine.fetching import TIMEOUT, HubError, Remote, Stopped, fetch
 from engine.installed import CONFIG, EMBEDDED, INDEX, WEIGHTS
 
@@ -89,9 +89,16 @@ def resolve(name: str, revision: str | None = None) -> Path | None:
     return folder if folder and installed.is_whole(folder) else None
 
 
-def vocabulary() -> Path | None:
-    """The folder of GPT-2's tokenizer, which MDLM's relatives use without bringing it; None when it isn't on this machine."""
+def vocabulary(*, fetch_it: bool = False) -> Path | None:
+    """The folder of GPT-2's tokenizer, which MDLM's relatives use without bringing it; None when it isn't on this machine.
+
+    `fetch_it`: try to download it then, which is 1.5 MB; what goes wrong is left for the model to say when it shall read a text.
+    """
     folder = installed.snapshot(GPT2)
+    if fetch_it and folder is None and not _offline():
+        with suppress(HubError, *_not_there()), _sentences(GPT2, None):
+            _fetch_vocabulary(threading.Event())
+        folder = installed.snapshot(GPT2)
     return folder if folder and all((folder / name).is_file() for name in ("vocab.json", "merges.txt")) else None
 
 
@@ -144,15 +151,16 @@ class _Download:
             weights = self._weights(files)
             family = FAMILIES[kind_of(config)]
             wanted = [files[name] for name in sorted(SMALL_FILES & files.keys())] + weights
-            if family.tokenizer and not TOKENIZER_FILES & files.keys():
+            if family.tokenizer and not TOKENIZER_FILES & files.keys() and vocabulary() is None:
                 with suppress(HubError, *_not_there()):  # without it the model loads and can't read text, which it then says
-                    wanted += self._vocabulary(family)
+                    self._file = "vocab.json"
+                    _fetch_vocabulary(self._stop)
             unique = list({file.digest: file for file in wanted}.values())
             self._total, self._files = sum(file.size for file in unique), unique
             _check_disk(sum(file.size - file.here for file in unique), installed.home())
             for file in wanted:
                 self._fetch(file)
-            self._refer(self._name, self._revision, files)
+            _refer(self._name, self._revision, files)
         except BaseException as error:
             self._error = error
 
@@ -185,26 +193,27 @@ class _Download:
             )
         raise HubError(f"{self._name} has no {WEIGHTS}, so there is nothing to load.")
 
-    def _vocabulary(self, family: Family) -> list[Remote]:
-        files = _listing(family.tokenizer, None)
-        for name in ("vocab.json", "merges.txt"):
-            self._fetch(files[name])
-        self._refer(family.tokenizer, None, files)
-        return []
-
     def _fetch(self, file: Remote) -> None:
         self._file = file.name
         fetch(file, self._stop)
 
-    def _refer(self, name: str, revision: str | None, files: dict[str, Remote]) -> None:
-        """Note which commit a branch stood for, so that it is found without the network; last, when everything is there."""
-        file = next(iter(files.values()))
-        if revision != file.commit:
-            ref = file.home / "refs" / (revision or "main")
-            ref.parent.mkdir(parents=True, exist_ok=True)
-            partial = ref.with_name(f"{ref.name}.{os.getpid()}.part")
-            partial.write_text(file.commit, encoding="ascii")
-            os.replace(partial, ref)
+
+def _refer(name: str, revision: str | None, files: dict[str, Remote]) -> None:
+    """Note which commit a branch stood for, so that it is found without the network; last, when everything is there."""
+    file = next(iter(files.values()))
+    if revision != file.commit:
+        ref = file.home / "refs" / (revision or "main")
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        partial = ref.with_name(f"{ref.name}.{os.getpid()}.part")
+        partial.write_text(file.commit, encoding="ascii")
+        os.replace(partial, ref)
+
+
+def _fetch_vocabulary(stop: threading.Event) -> None:
+    files = _listing(GPT2, None)
+    for name in ("vocab.json", "merges.txt"):
+        fetch(files[name], stop)
+    _refer(GPT2, None, files)
 
 
 def _listing(name: str, revision: str | None) -> dict[str, Remote]:

@@ -163,7 +163,7 @@ ids = torch.full((1, 8), model.mask_id)
 logits = model.logits(ids, ids == ids)
 print(grown, sum(t.nbytes for t in [*model.network.parameters(), *model.network.buffers()]), bool(torch.isfinite(logits).all()))
 """
-TINY = {"d_model": 64, "mlp_hidden_size": 128, "n_heads": 2, "n_kv_heads": 2, "n_layers": 1}
+TINY: dict[str, Any] = {"d_model": 64, "mlp_hidden_size": 128, "n_heads": 2, "n_kv_heads": 2, "n_layers": 1}
 TINY |= {"vocab_size": 100, "embedding_size": 128, "mask_token_id": 99}
 
 
@@ -203,13 +203,18 @@ if sys.platform == "linux":  # where a process can be asked for its peak, from a
         assert 0.98 * held < grown < 1.15 * held, f"{dtype}: {grown / held:.3f} times the weights"
 
 
-def test_index_and_files_are_read_from_a_hub_cache_through_its_links(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_index_and_files_are_read_from_a_hub_cache_through_its_links(tmp_path: Path, shared: bool) -> None:
+    """The cache keeps a file among its model's blobs, which may in turn be a link to the blobs that several models share."""
     whole = folders.mdlm(tmp_path / "whole", shard_bytes=4000)
     snapshot = tmp_path / "models--a--b" / "snapshots" / ("0" * 40)
     (blobs := tmp_path / "models--a--b" / "blobs").mkdir(parents=True)
+    (common := tmp_path / "blobs" / "ab").mkdir(parents=True)
     snapshot.mkdir(parents=True)
     for number, file in enumerate(sorted(whole.iterdir())):
-        file.rename(blobs / str(number))
+        file.rename((common if shared else blobs) / str(number))
+        if shared:
+            (blobs / str(number)).symlink_to(Path("..", "..", "blobs", "ab", str(number)))
         (snapshot / file.name).symlink_to(Path("..", "..", "blobs", str(number)))
     assert backends.load(snapshot, device="cpu").vocab_size == 97
 

@@ -355,8 +355,13 @@ def test_models_without_a_tokenizer_get_gpt2s(server: Hub, tmp_path: Path) -> No
     server.publish(NAME, folders.mdlm(tmp_path / "made", vocab_size=50258, hidden_dim=8))
     fetch()
     assert {name for name, _ in server.fetched("gpt2")} == {"vocab.json", "merges.txt"}
-    model = engine.load(NAME, device="cpu")
-    assert model.decode(model.encode("Ça va, 🙂?")) == "Ça va, 🙂?"
+    for _ in range(2):
+        model = engine.load(NAME, device="cpu")
+        assert model.decode(model.encode("Ça va, 🙂?")) == "Ça va, 🙂?"
+        shutil.rmtree(installed.home_of("openai-community/gpt2"))  # as after another tool's download
+    server.answers["openai-community/gpt2"] = 404, "RepoNotFound"
+    with pytest.raises(ValueError, match=r"has no tokenizer, .*\.$"):
+        engine.load(NAME, device="cpu").encode("text")
 
 
 def test_models_that_are_here_are_listed_before_those_that_can_be_had(server: Hub, published: Path, tmp_path: Path, monkeypatch) -> None:

@@ -52,7 +52,7 @@ def load(
     if family.needs:
         raise LoadError(f"{folder.name} needs the package {family.needs}, as all {family.name} models do: run `python launch.py extras`.")
     if family.tokenizer and not any(folder.file(file) for file in hub.TOKENIZER_FILES) and _speaks_gpt2(folder):
-        folder = Folder(folder.path, name, beside=hub.vocabulary())
+        folder = Folder(folder.path, name, beside=hub.vocabulary(fetch_it=name is not None))
     model: Denoiser = import_module(f"engine.backends.{family.module}").load(folder, placement)
     return model
 

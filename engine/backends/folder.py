@@ -71,8 +71,10 @@ class Folder:
             kind = real.stat().st_mode
         except (OSError, RuntimeError, ValueError) as error:  # a link to nothing, a circle of links, a name with a null byte
             raise LoadError(f"{name!r} in {self.name} can't be read; get the model again.") from error
-        # The hub's cache keeps each file once, in blobs beside snapshots, and links to it.
-        homes = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
+        homes = [home]
+        if home.parent.name == "snapshots" and (model := home.parent.parent).name.startswith("models--"):
+            # The hub's cache keeps each file once: among the blobs of the model, or among those that several models share.
+            homes += [model / "blobs", model.parent / "blobs"]
         if Path(name).is_absolute() or not any(real.is_relative_to(one) for one in homes):
             raise LoadError(f"{name!r} in {self.name} leads out of the model's folder, so it is not read.")
         if not stat.S_ISREG(kind):
