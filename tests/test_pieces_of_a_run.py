@@ -24,7 +24,22 @@ from engine.training.rows import Rows
 
 ROOT = Path(__file__).resolve().parents[1]
 DEV = ROOT / "tests" / "data" / "dev_sample.txt"
-TINY = ["--width", "32", "--depth", "2", "--heads", "2", "--stages", "0:8x32+4x64", "--no-compile", "--device", "cpu", "--seed", "5"]
+TINY = [
+    "--width",
+    "32",
+    "--depth",
+    "2",
+    "--heads",
+    "2",
+    "--tied",
+    "--stages",
+    "0:8x32+4x64",
+    "--no-compile",
+    "--device",
+    "cpu",
+    "--seed",
+    "5",
+]
 
 
 def test_corpus_pieces_parts_and_on_from_the_weights(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +100,9 @@ def test_a_writers_texts_tune_the_embedded_model_from_the_command_line(tmp_path:
         "The sea was loud. Ada counted the steps, as she did each night, and the lamp was out again. " * 12, "utf-8"
     )
     command = [sys.executable, str(ROOT / "launch.py"), "train", "--init", str(ROOT / "assets" / "model"), "--data", str(texts)]
-    done = subprocess.run([*command, "--device", "cpu", "--tokens", "8192"], cwd=tmp_path, capture_output=True, text=True, timeout=200, env=environment())
+    done = subprocess.run(
+        [*command, "--device", "cpu", "--tokens", "8192"], cwd=tmp_path, capture_output=True, text=True, timeout=200, env=environment()
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     before, after = map(float, re.findall(r"([\d.]+) nats a token before, ([\d.]+) after", done.stderr)[0])
     assert after < before

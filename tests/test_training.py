@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import engine
+from engine import checkpoint
 from engine.training import train
 from engine.training.corpus import CorpusError, documents
 from engine.training.objective import MaskingRecipe, capacity, cut_gaps, draw_masks, gather
@@ -120,6 +121,15 @@ def test_a_run_paused_at_every_step_ends_with_the_same_weights(texts: Path, tmp_
     whole, in_pieces = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "pieces"))
     assert whole.keys() == in_pieces.keys()
     assert all(torch.equal(whole[name], in_pieces[name]) for name in whole)
+
+
+def test_how_often_the_loss_is_read_changes_nothing(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(texts, tmp_path / "each", "--tokens", "640") == 0
+    monkeypatch.setattr(train, "READ_EVERY", {"cpu": 4})
+    assert run(texts, tmp_path / "some", "--tokens", "640") == 0
+    each, some = (load_file(tmp_path / name / "state.safetensors") for name in ("each", "some"))
+    assert all(torch.equal(each[name], some[name]) for name in each)
+    assert checkpoint.load(tmp_path / "some" / "model").trained["tokens"] == 640
 
 
 def test_a_state_that_does_not_fit_is_one_sentence_and_stays(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,9 @@ from engine.training.tokenizer import train_tokenizer
 from engine.training.trainer import Trainer
 
 PAUSE = 30.0
-"""A step that took this many seconds was a pause (a laptop asleep, a compiler at work), not training."""
+"""A step that took this many seconds was a pause (a laptop asleep), not training."""
+READ_EVERY = {"cuda": 16}
+"""Steps between two readings of the loss, 1 elsewhere: reading a number off a GPU waits for all that it was told to do."""
 WORTH_COMPILING = 600_000
 """Tokens from which on a CPU makes up for the minute that the compiler takes."""
 
@@ -194,29 +196,35 @@ def loop(args: argparse.Namespace, run: Run, trainer: Trainer, plan: Plan, crew:
     """Step after step; every few the loss is read, and the first process shows the progress and saves."""
     progress = run.progress
     first = progress.tokens
-    # Reading a number off a GPU waits for it, so that is done now and then.
-    every = 16 if crew.device.type == "cuda" else 1
+    every = READ_EVERY.get(crew.device.type, 1)
     totals, steps, mark = torch.zeros(2, device=crew.device), 0, time.monotonic()
     saved = exported = mark
+    met: set[Shape] = set()
     speed = Speed(trainer, crew)
     with tqdm(total=plan.tokens, initial=progress.tokens, unit=" tokens", unit_scale=True, disable=not crew.leads, mininterval=0.5) as bar:
         while (done := plan.done(progress.tokens, progress.seconds)) < 1:
             shape = plan.shape(done, progress.tokens)
             tokens = trainer.tokens(shape)
+            asked = time.monotonic()
             totals += trainer.gradients(progress.tokens, shape, upcoming(plan, trainer, done, progress.tokens + tokens))
+            took, compiles = time.monotonic() - asked, trainer.compiled and shape not in met
+            met.add(shape)
             scale = learning_rate_scale(
                 done, progress.tokens - int(args.done), warmup_tokens=min(150_000, plan.tokens // 20), hold=args.hold
             )
             run.optimiser.step(scale, args.clip)
             run.average.update(run.model)
             progress.tokens, progress.step, steps = progress.tokens + tokens, progress.step + 1, steps + 1
-            speed.count(shape)
+            if compiles or took > PAUSE:  # neither counts as training
+                mark += took
+            else:
+                speed.count(shape)
             bar.update(tokens)
             if steps < every and progress.tokens < plan.tokens:
                 continue
             nats, predicted = totals.tolist()
             now = time.monotonic()
-            spent = crew.agreed(now - mark if now - mark < PAUSE * steps else 0.0)
+            spent = crew.agreed(max(0.0, now - mark))
             progress.note(steps, spent, nats / predicted)
             if crew.leads and speed.read(spent) and args.tunes:
                 bar.write(f"This takes about {speed.estimate(plan, progress)}.", file=sys.stderr)

@@ -83,7 +83,7 @@ class Trainer:
         self.model, self.rows, self.recipe, self.crew = model, rows, recipe, crew
         self.mask_id, self.document_id = tokenizer.mask_id, tokenizer.document_id
         self.seed, self.accumulate = seed, accumulate
-        self._bf16 = computes_in_bf16(crew.device)
+        self.compiled, self._bf16 = compiled, computes_in_bf16(crew.device)
         self._predictions: Callable[[Tensor, Tensor], Tensor] = torch.compile(self._states, dynamic=False) if compiled else self._states
         self._loss: Callable[[Tensor, Tensor, Tensor], Tensor] = torch.compile(self._sums, dynamic=False) if compiled else self._sums
         self._room: dict[Shape, int] = {}
