@@ -19,8 +19,8 @@ LINE = "The cat sat on the mat and looked at the dog. "
 
 def random_model(causal: bool = True) -> DiT:
     torch.manual_seed(0)
-    residuals = {"value_residual": True, "embedding_residual": True}
-    model = DiT(ModelConfig(vocab_size=97, width=32, depth=3, heads=4, max_length=64, causal=causal, **residuals)).double()
+    config = ModelConfig(97, 32, 3, 4, max_length=64, value_residual=True, embedding_residual=True, causal=causal)
+    model = DiT(config).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return model.eval().requires_grad_(False)
