@@ -158,6 +158,8 @@ def test_the_default_stands_unless_a_row_is_better() -> None:
     good, greedy = result("a", words=0.12, repeat=0.1), result("b", words=0.2, repeat=0.4)
     assert verdict.best([default, greedy], ["", "mixed"], default) is default
     assert verdict.best([default, good, greedy, fine], ["", "better", "mixed", "better"], default) is good
+    varied = result("d", words=0.115, repeat=0.06)
+    assert verdict.best([default, good, varied], ["", "better", "better"], default) is varied, "as many words, fewer repeats"
     automatic = Result(Row("length", "automatic", Settings(), automatic=True), [], good.figures, good.difference)
     assert verdict.best([default, automatic], ["", "better"], default) is default
 

@@ -11,8 +11,9 @@ RULE = (
     "A row is *better* than the default when one of these figures is better by two standard errors of the paired difference and none is "
     "worse by as much: words found, BLEU-2, stutter, repeated 2-grams, distinct-2 and, given a twin, its perplexity ratio; *worse* the "
     "other way round, *mixed* when both. Repetition, lack of variety and the ratio count only as far as they are beyond people's, so "
-    "likeliness alone wins nothing. A row with a † is beyond people's by two standard errors. The default stands unless a row is "
-    "better; of several, the one that finds most words."
+    "likeliness alone wins nothing. A row with a † is beyond people's by two standard errors. The default stands unless a row is better; "
+    "of several, those within one standard error of the one that finds most words are taken, and of these the one that repeats fewest "
+    "2-grams."
 )
 UP = ("words", "bleu2")
 """Figures of which more is better."""
@@ -48,7 +49,10 @@ def best(results: Sequence[Result], verdicts: Sequence[str], default: Result) ->
     """The row whose settings should be the page's, of those with true lengths and gaps of every kind."""
     fair = (r.row.kinds == default.row.kinds and not r.row.automatic for r in results)
     better = [result for result, said, may in zip(results, verdicts, fair, strict=True) if may and said == "better"]
-    return max(better, key=lambda r: r.figures["words"][0], default=default)
+    if not better:
+        return default
+    most, error = max(result.figures["words"] for result in better)
+    return min((r for r in better if r.figures["words"][0] >= most - error), key=lambda r: r.figures["repeat"][0])
 
 
 def _gain(difference: float, error: float) -> float:
