@@ -54,6 +54,14 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
         list(documents(tmp_path / "a.txt.xz"))
 
 
+@pytest.mark.parametrize("wrong", ["--tokens 0", "--held-out 1", "--weight a b", "--weight a -1", "--depth 0", "--done 5", "--hold nan"])
+def test_numbers_that_make_no_sense_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path, tmp_path / "out", *wrong.split())
+    assert stopped.value.code == 2
+    assert wrong.split()[0] in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_missing_data_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "nothing", tmp_path / "out") == 2
     assert re.fullmatch(r"There is no file or folder .*\.\n", capsys.readouterr().err)

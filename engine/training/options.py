@@ -12,6 +12,30 @@ TUNING = {"muon_rate": 0.01, "adam_rate": 1.2e-3, "hold": 0.2, "held_out": 0.1}
 """With --init: small rates, falling soon, and a tenth of the texts kept apart to see what it did."""
 
 
+def above_zero(text: str) -> float:
+    """A number above 0, as argparse reads one."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("give a number above 0")
+    return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to below 1."""
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError("give a share from 0 to below 1")
+    return value
+
+
+def whole(text: str) -> int:
+    """A whole number above 0."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("give a whole number above 0")
+    return value
+
+
 def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     """Read the command line; what was left out and depends on the texts stays None."""
     parser = argparse.ArgumentParser(prog="launch.py train", description=about)
@@ -30,7 +54,7 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     add = corpus.add_argument
     add("--prepare", action="store_true", help="make the corpus of tokens in --out, and stop; --init or --tokenizer gives the tokenizer")
     add("--tokenizer", type=Path, help="use this tokenizer.model instead of training one")
-    add("--vocab", type=int, default=8192, help="pieces of a tokenizer that is trained")
+    add("--vocab", type=whole, default=8192, help="pieces of a tokenizer that is trained")
     add("--exclude", nargs="+", type=Path, default=[], help="held-out texts: documents that are mostly in them are left out")
     add(
         "--weight",
@@ -40,20 +64,20 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
         metavar=("SOURCE", "TIMES"),
         help="how often a source's tokens are drawn (*fiction* 2)",
     )
-    add("--held-out", type=float, help="share of the texts that is not trained on, but judged before and after")
+    add("--held-out", type=share, help="share of the texts that is not trained on, but judged before and after")
 
     budget = parser.add_argument_group("budget")
     add = budget.add_argument
-    add("--tokens", type=float, help="tokens to train on in all (30e6; by the amount of text when tuning)")
-    add("--minutes", type=float, help="stop after this much training, decaying the rate in time for it")
+    add("--tokens", type=above_zero, help="tokens to train on in all (30e6; by the amount of text when tuning)")
+    add("--minutes", type=above_zero, help="stop after this much training, decaying the rate in time for it")
     add("--piece", type=float, help="pause this many minutes after the start of this call; the same command goes on from there")
     add("--done", type=float, default=0.0, help="with --init: the run has this many tokens behind it, and only its weights are at hand")
 
     recipe = parser.add_argument_group("recipe")
     add = recipe.add_argument
-    add("--width", type=int, default=320)
-    add("--depth", type=int, default=6)
-    add("--heads", type=int, default=5)
+    add("--width", type=whole, default=320)
+    add("--depth", type=whole, default=6)
+    add("--heads", type=whole, default=5)
     add("--tied", action="store_true", help="the head uses the embedding matrix")
     add(
         "--activation",
@@ -61,23 +85,23 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
         default="relu2",
         help="swiglu has three matrices: --mlp-ratio 3 for about as many weights",
     )
-    add("--mlp-ratio", type=int, default=4)
+    add("--mlp-ratio", type=whole, default=4)
     add("--value-residual", action="store_true", help="mix each block's values with the first block's")
     add("--embedding-residual", action="store_true", help="mix each block's input with the embeddings")
     add("--stages", help="from which share of the run on: ROWSxLENGTH, comma-separated; + mixes shapes (0:24x128,0.12:48x128,0.5:24x256)")
-    add("--accumulate", type=int, default=1, help="batches a step")
-    add("--muon-rate", type=float)
-    add("--adam-rate", type=float)
-    add("--hold", type=float, help="share of the run after which the rates fall to zero")
-    add("--clip", type=float, default=1.0, help="gradient norm of the parameters that AdamW trains")
-    add("--average", type=float, default=0.998, help="share of the averaged weights that a step keeps")
+    add("--accumulate", type=whole, default=1, help="batches a step")
+    add("--muon-rate", type=above_zero)
+    add("--adam-rate", type=above_zero)
+    add("--hold", type=share, help="share of the run after which the rates fall to zero")
+    add("--clip", type=above_zero, default=1.0, help="gradient norm of the parameters that AdamW trains")
+    add("--average", type=share, default=0.998, help="share of the averaged weights that a step keeps")
     add(
         "--levels",
         choices=("bell", "learned"),
         default="bell",
         help="where masking levels are drawn from; learned: by the schedule in --init",
     )
-    add("--gap-rows", type=float, default=0.25, help="share of the rows that are masked in runs")
+    add("--gap-rows", type=share, default=0.25, help="share of the rows that are masked in runs")
     add("--seed", type=int, default=0)
 
     machine = parser.add_argument_group("machine")
@@ -85,11 +109,17 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     add("--device", default="auto")
     add("--no-compile", action="store_true", help="run without torch.compile (it needs a C++ compiler)")
     add("--store", choices=STORED, default="bfloat16", help="numbers that exported weights are kept in")
-    add("--save-every", type=float, default=10.0, help="minutes between saved states")
-    add("--export-every", type=float, default=60.0, help="minutes between exported models")
+    add("--save-every", type=above_zero, default=10.0, help="minutes between saved states")
+    add("--export-every", type=above_zero, default=60.0, help="minutes between exported models")
     args = parser.parse_args(argv)
     if args.done and not args.init:
         parser.error("--done needs --init, the weights that have seen these tokens")
+    try:
+        args.weight = [(source, float(times)) for source, times in args.weight]
+    except ValueError:
+        parser.error("--weight needs a source's name and a number: --weight '*fiction*' 2")
+    if any(not 0 <= times < float("inf") for _, times in args.weight):
+        parser.error("--weight needs a number from 0 on")
     args.tunes = args.init is not None and not args.done
     for name, value in (TUNING if args.tunes else NEW).items():
         if getattr(args, name) is None:

@@ -169,7 +169,7 @@ def run_of(args: argparse.Namespace, model: DiT, tokenizer: Tokenizer, plan: Pla
 
 def prepare(args: argparse.Namespace, tokenizer: Tokenizer | None) -> tuple[Rows, Tokenizer]:
     """The corpus in shards, and the tokenizer, which is trained on it when there is none yet."""
-    weights = [(pattern, float(times)) for pattern, times in args.weight]
+    weights = args.weight
     if is_corpus(args.data):
         own = Tokenizer.load(args.data[0] / TOKENIZER)
         if tokenizer and tokenizer.proto != own.proto:
