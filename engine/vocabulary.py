@@ -57,9 +57,9 @@ class Vocabulary:
 
         self._starts = [_sign(s[:1]) for s in self.texts]
         self._ends = [_sign(s[-1:]) for s in self.texts]
-        self._once = {
-            i for i, s in enumerate(self.texts) if (s[:1] == " " or self.glued is not None) and s[-1:].isalnum() and s[1:2].isalnum()
-        }
+        space, parts = (" ", set[int]()) if self.glued is None else ("", set(self.glued.nonzero()[:, 0].tolist()))
+        at = len(space)
+        self._once = {i for i, s in enumerate(self.texts) if s[:at] == space and s[at : at + 1].isalnum() and i not in parts}
         """Words: none stands twice in a row."""
         self._sets: dict[tuple[str, str], Tensor] = {}
 

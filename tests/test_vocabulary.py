@@ -55,6 +55,16 @@ def test_what_the_kinds_bring(gpt2, bert):
     assert not word_pieces.partial.any() and byte_level.partial.sum() > 200
 
 
+def test_no_word_stands_twice_in_a_row(gpt2, bert):
+    for model, word in ((gpt2, " house"), (bert, "house")):
+        (i,) = model.encode(word)
+        known = vocabulary(model)
+        assert not known.fit(i, i) and known.clash_after(i) is not None
+    known = vocabulary(bert)
+    (part,) = (i for i in known.fragment.nonzero()[:, 0].tolist() if known.texts[i] == "ing")
+    assert known.fit(part, part)
+
+
 def shown(model: Scripted, draft: str, ids: list[int]) -> list[str]:
     return Canvas(model, Draft.parse(draft)).texts(0, ids)
 
