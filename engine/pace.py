@@ -27,7 +27,10 @@ class Step:
     later: int
     """How many steps of the block come after this one. The last one reveals all that is left of the block."""
     stay: float
-    """The chance that a masked token of the block stays masked, (1 - alpha_s) / (1 - alpha_t)."""
+    """The chance that a masked token of the block stays masked: (1 - alpha_s - sigma alpha_t) / (1 - alpha_t), which makes
+    up for those that are masked again."""
+    retake: float
+    """The chance that a written token of the block is masked again, sigma <= (1 - alpha_s) / alpha_t (ReMDM, arXiv 2503.00307)."""
     told: float
     """The time that a time-conditioned network is told."""
 
@@ -51,7 +54,7 @@ class Pace:
         self._rounding = settings.rounding
         self._skips = settings.rounding == "nearest" and settings.sampler not in FREE_RUNNING
         times = grid(settings, counts, grows=grows) if times is None else times
-        self._steps = _steps(schedule or SCHEDULES[settings.schedule], times, len(counts), exact=not self._skips)
+        self._steps = _steps(schedule or SCHEDULES[settings.schedule], times, len(counts), settings.remasking, exact=not self._skips)
         self._at = 0
 
     def next(self, block: int, count: int) -> tuple[Step, int]:
@@ -146,7 +149,7 @@ def grid(settings: Settings, counts: Sequence[int], *, grows: bool = False) -> T
     return torch.cat(times)
 
 
-def _steps(schedule: Schedule, times: Tensor, number: int, *, exact: bool) -> list[Step]:
+def _steps(schedule: Schedule, times: Tensor, number: int, remasking: float, *, exact: bool) -> list[Step]:
     """The steps between the times of a grid that `number` blocks share. `exact`: the schedule is computed in float64.
 
     In float32 halves of tokens fall as in the published tables of counts, which rounding noise decides there (dllm).
@@ -159,10 +162,14 @@ def _steps(schedule: Schedule, times: Tensor, number: int, *, exact: bool) -> li
         stay = schedule.move_chance(end) / schedule.move_chance(begin)
     else:
         stay = ((1 - schedule.alpha(end.float())) / (1 - schedule.alpha(begin.float()))).double()
+    # The posterior that masks written tokens again keeps the marginals of the one that doesn't (ReMDM, its cap).
+    alpha = schedule.alpha(begin)
+    retake = torch.minimum(torch.full_like(alpha, remasking), schedule.move_chance(end) / alpha).where(end > 0, 0.0)
+    stay = stay - retake * alpha / schedule.move_chance(begin)
     # What a network knows of time is the share of masks in the whole canvas.
     told = told_of_share((left + schedule.move_chance(begin)) / number)
     later = [0] * len(middle)
     for at, (this, after) in reversed(list(enumerate(pairwise(blocks.tolist())))):
         later[at] = later[at + 1] + 1 if this == after else 0
-    columns = (times[:-1], times[1:], blocks, torch.tensor(later), stay, told)
+    columns = (times[:-1], times[1:], blocks, torch.tensor(later), stay, retake, told)
     return [Step(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]

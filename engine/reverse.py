@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import torch
@@ -67,15 +67,12 @@ class _Canvas:
     blocks: Tensor
     probability: Tensor
     revealed: Tensor
+    retaken: Tensor
 
     def relaid(self, origin: Tensor, mask_id: int) -> _Canvas:
         """The same with its places moved to where `origin` says that they came from."""
-        moved = _Canvas(
-            *(
-                value.gather(-1, parents(origin))
-                for value in (self.x, self.masked, self.writable, self.attend, self.blocks, self.probability, self.revealed)
-            )
-        )
+        source = parents(origin)
+        moved = _Canvas(*(getattr(self, field.name).gather(-1, source) for field in fields(self)))
         halves = (origin == NEW) | (origin.roll(-1, -1) == NEW)
         beyond = origin == PADDING
         return replace(
@@ -85,6 +82,7 @@ class _Canvas:
             writable=moved.writable & ~beyond,
             attend=moved.attend & ~beyond,
             revealed=moved.revealed & ~halves & ~beyond,
+            retaken=moved.retaken & ~beyond,
         )
 
 
@@ -120,7 +118,8 @@ def denoise(
     attend = torch.ones_like(masked) if attend is None else attend.cpu()
     own = model.block_size if isinstance(model, WritesInBlocks) else 0
     blocks = blocks_of(writable, settings, size=own) if blocks is None else blocks.cpu()
-    now = _Canvas(x, masked, writable, attend, blocks, torch.where(masked, 0.0, 1.0), torch.zeros_like(masked))
+    nowhere = torch.zeros_like(masked)
+    now = _Canvas(x, masked, writable, attend, blocks, torch.where(masked, 0.0, 1.0), nowhere, nowhere)
     schedule = schedule_of(settings.schedule, model)
     paces = [Pace(settings, counts_of(blocks[b], masked[b]), times, grows=growth is not None, schedule=schedule) for b in range(len(x))]
     budgets = [growth.budget if growth else 0] * len(x)
@@ -172,7 +171,10 @@ def denoise(
             revealed[b, where] = True
             probability[b, where] = rows.gather(-1, what[:, None].to(rows.device))[:, 0].exp().cpu()
 
-        after = replace(now, x=x, revealed=revealed, masked=now.masked & ~revealed, probability=probability)
+        retaken = _retaken(noise, first_step + k, now.writable & ~now.masked & (now.blocks == first), steps)
+        x = x.masked_fill(retaken, model.mask_id)
+        masked = (now.masked & ~revealed) | retaken
+        after = replace(now, x=x, masked=masked, probability=probability, revealed=revealed, retaken=retaken)
         origin = None
         if growth is not None:
             after, origin = _grown(growth, now, after, budgets, model.mask_id)
@@ -180,7 +182,7 @@ def denoise(
         yield Move(
             after.x,
             after.revealed,
-            torch.zeros_like(after.revealed),
+            after.retaken,
             after.probability,
             asked,
             log_probs,
@@ -188,7 +190,7 @@ def denoise(
             origin,
         )
         # The last prediction is used again, exactly, while nothing changed and the network doesn't look at t (MDLM's ddpm_cache).
-        if revealed.any() or not reusable:
+        if revealed.any() or retaken.any() or not reusable:
             raw = None
         now = after
 
@@ -210,6 +212,17 @@ def _predict(model: Denoiser, now: _Canvas, asked: Tensor, told: dict[int, float
         conditioned, free = logits.chunk(2)
         logits = free + (1 + guidance) * (conditioned - free)  # LLaDA's scale: 0 is the conditioned prediction alone
     return logits
+
+
+def _retaken(noise: Noise, step: int, written: Tensor, steps: dict[int, tuple[Step, int]]) -> Tensor:
+    """(B, L) bool: which of the tokens written in the current blocks are masked again."""
+    chances = torch.zeros(len(written), dtype=torch.float64)
+    for b, (at, _) in steps.items():
+        chances[b] = at.retake
+    written = written & (chances > 0)[:, None]
+    if not written.any():
+        return written
+    return written.masked_scatter(written, noise.clocks(step, written) < chances[written.nonzero()[:, 0]])
 
 
 def _grown(growth: Growth, now: _Canvas, after: _Canvas, budgets: list[int], mask_id: int) -> tuple[_Canvas, Tensor | None]:

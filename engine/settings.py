@@ -42,6 +42,8 @@ class Settings:
     """Semi-autoregressive blocks of this many masked tokens, from left to right, with an equal share of the steps each; 0 is none."""
     guidance: float = 0.0
     """Classifier-free guidance: how far to go beyond what would be written without the given text; 0 is off, and costs half."""
+    remasking: float = 0.0
+    """The chance, at most, that a written token is masked again in a step, to be written anew; 0 is never (ReMDM's cap)."""
     threshold: float = 0.9
     """`threshold` sampler: reveal whatever is at least this probable (Fast-dLLM)."""
     factor: float = 1.0
@@ -63,6 +65,7 @@ class Settings:
             ),
             (self.block_length >= 0, "block_length must be 0 (no blocks) or more"),
             (0 <= self.guidance <= 100, "guidance must be between 0 (off) and 100"),
+            (0 <= self.remasking <= 1, "remasking must be between 0 (never) and 1"),
             (0 < self.threshold <= 1, "threshold must be above 0 and at most 1"),
             (0 < self.factor <= 100, "factor must be above 0 and at most 100"),
             (self.entropy_bound >= 0, "entropy_bound must be 0 or more"),
@@ -97,6 +100,7 @@ HELP = {
     "rounding": "the schedule's share in whole tokens: every_step (one at least), nearest, up or down",
     "block_length": "tokens in a semi-autoregressive block; 0 is no blocks",
     "guidance": "classifier-free guidance by the given text; 0 is off",
+    "remasking": "the chance, at most, that a written token is masked again in a step; 0 is never",
     "threshold": "threshold sampler: reveal what is at least this probable",
     "factor": "factor sampler: the more, the more tokens together",
     "entropy_bound": "entropy_bound sampler: the joint-error budget in nats",
@@ -114,6 +118,7 @@ _AS_NEEDED = 4096
 
 PUBLISHED: dict[str, dict[str, str | int | float]] = {
     "MDLM ancestral": {"sampler": "ancestral", "steps": 1000, **_WHOLE},
+    "ReMDM cap": {"sampler": "ancestral", "remasking": 0.02, "steps": 1000, **_WHOLE},
     "LLaDA low-confidence remasking": {"sampler": "confidence", "rounding": "up", **_GREEDY},
     "LLaDA in blocks of 32": {"sampler": "confidence", "rounding": "up", "block_length": 32, **_GREEDY},
     "LLaDA random remasking": {"sampler": "random", "rounding": "up", **_GREEDY},

@@ -40,6 +40,7 @@ def any_settings(draw: Any) -> Settings:
         rounding=draw(st.sampled_from(["every_step", "nearest", "up", "down"])),
         guidance=draw(st.sampled_from([0.0, 0.0, 1.5])),
         factor=draw(st.sampled_from([0.1, 1.0, 8.0])),
+        remasking=draw(st.sampled_from([0.0, 0.0, 0.3])),
         seed=draw(st.integers(0, 2**63 - 1)),
     )
 
@@ -87,8 +88,10 @@ def test_what_holds_for_every_run(canvas, chosen):
         asked = masked & (blocks == blocks.masked_fill(~masked, 99).amin(-1, keepdim=True))
         assert torch.equal(move.positions, asked), "the masks of each row's first block that has any"
         assert move.log_probs.shape == (int(asked.sum()), model.vocab_size)
-        assert not (move.revealed & ~masked).any() and not move.retaken.any()
-        assert torch.equal(move.x[~move.revealed], now[~move.revealed])
+        assert not (move.revealed & ~masked).any() and not (move.retaken & (masked | ~writable)).any()
+        assert chosen.remasking or not move.retaken.any()
+        same_as_before = ~move.revealed & ~move.retaken
+        assert torch.equal(move.x[same_as_before], now[same_as_before])
         assert set(move.x[move.revealed].tolist()) <= VISIBLE
         told = move.log_probs.exp()
         rows = asked.nonzero().tolist()
@@ -96,11 +99,12 @@ def test_what_holds_for_every_run(canvas, chosen):
             expected = told[i, move.x[b, place]] if move.revealed[b, place] else told[i].max()
             assert float(move.probability[b, place]) == pytest.approx(float(expected), abs=1e-6)
         assert move.time < time
-        masked, now, time = masked & ~move.revealed, move.x, move.time
-    assert torch.equal(now[~sought], x[~sought]), "given tokens and given masks stay"
+        masked, now, time = (masked & ~move.revealed) | move.retaken, move.x, move.time
+    given = ~writable if chosen.remasking else ~sought  # a token that stands in a writable place is one that the run wrote before
+    assert torch.equal(now[given], x[given]), "given tokens and given masks stay"
     assert not ((now == MASK) & writable).any(), "no mask is left"
     if moves:
-        assert (moves[-1].probability[~sought] == 1).all()
+        assert (moves[-1].probability[given] == 1).all()
 
 
 @given(any_canvas(), any_settings(), st.integers(0, 5))
@@ -172,6 +176,29 @@ def test_the_ancestral_reveal_rate_is_the_schedules(schedule):
             square, cells = square + (revealed - expected) ** 2 / expected, cells + 1
     assert left == 0
     assert square < (cells - 1) + 4 * math.sqrt(2 * (cells - 1))
+
+
+@pytest.mark.parametrize("schedule", ["loglinear", "cosine", "polynomial"])
+def test_remasking_keeps_the_marginals(schedule):
+    """ReMDM: with the cap eta a written token is masked again with sigma = min(eta, (1 - alpha_s) / alpha_t), and at every step as many
+    are masked as without it: a binomial share of (1 - alpha(t_k)) / (1 - alpha(1)).
+    """
+    length, steps, cap = 12_000, 10, 0.2
+    x = torch.full((1, length), MASK)
+    chosen = Settings(sampler="ancestral", schedule=schedule, steps=steps, temperature=1, remasking=cap, seed=5)
+    moves = run(Toy(), x, torch.ones_like(x, dtype=torch.bool), chosen)
+    alpha = SCHEDULES[schedule].alpha(even_grid(steps))
+    masked = 1 - alpha
+    left = length
+    for k, move in enumerate(moves):
+        written, sigma = length - left, float(torch.minimum(torch.tensor(cap), masked[k + 1] / alpha[k])) if k < steps - 1 else 0.0
+        again = int(move.retaken.sum())
+        assert abs(again - written * sigma) <= 4.5 * math.sqrt(written * sigma * (1 - sigma)) + 1e-9
+        assert (move.x[move.retaken] == MASK).all() and not (move.retaken & (move.revealed | move.positions)).any()
+        left += again - int(move.revealed.sum())
+        p = float(masked[k + 1] / masked[0]) if k < steps - 1 else 0.0
+        assert abs(left - length * p) <= 4.5 * math.sqrt(length * p * (1 - p)) + 1e-9, f"step {k}"
+    assert len(moves) == steps and left == 0
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ settings = st.builds(
     rounding=st.sampled_from(["every_step", "every_step", "nearest", "up", "down"]),
     block_length=st.sampled_from([0, 0, 1, 4]),
     guidance=st.sampled_from([0.0, 0.0, 1.5]),
+    remasking=st.sampled_from([0.0, 0.0, 0.3]),
     seed=st.integers(0, 2**32),
 )
 
