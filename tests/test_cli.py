@@ -60,7 +60,7 @@ def test_json_is_the_engine_s_own_stream():
     events = list(fill_events(Toy(), "It was [[3]] [[~ an {{old}} lamp]]", Settings(seed=3, steps=4, sampler="margin")))
     assert lines == json.loads(json.dumps(events))
     *frames, done = lines
-    assert set(frames[0]) == {"step", "steps", "time", "candidate", "text", "cells"}
+    assert set(frames[0]) == {"step", "steps", "time", "candidate", "text", "cells", "relaid"}
     assert set(frames[0]["cells"][0]) == {"id", "gap", "index", "text", "token", "probability", "state", "alternatives"}
     assert done["done"] is True and done["text"] == frames[-1]["text"] == done["candidates"][0]["text"]
     assert 0 < done["candidates"][0]["score"] < 1
