@@ -299,6 +299,9 @@ def test_a_download_tells_how_far_it_is_is_stopped_goes_on_and_is_used(browser, 
         until(hub.waiting.is_set)
         bar = row.get_by_role("progressbar")
         page.wait_for_function("() => document.querySelector('dialog .way:not([hidden]) progress')?.position > 0.3")
+        for path in ("/no/such/folder", "./nor/this"):  # while the list is drawn again and again
+            load_by_path(page, path)
+            expect(picker(page).get_by_role("alert")).to_contain_text(f"There is no model called '{path}'")
         expect(bar).to_have_accessible_name(f"Download of {NAME}")
         row.get_by_role("button", name="Cancel").click()
         expect(row).to_contain_text("Stopped; what has come is kept.")

@@ -17,6 +17,7 @@ export class ModelWatch extends EventTarget {
   #reason = LOADING;
   #gone = false;
   #timer = 0;
+  #turn = 0; // an answer that comes late does not undo a newer one
   #text = el("span", { class: "name" }, "Loading the model …");
   #place = el("span", { class: "place" });
   #pace = el("span", { class: "pace" });
@@ -38,14 +39,17 @@ export class ModelWatch extends EventTarget {
   /** Ask the server now, and from then on again and again. */
   async ask() {
     clearTimeout(this.#timer);
+    const mine = ++this.#turn;
     let soon = false;
     try {
       const status = await server.status();
+      if (mine !== this.#turn) return;
       if (this.#gone) this.page.say("The Lacuna server answers again.");
       this.#gone = false;
       this.#take(status);
       soon = this.model.state === "loading";
     } catch (error) {
+      if (mine !== this.#turn) return;
       if (!this.#gone) this.page.fail(error.message);
       this.#gone = true;
       this.#show("failed", "No answer from the server", "", "");

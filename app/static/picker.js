@@ -31,7 +31,6 @@ export function buildPicker(page) {
   let timer = 0;
   let turn = 0; // of drawing; an answer that comes late is not drawn over a newer one
   let asked = null; // what was chosen here last, until it is in use or refused
-  let shown = null; // and whether its row was brought into sight
 
   const problem = el("p", { class: "problem", role: "alert", hidden: true });
   const free = el("p", { class: "free" });
@@ -55,20 +54,18 @@ export function buildPicker(page) {
     problem.textContent = text;
   };
   /** Ask something of the server; what goes wrong is said here. */
-  async function act(asking) {
+  async function act(asking, name = null) {
     tell("");
     try {
       await asking();
+      asked = name;
+      await watch.ask();
     } catch (error) {
       tell(error.message);
     }
-    await watch.ask();
     await draw();
   }
-  function use(name) {
-    asked = name;
-    return act(() => server.useModel(name));
-  }
+  const use = (name) => act(() => server.useModel(name), name);
 
   /** Show the models that hold the words that were typed; all of them where none does, for then it is a path, or a name to come. */
   function filter() {
@@ -118,7 +115,7 @@ export function buildPicker(page) {
       if (download?.state === "failed") remark(download.error, true);
       else if (refused && !loading) remark(refused, true);
       else if (info.needs) remark(`Needs the Python package ${info.needs}: run "python launch.py extras", then start Lacuna again.`);
-      else if (room !== null && info.memory > room && !inUse) remark(`More than the ${bytes(Math.max(0, room))} of memory that are free here${info.memory > LARGE ? "; start Lacuna with --dtype int8 or int4 to make it smaller" : ""}.`);
+      else if (room !== null && info.memory > room && !inUse) remark(`More than the ${bytes(Math.max(0, room))} of memory that are free here${info.memory > LARGE ? "; with the option dtype, int8 or int4, it takes less" : ""}.`);
       else remark(download?.state === "stopped" ? "Stopped; what has come is kept." : "");
 
       if (under) show(download.state === "stopping" ? "Stopping …" : "Cancel", () => act(() => server.cancelDownload(info.name)), { waits: download.state === "stopping" });
@@ -165,12 +162,14 @@ export function buildPicker(page) {
     for (const [seat, nodes] of seats) nodes.forEach((node, k) => { if (seat.children[k] !== node) seat.insertBefore(node, seat.children[k] ?? null); });
     filter();
     free.textContent = list.free === null ? "" : `${bytes(list.free)} of memory free`;
-    if (asked && asked !== shown) rows.get((shown = asked))?.root.scrollIntoView({ block: "nearest" });
-    if (asked && model && model.state !== "loading") {
-      const { chosen, error } = model.refused ?? {};
-      if (chosen === asked && !rows.has(asked)) tell(error);
+    const inUse = model?.state === "ready" && model.chosen === asked;
+    const refused = model?.state !== "loading" && model?.refused?.chosen === asked;
+    if (asked && (inUse || refused)) {
+      if (refused && !rows.has(asked)) tell(model.refused.error);
       else if (path.value.trim() === asked) path.value = "";
-      asked = shown = null;
+      filter();
+      rows.get(asked)?.root.scrollIntoView({ block: "nearest" });
+      asked = null;
     }
     const moving = model?.state === "loading" || Object.values(list.downloads).some(({ state }) => ["running", "stopping"].includes(state));
     clearTimeout(timer);
