@@ -13,7 +13,7 @@ const FREE = ["steps", "temperature", "top_p", "top_k", "seed"]; // where a meth
 const VARIETY = ["temperature", "top_p", "top_k"]; // mean nothing where the likeliest token is always taken
 const LIMITS = {
   steps: [1, 4096, 1], temperature: [0, 10, 0.05], top_p: [0.01, 1, 0.01], top_k: [0, 100000, 1], threshold: [0.01, 1, 0.01],
-  factor: [0.05, 100, 0.05], entropy_bound: [0, 100, 0.1], block_length: [0, 2000, 1], guidance: [0, 100, 0.1],
+  factor: [0.05, 100, 0.05], entropy_bound: [0, 100, 0.1], block_length: [0, 2000, 1], guidance: [0, 100, 0.1], remasking: [0, 1, 0.01],
   seed: [0, Number.MAX_SAFE_INTEGER, 1],
 };
 const TITLES = { top_p: "Top-p", top_k: "Top-k" };
