@@ -14,6 +14,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
+from huggingface_hub import constants
+
+from engine import hub as engine_hub
+from engine.hub import HubError, Progress
+from tests import folders
+
+NAME = "someone/tiny-mdlm"
+MAIN = "model.safetensors"
+
 LARGE = 10_000
 """Files from this size on lie behind a redirect, with a SHA-256, as the hub's large files do."""
 
@@ -181,3 +191,47 @@ def running() -> Iterator[Hub]:
             hub.gate.set()
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub, an empty cache, and the network switched on."""
+    with running() as it:
+        monkeypatch.setenv("HF_ENDPOINT", it.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield it
+
+
+@pytest.fixture
+def published(server: Hub, tmp_path: Path) -> Path:
+    """A model on the hub, with much around it that nobody needs."""
+    folder = folders.mdlm(tmp_path / "made")
+    for name in (
+        "README.md",
+        "pytorch_model.bin",
+        "modeling_mdlm.py",
+        "training_args.bin",
+        "tf_model.h5",
+        "flax_model.msgpack",
+        "generation_config.json",
+    ):
+        (folder / name).write_text(name)
+    server.publish(NAME, folder)
+    return folder
+
+
+def fetch(name: str = NAME, revision: str | None = None) -> list[Progress]:
+    return list(engine_hub.download(name, revision))
+
+
+def refused(name: str = NAME, revision: str | None = None) -> str:
+    with pytest.raises(HubError) as caught:
+        fetch(name, revision)
+    said = str(caught.value)
+    assert "\n" not in said and said.endswith(".") and len(said) < 500
+    return said
+
+
+def partials(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache").rglob("*.incomplete"))
