@@ -1,4 +1,4 @@
-"""Published checkpoints that Lacuna knows by name. Sizes and licences are those of the models' cards in November 2026. No torch."""
+"""Published checkpoints that Lacuna knows by name. Licences as their cards say, sizes by their parameters. No torch."""
 
 from __future__ import annotations
 
