@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import engine
 from engine.backends.toy import Toy
 from engine.canvas import Canvas
 from engine.denoiser import KnowsLengths
-from engine.draft import Draft, Gap
+from engine.draft import Draft, Gap, Part
 from engine.filling import fill
 from engine.lengths import FREE, ask, fit_length_bias, gap_windows, length_bias, middle
 from engine.settings import Settings
@@ -107,12 +106,15 @@ def test_a_model_that_knows_lengths_is_asked_once_for_all_gaps_and_gives_the_med
 @given(st.lists(st.integers(0, 260), min_size=2, max_size=9))
 def test_every_gap_is_asked_about_with_the_text_on_both_its_sides(distances: list[int]) -> None:
     texts = [f"<{i}" + "x" * n + f"{i}>" for i, n in enumerate(distances)]
-    canvas, seen = Canvas(Toy(), Draft(tuple(itertools.chain.from_iterable((text, Gap()) for text in texts))[:-1])), []
+    parts: list[Part] = [texts[0]]
+    for text in texts[1:]:
+        parts += [Gap(), text]
+    canvas, seen = Canvas(Toy(), Draft(tuple(parts))), []
     spans = range(len(canvas.spans))
-    for window in gap_windows(Toy(), canvas, [1] * len(spans), spans):
+    for i, window in zip(spans, gap_windows(Toy(), canvas, [1] * len(spans), spans), strict=True):
         (cell,) = window.cells
         seen.append("".join("_" if token == Toy.mask_id else chr(token) for token in window.ids[max(0, cell - 8) : cell + 9]))
-        assert min(cell, len(window.ids) - cell - 1) >= min(40, len(texts[0]), len(texts[-1]))
+        assert cell >= min(40, len(texts[i])) and len(window.ids) - cell - 1 >= min(40, len(texts[i + 1]))
         assert len(window.ids) <= 129
     assert all(f"{i}>_<{i + 1}" in text for i, text in zip(spans, seen, strict=True))
 
