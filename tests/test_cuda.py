@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import engine
-from engine.training import train
 from engine.evaluation.nelbo import evaluate
+from engine.training import train
 
 pytestmark = pytest.mark.cuda
 DRAFT = "The keeper climbed the stairs with [[5]], and [[~ the {{wind}} leaned on the glass]]."

@@ -12,7 +12,7 @@ import engine
 from engine import backends
 from engine.backends.mdlm import MDLM
 from engine.denoiser import Denoiser
-from engine.families import FAMILIES
+from engine.hub.families import FAMILIES
 from tests.checkpoints import make_dream, make_llada
 from tests.diffusers import make_bd3lm, make_mdlm, make_sedd
 from tests.encoders import ENCODERS

@@ -20,8 +20,8 @@ import torch
 from huggingface_hub import constants
 
 import engine
-from engine import fetching, hub, installed
-from engine.hub import Progress
+from engine import hub
+from engine.hub import Progress, fetching, installed
 from tests import folders
 from tests.hub_server import MAIN, NAME, Hub, fetch, partials, published, refused, server  # noqa: F401
 

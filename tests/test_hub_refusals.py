@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 import engine
-from engine import installed
+from engine.hub import installed
 from tests import folders, hub_server
 from tests.hub_server import MAIN, NAME, Hub, fetch, partials, published, refused, server  # noqa: F401
 

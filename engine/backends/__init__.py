@@ -12,9 +12,9 @@ from engine import hub
 from engine.backends.folder import Folder, LoadError, Placement, Weights
 from engine.backends.toy import Toy
 from engine.denoiser import Denoiser
-from engine.families import FAMILIES, kind_of, supported
 from engine.hub import HubError, Progress
-from engine.installed import EMBEDDED, embedded_name
+from engine.hub.families import FAMILIES, kind_of, supported
+from engine.hub.installed import EMBEDDED, TOKENIZER_FILES, embedded_name
 
 __all__ = ["DTYPES", "EMBEDDED", "Folder", "LoadError", "Placement", "load", "pick_device"]
 
@@ -51,7 +51,7 @@ def load(
     family = FAMILIES[kind]
     if family.needs:
         raise LoadError(f"{folder.name} needs the package {family.needs}, as all {family.name} models do: run `python launch.py extras`.")
-    if family.tokenizer and not any(folder.file(file) for file in hub.TOKENIZER_FILES) and _speaks_gpt2(folder):
+    if family.tokenizer and not any(folder.file(file) for file in TOKENIZER_FILES) and _speaks_gpt2(folder):
         folder = Folder(folder.path, name, beside=hub.vocabulary(fetch_it=name is not None))
     model: Denoiser = import_module(f"engine.backends.{family.module}").load(folder, placement)
     return model

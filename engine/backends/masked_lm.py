@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
 from engine.backends.speech import Speech
-from engine.families import kind_of
+from engine.hub.families import kind_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

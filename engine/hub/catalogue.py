@@ -11,7 +11,7 @@ class Published:
 
     name: str
     kind: str
-    """Its key in engine.families.FAMILIES."""
+    """Its key in engine.hub.families.FAMILIES."""
     parameters: int
     size: int
     """Bytes of its safetensors."""

@@ -11,13 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = ROOT / "assets" / "model"
 """The model that came with the checkout."""
 FOLDERS = ROOT / "models"
 """Model folders in here are offered beside those of the hub's cache."""
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+TOKENIZER_FILES = {
+    "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model",
+}  # fmt: skip
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)*", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -63,6 +66,12 @@ def snapshot(name: str, revision: str | None = None) -> Path | None:
         whole = [] if revision else [path for path in _folders(folder / "snapshots") if is_whole(path)]
         return max(whole, key=lambda path: path.stat().st_mtime, default=None)
     return folder / "snapshots" / commit
+
+
+def whole_snapshot(name: str, revision: str | None = None) -> Path | None:
+    """The cached folder of a model's revision; None unless all of it is there."""
+    folder = snapshot(name, revision)
+    return folder if folder and is_whole(folder) else None
 
 
 def is_whole(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Published checkpoints by name: which there are, what they need, which are on this machine, and how they get here. No torch."""
+"""A published model's files into the hub's cache: those it needs, all of one commit, and a sentence for what goes wrong. No torch."""
 
 from __future__ import annotations
 
@@ -13,43 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import installed
-from engine.catalogue import CATALOGUE
-from engine.families import FAMILIES, GPT2, kind_of, supported
-from engine.fetching import TIMEOUT, HubError, Remote, Stopped, fetch
-from engine.installed import CONFIG, EMBEDDED, INDEX, WEIGHTS
-
-__all__ = ["HubError", "ModelInfo", "Progress", "download", "models", "resolve", "vocabulary"]
+from engine.hub import installed
+from engine.hub.families import FAMILIES, GPT2, kind_of, supported
+from engine.hub.fetching import TIMEOUT, HubError, Remote, Stopped, fetch
+from engine.hub.installed import CONFIG, INDEX, TOKENIZER_FILES, WEIGHTS
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-TOKENIZER_FILES = {
-    "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model",
-}  # fmt: skip
 SMALL_FILES = TOKENIZER_FILES | {
     CONFIG, "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "chat_template.jinja", "chat_template.json",
 }  # fmt: skip
 """What is fetched beside the weights."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """One entry of the page's model picker."""
-
-    name: str
-    """What `engine.load` takes: a hub name, or a folder's path."""
-    family: str
-    """MDLM, LLaDA, Dream, BERT ...; as a person would say it."""
-    size: int
-    """Bytes to download, or on disk."""
-    licence: str
-    """SPDX-like, as its card says; empty when unknown."""
-    memory: int
-    """Bytes that running it takes in the default dtype."""
-    installed: bool
-    needs: str = ""
-    """A Python package that is missing for it; empty when it can be loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,32 +36,6 @@ class Progress:
     """0 until the hub has said what there is."""
     file: str
     """The file in hand."""
-
-
-def models() -> list[ModelInfo]:
-    """The embedded model first, then what is installed, then the published checkpoints that can be had."""
-    licences = {entry.name: entry.licence for entry in CATALOGUE}
-    found = [("", EMBEDDED)] if installed.is_whole(EMBEDDED) else []
-    found += [*installed.cached(), *((str(folder), folder) for folder in installed.folders())]
-    known: dict[str, ModelInfo] = {}
-    for name, folder in found:
-        if family := FAMILIES.get(kind_of(installed.read_json(folder / CONFIG))):
-            called = name or installed.embedded_name()
-            licence = licences.get(name, "") if name else "Apache-2.0"
-            memory = installed.parameters(folder) * _bytes_a_number()
-            known[called] = ModelInfo(called, family.name, installed.size(folder), licence, memory, True, family.needs)
-    for entry in CATALOGUE:
-        family = FAMILIES[entry.kind]
-        memory = entry.parameters * _bytes_a_number()
-        known.setdefault(entry.name, ModelInfo(entry.name, family.name, entry.size, entry.licence, memory, False, family.needs))
-    return list(known.values())
-
-
-def resolve(name: str, revision: str | None = None) -> Path | None:
-    """The folder of a model that is on this machine; None when it isn't."""
-    _check(name, revision)
-    folder = installed.snapshot(name, revision)
-    return folder if folder and installed.is_whole(folder) else None
 
 
 def vocabulary(*, fetch_it: bool = False) -> Path | None:
@@ -108,10 +57,10 @@ def download(name: str, revision: str | None = None) -> Generator[Progress, None
     The revision (a branch, tag or commit; main) is resolved to a commit once, and every file is that commit's. Yields a few times a
     second. HubError with a sentence, before any large file when the model can't be loaded anyway.
     """
-    _check(name, revision)
+    check(name, revision)
     with _sentences(name, revision):
         if _offline():
-            if folder := resolve(name, revision):
+            if folder := installed.whole_snapshot(name, revision):
                 yield Progress(size := installed.size(folder), size, "")
                 return
             raise HubError(f"{name} is not whole on this machine, and the network is switched off (HF_HUB_OFFLINE).")
@@ -236,7 +185,8 @@ def _listing(name: str, revision: str | None) -> dict[str, Remote]:
     return files
 
 
-def _check(name: str, revision: str | None) -> None:
+def check(name: str, revision: str | None) -> None:
+    """HubError for what can be no model's name, or no revision's."""
     if not installed.is_name(name):
         raise HubError(f"There is no model called {name[:200]!r}: give a folder, or a name on the hub like GSAI-ML/LLaDA-8B-Base.")
     if revision is not None and not installed.is_revision(revision):
@@ -304,13 +254,3 @@ def _sentences(name: str, revision: str | None) -> Iterator[None]:
                 f"The disk is full: make room for {name} in {installed.home()}, and start again; it goes on where it was."
             ) from error
         raise said(f"{name} can't be written to {error.filename or installed.home()} ({error.strerror or error}).") from error
-
-
-def _bytes_a_number() -> int:
-    """What the default dtype takes here: bfloat16 on a CUDA GPU and on CPUs that compute in it, else float32."""
-    if os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi"):
-        return 2
-    with suppress(OSError):
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-        return 2 if re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags) else 4
-    return 4
