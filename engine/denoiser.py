@@ -43,8 +43,9 @@ class Denoiser(Protocol):
 
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
         """(B, L) ids, (B, L) bool positions with N True -> (N, V) float32 raw logits on the device of `ids`: row i
-        predicts the i-th marked position (row-major). `t`: (B,) diffusion times for conditioned networks (None: inferred from the
-        masked share). `attend`: (B, L) bool, False = padding (None: everything is attended to).
+        predicts the i-th marked position (row-major). `t`: (B,) times in [0, 1] of log-linear noise, which is the share of tokens that
+        are masked there; a time-conditioned network is told its noise level, sigma = -log(1 - (1 - 1e-3) t), and others don't look at it
+        (None: the share of masks in each row). `attend`: (B, L) bool, False = padding (None: everything is attended to).
         """
         ...
 

@@ -32,6 +32,11 @@ def model() -> SEDD:
     return found
 
 
+def time_of(sigma: Tensor) -> Tensor:
+    """The time at which log-linear noise has this level."""
+    return SCHEDULE.time_of_move_chance(-torch.expm1(-sigma.double()))
+
+
 CASES = sorted(key.removeprefix("ids_") for key in IO if key.startswith("ids_"))
 
 
@@ -39,7 +44,7 @@ CASES = sorted(key.removeprefix("ids_") for key in IO if key.startswith("ids_"))
 def test_log_scores(model, case):
     ids, expected = IO[f"ids_{case}"], IO[f"log_score_{case}"]
     everywhere = torch.ones_like(ids, dtype=torch.bool)
-    ours = model.log_scores(ids, everywhere, IO[f"sigma_{case}"])
+    ours = model.logits(ids, everywhere, t=time_of(IO[f"sigma_{case}"]))
     torch.testing.assert_close(ours.view(expected.shape), expected, rtol=0, atol=ATOL)
 
 
@@ -48,7 +53,7 @@ def test_predictions_are_the_scores_in_proportion(model, case):
     """p(x_0 = v | x_t) is the score of v times expm1(sigma), over the sum of all but the mask's."""
     ids, sigma = IO[f"ids_{case}"], IO[f"sigma_{case}"]
     masked = ids == model.mask_id
-    ours = subs_log_probs(model.logits(ids, masked, t=SCHEDULE.time_of_move_chance(-torch.expm1(-sigma))), model.suppressed)
+    ours = subs_log_probs(model.logits(ids, masked, t=time_of(sigma)), model.suppressed)
     scores = IO[f"log_score_{case}"][masked][:, : model.mask_id]
     torch.testing.assert_close(ours[:, : model.mask_id], torch.log_softmax(scores, -1), rtol=0, atol=ATOL)
 
@@ -65,7 +70,7 @@ def test_without_a_time_the_masks_tell_it_and_padding_is_not_counted(model):
 
 
 class WithMass:
-    """A denoiser that keeps the mass of its last predictions: what their exponentials add up to, the mask's left out.
+    """A denoiser that keeps the mass of its last predictions: what scores times expm1(sigma) add up to, the mask's left out.
 
     A perfect network's is 1. SEDD's samplers unmask in proportion to it; ours normalise it away.
     """
@@ -78,7 +83,8 @@ class WithMass:
 
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
         found = self.model.logits(ids, positions, t=t, attend=attend)
-        self.mass = found[:, : self.model.mask_id].double().logsumexp(-1).exp()
+        level = torch.expm1(self.model.noise_level(ids, t, attend)).double().repeat_interleave(positions.sum(-1))
+        self.mass = found[:, : self.model.mask_id].double().logsumexp(-1).exp() * level
         return found
 
 
@@ -163,9 +169,7 @@ def test_a_network_whose_output_is_the_score_itself(model, tmp_path):
     ids, sigma = IO["ids_3"], IO["sigma_3"]
     masked = ids == model.mask_id
     larger = (torch.expm1(sigma) * (model.vocab_size - 1)).log().repeat_interleave(masked.sum(-1))[:, None]
-    ours, scaled = plain.log_scores(ids, masked, sigma), model.log_scores(ids, masked, sigma)
+    ours, scaled = plain.logits(ids, masked, t=time_of(sigma)), model.logits(ids, masked, t=time_of(sigma))
     tokens = slice(0, model.mask_id)
     torch.testing.assert_close(ours[:, tokens], (scaled + larger)[:, tokens], rtol=0, atol=ATOL)
     assert torch.equal(ours[:, model.mask_id], torch.zeros(len(ours)))
-    share = SCHEDULE.time_of_move_chance(-torch.expm1(-sigma))
-    torch.testing.assert_close(plain.logits(ids, masked, t=share), model.logits(ids, masked, t=share) + larger, rtol=0, atol=ATOL)

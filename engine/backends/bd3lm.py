@@ -32,6 +32,7 @@ class BD3LM(DiTDenoiser):
         """(B, L) ids, (B, L) bool positions -> (N, V) float32 raw logits, on the device of `ids`.
 
         A position is predicted from its block and the blocks before it; what comes after the last block asked for is not computed.
+        `t` as for DiTDenoiser: the published networks are not time-conditioned and don't look at it.
         """
         sigma = self.noise_level(ids, t, attend) if self.time_conditioned else None
         block = torch.arange(ids.shape[1], device=ids.device) // self.block_size

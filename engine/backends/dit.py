@@ -55,7 +55,7 @@ class DiTDenoiser(Speech):
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
         """(B, L) ids, (B, L) bool positions -> (N, V) float32 raw logits, on the device of `ids`.
 
-        A time-conditioned network is given sigma of the log-linear schedule at t, or at the share of masks.
+        A time-conditioned network is given sigma = -log(1 - (1 - 1e-3) t), the log-linear schedule's, of `t` or of each row's share of masks.
         """
         sigma = self.noise_level(ids, t, attend) if self.time_conditioned else None
         return self.network_rows(ids, positions, sigma, attend).to(ids.device)
@@ -65,7 +65,7 @@ class DiTDenoiser(Speech):
         if t is None:
             seen = torch.ones_like(ids, dtype=torch.bool) if attend is None else attend
             t = (ids.eq(self.mask_id) & seen).sum(-1) / seen.sum(-1)
-        return SCHEDULES["loglinear"].sigma(t.float()).to(self.device)
+        return SCHEDULES["loglinear"].sigma(t).to(self.device, torch.float32)
 
     def network_rows(self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None) -> Tensor:
         """(N, V) float32, what the network says at the positions; `attend` (B, L) or (B, L, L) as the network takes it."""

@@ -1,8 +1,8 @@
 """SEDD, score entropy (louaaron/Score-Entropy-Discrete-Diffusion, arXiv 2310.16834) with the absorbing graph: MDLM's network, always
 told the noise level, whose outputs are log-scores.
 
-The score of token v at a masked position is p_t(x with v there) / p_t(x). With the absorbing graph this is p(x_0 = v | x_t) / expm1(sigma):
-the network's scores times expm1(sigma) are the distribution that every sampler here draws from, once normalised.
+The score of token v at a masked position is p_t(x with v there) / p_t(x). With the absorbing graph this is p(x_0 = v | x_t) / expm1(sigma),
+so the scores are, once normalised, the distribution that every sampler here draws from.
 """
 
 from __future__ import annotations
@@ -26,29 +26,18 @@ class SEDD(DiTDenoiser):
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
-        """(B, L) ids, (B, L) bool positions -> (N, V) float32 log(score expm1(sigma)), on the device of `ids`.
+        """(B, L) ids, (B, L) bool positions -> (N, V) float32 log-scores, on the device of `ids`; 0 for the token that is there.
 
-        For a trained network each row's exponentials add up to about 1 without the mask's.
+        The published network's own output at sigma = -log(1 - (1 - 1e-3) t). Normalised without the mask's, a masked row is p(x_0 | x_t);
+        times expm1(sigma) its exponentials add up to about 1 already, when the network is well trained.
         """
         sigma = self.noise_level(ids, t, attend)
-        return self._rows(ids, positions, sigma, attend, of_score=False)
-
-    @torch.inference_mode()
-    def log_scores(self, ids: Tensor, positions: Tensor, sigma: Tensor, attend: Tensor | None = None) -> Tensor:
-        """(B, L) ids, (B, L) bool positions, (B,) sigma -> (N, V) float32 log-scores; 0 for the token that is there."""
-        scores = self._rows(ids, positions, sigma.to(self.device), attend, of_score=True)
-        return scores.scatter(-1, ids[positions][:, None], 0.0)
-
-    def _rows(self, ids: Tensor, positions: Tensor, sigma: Tensor, attend: Tensor | None, *, of_score: bool) -> Tensor:
         rows = self.network_rows(ids, positions, sigma, attend)
         if self.scaled:
-            rows = rows - math.log(self.vocab_size - 1)
-        if self.scaled == of_score:
-            # expm1(0) has no logarithm; nothing is masked there, so nothing is asked for.
-            level = torch.expm1(sigma.clamp_min(1e-6)).log()
-            each = level.repeat_interleave(positions.sum(-1).to(self.device))[:, None]
-            rows = rows - each if of_score else rows + each
-        return rows.to(ids.device)
+            # expm1(0) has no logarithm; nothing is masked there.
+            level = torch.expm1(sigma.clamp_min(1e-6)).log() + math.log(self.vocab_size - 1)
+            rows = rows - level.repeat_interleave(positions.sum(-1).to(self.device))[:, None]
+        return rows.to(ids.device).scatter(-1, ids[positions][:, None], 0.0)
 
 
 def load(folder: Folder, placement: Placement) -> SEDD:
