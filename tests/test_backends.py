@@ -7,9 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import engine
 from engine import backends
 from engine.backends.toy import MASK, VISIBLE, Toy
 from engine.denoiser import Denoiser
+from tests import folders
 
 
 def test_toy_is_found_by_name():
@@ -35,6 +37,14 @@ def test_what_cannot_be_loaded_is_refused_in_one_sentence(arguments, says, tmp_p
 def test_a_folder_without_a_model_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(ValueError, match=r"\.$"):
         backends.load(tmp_path)
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("published", [torch.float32, torch.bfloat16])
+def test_on_a_cpu_what_was_published_in_float32_keeps_its_precision(tmp_path, monkeypatch, published, native):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
+    model = engine.load(folders.mdlm(tmp_path, dtype=published), device="cpu")
+    assert engine.dtype_of(model) == ("bfloat16" if native and published == torch.bfloat16 else "float32")
 
 
 def test_a_missing_embedded_model_says_so(monkeypatch, tmp_path):

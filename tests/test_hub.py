@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file
 
 import engine
 from engine import hub
@@ -190,6 +191,8 @@ def test_models_that_are_here_are_listed_before_those_that_can_be_had(server: Hu
     monkeypatch.setattr(installed, "FOLDERS", tmp_path / "folders")
     folders.mdlm(tmp_path / "folders" / "mine", shard_bytes=9000)
     before = engine.models()
+    card = (installed.EMBEDDED / "README.md").read_text(encoding="utf-8")
+    assert f"| licence of the weights | {before[0].licence.replace('CC-BY-SA-', 'CC BY-SA ')}, " in card
     assert before[0].installed and before[0].family == "Lacuna" and engine.load(before[0].name).name == before[0].name
     assert [info.installed for info in before] == [True, True] + [False] * (len(before) - 2) and before[1].name.endswith("mine")
     fetch()
@@ -200,7 +203,8 @@ def test_models_that_are_here_are_listed_before_those_that_can_be_had(server: Hu
         + (published / "generation_config.json").stat().st_size
     )
     assert (info.family, info.installed, info.size, info.needs) == ("MDLM", True, size, "")
-    assert info.memory in (18_000 * 2, 18_000 * 4) or 10_000 < info.memory < 1_000_000
+    numbers = sum(tensor.numel() for tensor in load_file(published / MAIN).values())
+    assert info.memory in (2 * numbers, 4 * numbers)
     llada = next(info for info in before if info.name == "GSAI-ML/LLaDA-8B-Instruct")
     assert (llada.family, llada.licence, llada.installed) == ("LLaDA", "MIT", False) and 15e9 < llada.size < 17e9 <= llada.memory + 1e9
 

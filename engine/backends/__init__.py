@@ -30,8 +30,9 @@ def load(
     """A model by folder or by name on the hub: None (or its own name) is the embedded one, "toy" the toy for tests.
 
     What is not on this machine is downloaded; `progress` hears how far that is, a few times a second. revision: a branch, tag or commit.
-    device: auto (CUDA, then Apple's MPS, then the CPU) or torch's name of one. dtype: auto, float32, bfloat16, float16; int8 and int4 keep
-    the matrices in fewer bits and compute as auto does. Raises LoadError, or the back end's own one-sentence ValueError.
+    device: auto (CUDA, then Apple's MPS, then the CPU) or torch's name of one. dtype: auto, float32, bfloat16, float16; auto is bfloat16 on
+    GPUs that compute in it, and on such CPUs for weights published in 16 bits, else float32. int8 and int4 keep the matrices in fewer bits
+    and compute as auto does. Raises LoadError, or the back end's own one-sentence ValueError.
     """
     if name_or_path == "toy":
         return Toy()
@@ -40,7 +41,8 @@ def load(
     if name_or_path is None and not EMBEDDED.is_dir():
         raise LoadError("The embedded model is missing from assets/model; get the checkout whole, or name a model's folder.")
     where = pick_device(device)
-    placement = _placement(dtype, where)
+    if dtype not in ("auto", *DTYPES, "int8", "int4"):
+        raise LoadError(f"There is no dtype {dtype!r}; choose auto, {', '.join(DTYPES)}, int8, int4.")
     path = EMBEDDED if name_or_path is None else Path(name_or_path).expanduser()
     name = None if path.is_dir() else str(name_or_path)
     folder = Folder(path if name is None else _from_hub(name, revision, progress), name)
@@ -53,7 +55,7 @@ def load(
         raise LoadError(f"{folder.name} needs the package {family.needs}, as all {family.name} models do: run `python launch.py extras`.")
     if family.tokenizer and not any(folder.file(file) for file in TOKENIZER_FILES) and _speaks_gpt2(folder):
         folder = Folder(folder.path, name, beside=hub.vocabulary(fetch_it=name is not None))
-    model: Denoiser = import_module(f"engine.backends.{family.module}").load(folder, placement)
+    model: Denoiser = import_module(f"engine.backends.{family.module}").load(folder, _placement(dtype, where, folder))
     return model
 
 
@@ -92,16 +94,16 @@ def pick_device(name: str) -> torch.device:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def _placement(name: str, device: torch.device) -> Placement:
-    """Where and in which numbers; `auto` is bfloat16 where the device computes in it, float32 elsewhere."""
+def _placement(name: str, device: torch.device, folder: Folder) -> Placement:
+    """Where and in which numbers."""
     if name in DTYPES:
         return Placement(device, DTYPES[name])
-    if name not in ("auto", "int8", "int4"):
-        raise LoadError(f"There is no dtype {name!r}; choose auto, {', '.join(DTYPES)}, int8, int4.")
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        narrow = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 may lack it
-        native = device.type == "cpu" and any(known.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
+        narrow = device.type == "cpu" and any(known.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
+        # What was published in float32 keeps its precision where memory is not scarce.
+        narrow = narrow and folder.in_16_bits
     weights: Weights = "int8" if name == "int8" else "int4" if name == "int4" else "plain"
-    return Placement(device, torch.bfloat16 if native else torch.float32, weights)
+    return Placement(device, torch.bfloat16 if narrow else torch.float32, weights)

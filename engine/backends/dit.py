@@ -55,7 +55,7 @@ class DiTDenoiser(Speech):
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
         """(B, L) ids, (B, L) bool positions -> (N, V) float32 raw logits, on the device of `ids`.
 
-        A time-conditioned network is given sigma = -log(1 - (1 - 1e-3) t), the log-linear schedule's, of `t` or of each row's share of masks.
+        A time-conditioned network is told sigma = -log(1 - (1 - 1e-3) t), the log-linear schedule's, of `t`, or of each row's masks.
         """
         sigma = self.noise_level(ids, t, attend) if self.time_conditioned else None
         return self.network_rows(ids, positions, sigma, attend).to(ids.device)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -187,6 +188,14 @@ class Folder:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The published tensors' names and shapes, from the headers alone."""
         return {name: entry.shape for name, entry in self.tensors.items()}
+
+    @property
+    def in_16_bits(self) -> bool:
+        """Whether most of the published numbers are 16-bit ones."""
+        wide = Counter[bool]()
+        for entry in self.tensors.values():
+            wide[entry.dtype.itemsize > 2] += entry.numel
+        return wide[False] > wide[True]
 
     def fill(self, model: nn.Module, rename: Rename, placement: Placement) -> None:
         """Give a network made on the meta device its weights, one tensor at a time, straight to the device.

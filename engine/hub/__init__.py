@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.hub import installed
-from engine.hub.catalogue import CATALOGUE
+from engine.hub.catalogue import CATALOGUE, EMBEDDED_LICENCE
 from engine.hub.downloading import Progress, check, download, vocabulary
 from engine.hub.families import FAMILIES, kind_of
 from engine.hub.fetching import HubError
@@ -47,12 +47,12 @@ def models() -> list[ModelInfo]:
     for name, folder in found:
         if family := FAMILIES.get(kind_of(installed.read_json(folder / CONFIG))):
             called = name or installed.embedded_name()
-            licence = licences.get(name, "") if name else "Apache-2.0"
-            memory = installed.parameters(folder) * _bytes_a_number()
+            licence = licences.get(name, "") if name else EMBEDDED_LICENCE
+            memory = _memory(installed.parameters(folder), installed.weights(folder))
             known[called] = ModelInfo(called, family.name, installed.size(folder), licence, memory, True, family.needs)
     for entry in CATALOGUE:
         family = FAMILIES[entry.kind]
-        memory = entry.parameters * _bytes_a_number()
+        memory = _memory(entry.parameters, entry.size)
         known.setdefault(entry.name, ModelInfo(entry.name, family.name, entry.size, entry.licence, memory, False, family.needs))
     return list(known.values())
 
@@ -63,11 +63,12 @@ def resolve(name: str, revision: str | None = None) -> Path | None:
     return installed.whole_snapshot(name, revision)
 
 
-def _bytes_a_number() -> int:
-    """What the default dtype takes here: bfloat16 on a CUDA GPU and on CPUs that compute in it, else float32."""
+def _memory(parameters: int, stored: int) -> int:
+    """Bytes that a network takes in the default dtype, which `engine.load` tells. stored: bytes of its weights on disk."""
     if os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi"):
-        return 2
+        return 2 * parameters
     with suppress(OSError):
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-        return 2 if re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags) else 4
-    return 4
+        if stored < 3 * parameters and re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags):
+            return 2 * parameters
+    return 4 * parameters

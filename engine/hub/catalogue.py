@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+EMBEDDED_LICENCE = "CC-BY-SA-4.0"
+"""Of the model in assets/model, as its card says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Published:

@@ -125,6 +125,11 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
+def weights(folder: Path) -> int:
+    """Bytes of a model's safetensors."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
 def parameters(folder: Path) -> int:
     """How many numbers a model's weights hold, from the headers of its safetensors."""
     return sum(_numbers(path) for path in folder.glob("*.safetensors"))
