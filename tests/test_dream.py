@@ -105,10 +105,10 @@ def test_shards_are_one_model(tmp_path, shards):
     ("fields", "named"),
     [
         ({"hidden_act": "gelu"}, "hidden_act"),
-        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rotary positions"),
-        ({"rope_parameters": {"rope_type": "linear", "factor": 4.0}}, "rotary positions"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "'rope_scaling'"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 4.0}}, "'rope_parameters'"),
         ({"use_sliding_window": True, "sliding_window": 64}, "use_sliding_window"),
-        ({"layer_types": ["full_attention", "sliding_attention"]}, "window"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "'layer_types'"),
         ({"attention_bias": False}, "attention_bias"),
         ({"num_key_value_heads": 3}, "3 of them"),
         ({"vocab_size": 431}, "shape"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ SHARED, RUNS = runs_of("llada", "sampler_llada")
 FAST_SHARED, FAST = runs_of("llada", "sampler_fastdllm")
 DRAWN_SHARED, DRAWN = runs_of("llada", "sampler_llada_stochastic")
 DLLM_SHARED, DLLM = runs_of("llada", "sampler_dllm_infill")
+DOCS = Path(__file__).parent.parent / "docs/SAMPLERS.md"
 NEW = 24
 """Tokens after the prompt in all of LLaDA's and Fast-dLLM's runs."""
 
@@ -59,6 +61,15 @@ def test_fast_dllm(name: str) -> None:
     moves = replay(model, x, settings)
     check(moves, x, FAST[name]["x_trace"])
     assert model.calls == int(FAST[name]["nfe"])
+
+
+def test_the_example_of_the_docs_is_a_published_run(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```python\n(import torch\n.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    prompt = f"prompt = torch.tensor({SHARED['prompt'].tolist()})"
+    placed = re.sub(r"prompt = .*", prompt, example.replace('"models/llada"', repr(str(GOLDEN / "llada"))))
+    exec(placed.replace("[0, 6:]", f"[0, {SHARED['prompt'].shape[1]}:]"), {})
+    trace = RUNS["cfg0.5.steps12.block8"]["x_trace"][1:, 0, -NEW:]
+    assert capsys.readouterr().out.splitlines() == [str(canvas.tolist()) for canvas in trace]
 
 
 class SavedNoise:

@@ -93,11 +93,14 @@ def shape_of(folder: Folder) -> Shape:
     folder.only("attention_bias", True, None)
     folder.only("use_sliding_window", False, None)
     rotary = folder.config.get("rope_parameters") or {}
-    scaling = folder.config.get("rope_scaling") or rotary
-    if not isinstance(scaling, dict) or scaling.get("rope_type", scaling.get("type", "default")) != "default":
-        raise LoadError(f"The config of {folder.name} scales its rotary positions, which this version does not do; take the model without.")
+    for field in ("rope_scaling", "rope_parameters"):
+        scaling = folder.config.get(field) or {}
+        if not isinstance(scaling, dict) or scaling.get("rope_type", scaling.get("type", "default")) != "default":
+            raise LoadError(
+                f"The {field!r} of {folder.name}'s config scales the rotary positions, which this version can't do; take the model without."
+            )
     if set(folder.config.get("layer_types") or ()) - {"full_attention"}:
-        raise LoadError(f"The config of {folder.name} asks for layers that see only a window, which this version does not have.")
+        raise LoadError(f"The 'layer_types' of {folder.name}'s config ask for layers that see only a window, which this version can't do.")
     heads = folder.integer("num_attention_heads")
     base = rotary.get("rope_theta") if isinstance(rotary, dict) else None
     return Shape(
