@@ -196,6 +196,30 @@ def test_three_underscores_become_a_gap_and_undo_gives_them_back(page):
     assert text(page) == "the name snake___case__"
 
 
+def test_a_length_typed_in_brackets_is_a_gap_and_brackets_of_programs_are_not(page):
+    write(page, "It was ")
+    page.keyboard.type("[[5-12]] when [[3 tokens]], [[]]")
+    assert [mark.text_content() for mark in gaps(page).all()] == ["[[5-12]]", "[[3 tokens]]", "[[]]"]
+    write(page, "x")
+    page.keyboard.type("[[1]] + [[5-2]] + \\[[2]] + [[1],[2]]")
+    assert gaps(page).count() == 0
+
+
+def test_pasted_marks_are_offered_to_be_made_gaps(page):
+    pasted = "It [[2-3]] and\n[[~ some {{words}}]]."
+    write(page, "He said: ")
+    paste(page, pasted)
+    said(page, "2 marks are written here as plain text.")
+    press(page, "Fill")  # there is nothing else to fill: the offer stands
+    press(page, "Make gaps of them")
+    assert text(page) == "He said: It [[2-3]] and\nsome words."
+    press(page, "Undo")
+    assert text(page) == f"He said: {pasted}"
+    write(page, "A line.\n[[3 and no end")
+    press(page, "Fill")
+    expect(page.locator(".say.failed")).to_contain_text("line 2, column 4")
+
+
 def test_pasted_text_is_literal(page):
     write(page, "Before ")
     paste(page, HOSTILE + "\nsecond line")
@@ -348,8 +372,12 @@ def test_phone_width_has_no_sideways_scroll(new_page, url, dark):
         box = page.get_by_role("button", name=name).bounding_box()
         assert box["height"] >= 40 and box["width"] >= 40, name
         assert box["x"] >= 0 and box["x"] + box["width"] <= 390, name
-    page.get_by_role("button", name="How").tap()
-    expect(page.get_by_role("slider", name="Variety")).to_be_visible()
+    variety = page.get_by_role("slider", name="Variety")
+    for way_out in (lambda: page.touchscreen.tap(195, 120), page.get_by_role("button", name="Close").tap):
+        page.get_by_role("button", name="How").tap()
+        expect(variety).to_be_visible()
+        way_out()
+        expect(variety).to_be_hidden()
 
 
 def test_nothing_is_asked_of_another_machine(new_page, url):

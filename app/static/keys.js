@@ -14,7 +14,7 @@ export function installKeys(page) {
     if (event.target.closest?.("dialog")) return; // a window of its own has keys of its own
     if (event.key === "Escape") {
       if (page.popover.isOpen) page.popover.close(true);
-      else if (page.root.classList.contains("sheet")) page.root.classList.remove("sheet");
+      else if (page.root.classList.contains("sheet")) page.closeSheet();
       else runs.stop();
       return;
     }

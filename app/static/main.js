@@ -16,6 +16,7 @@ import { buildTimeline } from "./timeline.js";
 import { buildTools } from "./tools.js";
 import { installTyping } from "./typing.js";
 import { View } from "./view.js";
+import { writtenMarks } from "./written.js";
 
 export async function mount(element, facts) {
   const root = element.querySelector(".lacuna");
@@ -26,14 +27,15 @@ export async function mount(element, facts) {
   page.title = () => draft.title;
 
   // ---- messages
-  page.say = (text) => {
-    page.timeline.say.classList.remove("failed");
-    page.timeline.say.textContent = text;
+  /** Say something; with `act`, a button after it that does what `label` says. */
+  page.say = (text, label = "", act = null) => {
+    page.timeline.say.className = "say";
+    page.timeline.say.replaceChildren(text, ...(act ? [" ", button(label, act, { class: "quiet" })] : []));
   };
   page.fail = (text, place = null) => {
     const here = place?.line ? ` (line ${place.line}, column ${place.column})` : "";
     page.timeline.say.textContent = text.replace(/\.?$/, `${here}.`).replace(/\?\.$/, "?");
-    page.timeline.say.classList.add("failed");
+    page.timeline.say.className = "say failed";
     if (place?.line) page.view.row(Math.min(place.line, draft.lines.length) - 1)?.scrollIntoView({ block: "nearest" });
   };
 
@@ -49,7 +51,11 @@ export async function mount(element, facts) {
   const model = new ModelWatch(page, picker.open);
   picker.follow(model);
   page.reasonNotToFill = () => model.reason() || (page.runs.live ? "A run is going on" : "");
-  page.panelButton = button("How", () => root.classList.toggle("sheet"), { label: "", shape: "dials", hint: "How to fill", class: "sheet-opener" });
+  page.panelButton = button("How", () => root.classList.add("sheet"), { label: "", shape: "dials", hint: "How to fill", class: "sheet-opener" });
+  page.closeSheet = () => {
+    root.classList.remove("sheet");
+    page.panelButton.focus({ preventScroll: true });
+  };
   page.timeline = buildTimeline(page);
   page.dock = page.timeline.root;
   page.card = el("section", { class: "card", "aria-label": "Page" }, editor);
@@ -74,6 +80,7 @@ export async function mount(element, facts) {
       page.say("Kept: the words are yours now, as plain text.");
     },
   });
+  page.written = writtenMarks(page);
   function travel(way) {
     const caret = draft[way]();
     if (!caret) return page.say(way === "undo" ? "Nothing to undo." : "Nothing to redo.");
@@ -89,7 +96,7 @@ export async function mount(element, facts) {
   root.replaceChildren(
     el("header", { class: "top" }, el("span", { class: "mark", role: "img", "aria-label": "Lacuna" }, "L", el("b"), "cuna"),
       el("div", { class: "about" }, titleShown, saved), model.chip),
-    el("div", { class: "desk" }, el("div", { class: "sheet-of-paper" }, tools.bar, page.card, legend), el("aside", {}, page.panel.root)),
+    el("div", { class: "desk" }, el("div", { class: "sheet-of-paper" }, tools.bar, page.card, legend), el("div", { class: "scrim", onclick: page.closeSheet }), el("aside", {}, page.panel.root)),
     page.dock, page.popover.root, tools.floating, picker.root);
 
   // ---- the document's life
@@ -114,6 +121,6 @@ export async function mount(element, facts) {
   page.timeline.drawState();
   tools.draw();
   model.addEventListener("change", page.timeline.drawState);
-  page.say(begun ? "Your draft is as you left it." : "Press Fill; or select words and make a gap of your own.");
+  page.say(begun ? "Your draft is as you left it." : "Press Fill, and the model writes the gaps. To make one of your own, select words and press Gap.");
   root.dataset.ready = "true";
 }

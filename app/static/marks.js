@@ -4,10 +4,12 @@ import { toPlainText } from "./segments.js";
 import { passageParts } from "./islands.js";
 
 const SPACE = /^\s*$/;
+export const LONGEST = 2000; // words or tokens in a gap
+const TOUCHED = /[\p{L}\p{N}_]/u; // what makes underscores and brackets beside it those of a program
+const AS_TYPED = /(?<![\p{L}\p{N}_\\[\])])(?:___|\[\[(?:(\d+)(?:-(\d+))?( tokens)?)?\]\])$/u;
 
 export function marks(page) {
   const { draft, view, say } = page;
-  const isWord = (ch) => Boolean(ch) && /[\p{L}\p{N}]/u.test(ch);
 
   /** The range without the spaces at its ends: a gap takes words, the writer's spaces stay. */
   function trimmed({ from, to }) {
@@ -126,18 +128,20 @@ export function marks(page) {
     view.caret(draft.replace(at, { line: at.line, offset: at.offset + 1 }, words));
   }
 
-  /** The third underscore in a row, typed where no word touches it, is a gap. Undo gives the underscores back. */
-  function gapOfUnderscores() {
+  /** The third underscore in a row, or the last bracket of [[5-12]], typed where no word touches it, makes a gap. Undo gives what was typed back. */
+  function gapAsTyped() {
     const at = view.selection()?.from;
     const here = at && draft.itemAt(at, true);
     if (!here || !isText(here.item)) return;
     const offset = at.offset - here.start;
-    const [previous, next] = [here.item[offset - 4], here.item[offset]];
-    if (here.item.slice(offset - 3, offset) !== "___" || previous === "_" || previous === "\\" || isWord(previous) || isWord(next) || next === "_") return;
-    put({ from: { line: at.line, offset: at.offset - 3 }, to: at }, makeGap());
+    const [mark, low, high = low, tokens] = here.item.slice(0, offset).match(AS_TYPED) ?? [];
+    if (!mark || TOUCHED.test(here.item[offset] ?? "")) return;
+    const length = low ? { low: Number(low), high: Number(high), unit: tokens ? "tokens" : "words" } : null;
+    if (length && !(length.low >= 1 && length.low <= length.high && length.high <= LONGEST)) return;
+    put({ from: { line: at.line, offset: at.offset - mark.length }, to: at }, makeGap({ length }));
   }
 
-  return { gap: onWhatIsChosen(gap), rewrite: onWhatIsChosen(rewrite), pin, pinParts, unmark, gapOfUnderscores };
+  return { gap: onWhatIsChosen(gap), rewrite: onWhatIsChosen(rewrite), pin, pinParts, unmark, gapAsTyped };
 }
 
 /** The texts of an island's places that can be picked: cells, or the parts of a passage. */

@@ -128,7 +128,7 @@ export function buildPanel(page, facts) {
   }, { class: "quiet" });
   const rest = Object.keys(defaults).filter((name) => name !== "seed");
   const root = el("section", { class: "box how", "aria-label": "How to fill" },
-    el("h2", {}, "How"),
+    el("header", {}, el("h2", {}, "How"), button("Close", () => page.closeSheet(), { label: "", shape: "close", hint: "Close", class: "sheet-closer" })),
     dial("Variety", "temperature", { min: 0, max: 1.5, step: 0.05, show: (t) => (t === 0 ? "none" : t.toFixed(2)) }),
     dial("Care", "steps", { min: 0, max: STEPS.length - 1, step: 1, toDial: nearest, fromDial: (k) => STEPS[k], show: (n) => (n === AS_NEEDED ? "as many steps as it takes" : `${n} step${n === 1 ? "" : "s"}`) }),
     row("Method", method),

@@ -17,12 +17,12 @@ export function bytes(count) {
   return `${value < 9.95 && power > 1 ? value.toFixed(1).replace(/\.0$/, "") : Math.round(value)} ${UNITS[power]}`;
 }
 
-/** What is known of a model, in a line that breaks between facts only; with where it runs if it is the one `inUse`. */
+/** What is known of a model, fact by fact; with where it runs if it is the one `inUse`. */
 function factsOf({ family, size, licence, memory }, inUse) {
   return [
     family, size && bytes(size), family && (licence || "licence unknown"), memory && `runs in ${bytes(memory)}`,
     inUse && `on ${[inUse.device.toUpperCase(), inUse.dtype].filter(Boolean).join(" in ")}`,
-  ].filter(Boolean).map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ");
+  ].filter(Boolean);
 }
 
 export function buildPicker(page) {
@@ -96,6 +96,9 @@ export function buildPicker(page) {
       press.setAttribute("aria-disabled", `${waits}`);
       press.className = strong && !waits ? "strong" : "";
     }
+    function describe(words) {
+      if (facts.textContent !== words.join(" ")) facts.replaceChildren(...words.flatMap((fact, k) => [k ? " " : null, el("span", {}, fact)]).filter(Boolean));
+    }
     function remark(text, failed = false) {
       if (note.textContent !== text) note.textContent = text;
       note.classList.toggle("failed", failed);
@@ -104,7 +107,8 @@ export function buildPicker(page) {
       const under = ["running", "stopping"].includes(download?.state);
       const loading = model?.state === "loading" && model.chosen === info.name;
       const refused = model?.refused?.chosen === info.name ? model.refused.error : "";
-      facts.textContent = factsOf(info, inUse && model) || (owner ? "" : info.name);
+      const known = factsOf(info, inUse && model);
+      describe(known.length || owner ? known : [info.name]);
       root.classList.toggle("in-use", inUse);
       way.hidden = !under;
       if (under) {

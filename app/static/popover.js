@@ -1,9 +1,9 @@
 // The small windows beside a mark: a gap's length, a passage's way back, what the model thought of a word.
 import { isFilled, isOpen } from "./document.js";
 import { button, el } from "./dom.js";
+import { LONGEST } from "./marks.js";
 import { toPlainText } from "./segments.js";
 
-const LONGEST = 2000; // words or tokens in a gap
 
 export function installPopovers(page) {
   const { draft, view } = page;

@@ -32,7 +32,7 @@ export class Runs extends EventTarget {
     if (this.live) return;
     const islands = only ? this.targets().filter(({ id }) => only.includes(id)) : this.targets();
     const chosen = only && !islands.length ? draft.islands().map(({ island }) => island).filter(({ id }) => only.includes(id)) : islands;
-    if (!chosen.length) return say("Mark a gap first: select some words and press Gap, or type ___.");
+    if (!chosen.length) return this.page.written.explain();
     const abort = (this.#abort = new AbortController());
     const ids = chosen.map(({ id }) => id);
     const before = new Map(chosen.map((island) => [island.id, island]));
@@ -58,8 +58,7 @@ export class Runs extends EventTarget {
     } catch (error) {
       this.#finish(run);
       if (abort.signal.aborted) {
-        const where = run.frames.length ? ` at step ${run.frames.length - 1} of ${run.frames[0].steps}` : "";
-        say(`Stopped${where}. Fill starts the open gaps again; Undo goes back.`);
+        say(run.frames.length ? `Stopped at step ${run.frames.length - 1} of ${run.frames[0].steps}. Fill starts the open gaps again; Undo goes back.` : "Stopped before the first step.");
       } else this.page.fail(error.message, error.place ?? null);
     } finally {
       clearTimeout(waiting);

@@ -34,7 +34,8 @@ const readCopy = (key) => {
     return null;
   }
 };
-const copies = () => Object.keys(localStorage).filter((key) => key.startsWith(PREFIX)).map(readCopy).filter(Boolean).sort((a, b) => b.time - a.time);
+const kept = () => Object.keys(localStorage).filter((key) => key.startsWith(PREFIX));
+const copies = () => kept().map(readCopy).filter(Boolean).sort((a, b) => b.time - a.time);
 
 /** Opens this tab's store: {found, touch, write}; `found` is the copy to begin with, or null. */
 export async function openStore(current, tell) {
@@ -45,7 +46,7 @@ export async function openStore(current, tell) {
     clearTimeout(timer);
     timer = 0;
     const text = JSON.stringify({ version: 1, time: Date.now(), ...current() });
-    for (const old of copies().filter((copy) => copy.key !== key).slice(KEPT - 1)) localStorage.removeItem(old.key);
+    if (kept().length > KEPT) for (const old of copies().filter((copy) => copy.key !== key).slice(KEPT - 1)) localStorage.removeItem(old.key);
     for (;;) {
       try {
         localStorage.setItem(key, text);

@@ -107,9 +107,9 @@ export function buildTimeline(page) {
     if (shrunk) parts.push(el("span", {}, `${places(shrunk)} fewer`));
     if (open) parts.push(el("span", {}, `${open} to go`));
     else if (!run.receiving && run.at === last()) {
-      parts.push(el("span", {}, `all settled${run.score === undefined ? "" : `, ${Math.round(run.score * 100)} % sure`}`));
+      parts.splice(1, 0, el("span", {}, `all settled${run.score === undefined ? "" : `, ${Math.round(run.score * 100)} % sure`}`));
     }
-    say.classList.remove("failed");
+    say.className = "say steps";
     say.replaceChildren(...parts.flatMap((part, k) => (k ? [" · ", part] : [part])));
   }
 
@@ -120,9 +120,13 @@ export function buildTimeline(page) {
   runs.addEventListener("finish", () => { draw(); tell(); });
   const drawState = () => {
     const reason = page.reasonNotToFill();
+    const focused = document.activeElement;
     fill.disabled = Boolean(reason);
     fill.title = reason || `Fill the gaps; again for another version (${keys("Ctrl+Enter")})`;
     stop.disabled = !runs.live;
+    // A button that can't be pressed any more hands the focus to the one that can.
+    if (focused === fill && runs.live) stop.focus();
+    else if (focused === stop && !runs.live) fill.focus();
     root.dataset.run = runs.live ? "live" : "idle";
   };
   runs.addEventListener("state", drawState);

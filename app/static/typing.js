@@ -33,7 +33,7 @@ export function installTyping(page) {
       if (text === "") return;
       if (/\s/.test(text)) draft.breakUndo(); // undo goes back word by word
       edit(from, to, fragmentOf(text), "type");
-      if (text === "_") page.commands.gapOfUnderscores();
+      if (text === "_" || text === "]") page.commands.gapAsTyped();
     } else if (type.startsWith("delete") && !same(from, to)) edit(from, to, fragmentOf(""), type);
   }
 
@@ -80,6 +80,7 @@ export function installTyping(page) {
     const fragment = own ? piece(own) : fragmentOf(event.clipboardData.getData("text/plain"));
     draft.breakUndo();
     edit(range.from, range.to, fragment, "");
+    if (!own) page.written.offer({ from: range.from, to: view.selection().from });
   }
   function onCopy(event) {
     const range = view.selection();
