@@ -198,6 +198,12 @@ def test_a_settled_word_tells_its_alternatives_and_keyboard_reaches_it(page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     expect(window).to_be_visible()
+    first = page.locator(".cell.current").get_attribute("data-cell")
+    page.keyboard.press("ArrowRight")  # the window goes along
+    assert page.locator(".cell.current").get_attribute("data-cell") != first
+    page.keyboard.press("Escape")
+    expect(page.locator(".draft .island.fill")).to_be_focused()
+    page.keyboard.press("Enter")
     window.get_by_role("button", name="Reopen").click()
     assert text(page) == SIXTEEN
 

@@ -37,7 +37,7 @@ export function installPopovers(page) {
     if (root.hidden) return;
     const focused = root.contains(document.activeElement);
     root.hidden = true;
-    if (focused || refocus) (anchor?.isConnected ? anchor : view.root).focus({ preventScroll: true });
+    if (focused || refocus) (anchor?.isConnected ? anchor.closest(".island") : view.root).focus({ preventScroll: true });
     anchor = null;
   }
 
@@ -137,6 +137,24 @@ export function installPopovers(page) {
     cell.classList.add("current");
   }
 
+  /** Go to the next or the last word or cell of an island; the window goes along. */
+  function walk(span, by) {
+    const stops = [...span.querySelectorAll(".word, .cell")];
+    const here = stops.findIndex((stop) => stop === document.activeElement || stop.classList.contains("current"));
+    const next = stops[Math.max(0, Math.min(stops.length - 1, here + by))];
+    if (next.classList.contains("word")) return next.focus();
+    const pressed = [...root.querySelectorAll("button")].indexOf(document.activeElement);
+    setCurrent(span, next);
+    if (!root.hidden) activate(next);
+    root.querySelectorAll("button")[pressed]?.focus({ preventScroll: true });
+  }
+  const direction = ({ key }) => ({ ArrowRight: 1, ArrowLeft: -1 })[key];
+  root.addEventListener("keydown", (event) => {
+    if (!direction(event) || !draft.find(owner)?.island.fill) return;
+    event.preventDefault();
+    walk(view.islandElement(owner), direction(event));
+  });
+
   view.root.addEventListener("click", (event) => {
     if (page.pick || event.detail > 1) return; // the end of a drag over words, or the second half of a double click
     if (!activate(event.target)) close();
@@ -151,17 +169,10 @@ export function installPopovers(page) {
       activate(current);
       if (part) view.islandElement(Number(span.dataset.island)).querySelector(`[data-part="${part}"]`)?.focus();
       else root.querySelector("button, input:checked")?.focus({ preventScroll: true });
-    } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
-      const stops = [...span.querySelectorAll(".word, .cell")];
-      if (!stops.length) return;
+    } else if (direction(event)) {
+      if (!span.querySelector(".word, .cell")) return;
       event.preventDefault();
-      const here = stops.findIndex((stop) => stop === document.activeElement || stop.classList.contains("current"));
-      const next = stops[Math.max(0, Math.min(stops.length - 1, here + (event.key === "ArrowRight" ? 1 : -1)))];
-      if (next.classList.contains("word")) next.focus();
-      else {
-        setCurrent(span, next);
-        if (!root.hidden) activate(next);
-      }
+      walk(span, direction(event));
     } else if (event.key === "Backspace" || event.key === "Delete") {
       event.preventDefault();
       page.commands.unmark(Number(span.dataset.island));
