@@ -29,6 +29,8 @@ commands (each has its own --help):
   download   fetch a published model: python launch.py download kuleshov-group/mdlm-owt
   extras     install what BERT and its relatives need besides (transformers)
   train      train a model
+  train-lengths
+             teach a finished model how long gaps are
   evaluate   measure a model: bound, infilling, lengths; a report, a card, a blind sheet
   test       lint, types and tests (--long: full counts; --cuda: on a GPU too)
   bench      speed and quality, side by side
@@ -54,6 +56,7 @@ COMMANDS = {
     "download": "engine.cli_hub:fetch_model",
     "extras": "",
     "train": "engine.training.train",
+    "train-lengths": "engine.training.length_head",
     "evaluate": "engine.evaluation.main",
     "test": "tests.run",
     "bench": "bench.run",

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from engine.evaluation import blind
-from engine.evaluation.cuts import Cut
 from engine.evaluation.main import main
+from engine.training.gaps import Cut
 
 BEFORE, AFTER = "Some text before. " * 20, ", and went on. " * 20
-CUTS = [Cut(f"phrase {i}", i, "s", "phrase", f"{BEFORE}Passage {i} said ", f"the truth {i}", AFTER) for i in range(30)]
+CUTS = [Cut(f"phrase {i}", i, "s", "phrase", (f"{BEFORE}Passage {i} said ", AFTER), (f"the truth {i}",)) for i in range(30)]
 WRITERS = {"model": [f"a *fill* {i}" for i in range(30)], "twin": [f"the twin {i}" for i in range(30)]}
 
 

@@ -221,7 +221,7 @@ def test_this_python_needs_a_torch_that_is_new_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "changes", "parts"),
     [
-        (["fil"], {}, ["'fil'", "fill, models, download, extras, train, evaluate, test, bench"]),
+        (["fil"], {}, ["'fil'", "fill, models, download, extras, train, train-lengths, evaluate, test, bench"]),
         (["fill"], {"LACUNA_PYTHON": "that"}, ["'this'", "'that'"]),
         (["--cpu", "fill"], {"LACUNA_PYTHON": "this"}, ["--cpu"]),
         (["extras"], {"LACUNA_PYTHON": "this"}, ["nothing is installed", "requirements-extras.txt", sys.executable]),

@@ -1,4 +1,4 @@
-"""A length head: gaps cut as writers cut them, a head trained on a small network, kept with it and read back."""
+"""A length head: a head trained on a small network, kept with it and read back."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 import engine
 from engine import checkpoint
 from engine.backends.dit import LengthwiseDiT
 from engine.checkpoint import Checkpoint, CheckpointError
 from engine.denoiser import KnowsLengths
+from engine.evaluation.main import main as evaluate
 from engine.length_head import KNOTS, LONGEST, LengthHead, LengthHeadConfig, around, reading
 from engine.model import DiT, ModelConfig
 from engine.training import length_head
 from engine.training.corpus import documents
-from engine.training.gaps import SHARES, Page, cuts
+from engine.training.gaps import MIX
 from engine.training.tokenizer import train_tokenizer
 
 SAMPLE = Path(__file__).parent / "data" / "dev_sample.txt"
@@ -47,41 +45,6 @@ def taught(folder: Path) -> Path:
     options = ["--gaps", "800", "--hidden", "32"]
     assert length_head.main(["--model", str(folder), "--data", str(SAMPLE), *options]) == 0
     return folder
-
-
-@pytest.mark.parametrize("kind", SHARES)
-def test_gaps_are_cut_out_of_the_text_and_nothing_is_lost(kind: str) -> None:
-    rng = np.random.default_rng(0)
-    page, found = Page(TEXTS[0]), 0
-    for _ in range(200):
-        if cut := page.cut(kind, rng):
-            found += 1
-            woven = "".join(text for pair in zip(cut.given, (*cut.gaps, ""), strict=True) for text in pair)
-            assert woven in TEXTS[0]
-            gap = cut.gaps[cut.asked]
-            assert gap and gap == gap.strip()
-            words = len(engine.words(gap))
-            assert {"word": words == 1, "words": words >= 2}.get(kind, True)
-            if kind in ("sentence", "sentences"):
-                assert gap[-1] in ".!?…\"'”’)" or cut.given[cut.asked + 1][:1] in ("", "\n"), "up to a stop, or to the paragraph's end"
-    assert found > 20
-
-
-@given(text=st.text(st.characters(blacklist_categories=("Cs", "Cc"), whitelist_characters="\n."), max_size=400), seed=st.integers(0, 99))
-def test_any_text_can_be_cut(text: str, seed: int) -> None:
-    for cut in cuts(text, np.random.default_rng(seed), 3):
-        assert "".join(cut.gaps).strip() and len(cut.given) == len(cut.gaps) + 1
-        assert len(cut.draft.marks) == len(cut.gaps)
-
-
-def test_the_kinds_come_in_their_shares_and_drafts_may_begin_or_end_with_a_gap() -> None:
-    rng = np.random.default_rng(1)
-    found = [cut for text in TEXTS for cut in cuts(text, rng, 60)]
-    for kind, share in SHARES.items():
-        assert sum(cut.kind == kind for cut in found) / len(found) == pytest.approx(share, abs=0.05)
-    assert 0.01 < sum(not cut.given[-1] for cut in found) / len(found) < 0.1
-    assert 0.005 < sum(not cut.given[0] for cut in found) / len(found) < 0.25
-    assert 0.08 < sum(len(cut.gaps) == 2 for cut in found) / len(found) < 0.2
 
 
 def test_probabilities_are_smooth_between_the_knots_and_sum_to_one() -> None:
@@ -120,12 +83,12 @@ def test_states_are_read_beside_the_gap_and_are_nothing_where_the_canvas_ends() 
 def test_a_head_is_learned_kept_and_beats_what_it_believes_of_any_gap(taught: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = engine.load(taught, device="cpu", dtype="float32")
     assert isinstance(model, KnowsLengths) and isinstance(model, LengthwiseDiT)
-    assert length_head.main(["--model", str(taught), "--measure", str(SAMPLE), "--measured-gaps", "150", "--cal-gaps", "4", "--json"]) == 0
+    assert evaluate(["--model", str(taught), "--data", str(SAMPLE), "--lengths", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert figures["head"]["nats"] < figures["head"]["marginal nats"] - 0.03
+    assert figures["belief"]["nats"] < figures["belief"]["marginal_nats"] - 0.03
     assert figures["all"]["head"]["octaves"][0] < 0.85 * figures["all"]["mean"]["octaves"][0]
-    assert set(figures["by kind"]) == set(SHARES)
-    assert sum(row["gaps"] for row in figures["by kind"].values()) == figures["gaps"]
+    assert set(figures["by_kind"]) == set(MIX)
+    assert sum(row["gaps"] for row in figures["by_kind"].values()) == figures["gaps"]
 
 
 def test_learning_is_the_same_twice(folder: Path, tmp_path: Path) -> None:
@@ -139,10 +102,11 @@ def test_learning_is_the_same_twice(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_table_has_a_row_for_every_kind(taught: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert length_head.main(["--model", str(taught), "--measure", str(SAMPLE), "--measured-gaps", "40", "--cal-gaps", "2"]) == 0
+    assert evaluate(["--model", str(taught), "--data", str(SAMPLE), "--lengths", "--quick"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "| tokens (octaves) off | gaps | head | CAL | CAL and prior | mean | median |"
-    assert any(re.match(r"\| all \| \d+ \| \d+\.\d\d ± \d+\.\d\d \(", line) for line in lines)
+    assert "|  | gaps | true mean | head | CAL | CAL and prior | mean | median |" in lines
+    for kind in (*MIX, r"\*\*all\*\*", "where CAL was tried"):
+        assert any(re.match(rf"\| {kind} \| \d+ \| \d+\.\d \| \d+\.\d\d( ± \d+\.\d\d)? \(", line) for line in lines), kind
 
 
 def test_a_checkpoint_is_written_with_its_head(taught: Path, tmp_path: Path) -> None:
@@ -197,7 +161,12 @@ def test_a_missing_or_changed_head_is_refused_with_one_sentence(taught: Path, tm
 
 def test_what_cannot_be_learned_from_is_told_in_one_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "one.txt").write_text("One short text.", encoding="utf-8")
-    for data, says in ((tmp_path / "one.txt", "too little text"), (tmp_path / "nothing", "no file or folder")):
+    (tmp_path / "signs.txt").write_text("... ---", encoding="utf-8")
+    for data, says in (
+        (tmp_path / "one.txt", "too little text"),
+        (tmp_path / "signs.txt", "no text to cut gaps from"),
+        (tmp_path / "nothing", "no file or folder"),
+    ):
         assert length_head.main(["--model", str(folder), "--data", str(data), "--gaps", "5"]) == 2
         assert says in capsys.readouterr().err.splitlines()[-1]
-    assert length_head.main(["--model", str(tmp_path), "--measure", str(SAMPLE)]) == 2
+    assert length_head.main(["--model", str(tmp_path), "--data", str(SAMPLE)]) == 2

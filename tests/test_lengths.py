@@ -19,7 +19,7 @@ from engine.draft import Draft, Gap, Part
 from engine.filling import fill
 from engine.lengths import FREE, ask, fit_length_bias, gap_windows, length_bias, middle
 from engine.settings import Settings
-from engine.training.gaps import gaps_of, true_counts
+from engine.training.gaps import beginnings, mixed_cuts
 
 SAMPLE = Path(__file__).parent / "data" / "dev_sample.txt"
 
@@ -195,11 +195,10 @@ def test_the_embedded_model_sees_the_grammar_on_both_sides(embedded: KnowsLength
 
 def test_the_embedded_model_guesses_lengths_as_well_as_its_card_says(embedded: KnowsLengths) -> None:
     """Nearer than the mean and the median of the true counts, which no writer knows, on gaps cut out of the sample."""
-    found = [cut for _, cut in gaps_of([SAMPLE], 120, seed=3)]
     counts, guesses = [], []
-    for cut in found:
-        canvas = Canvas(embedded, cut.draft)
-        counts.append(true_counts(embedded, canvas, cut)[cut.asked])
+    for cut in mixed_cuts(beginnings([SAMPLE]), 120, seed=3):
+        canvas = Canvas(embedded, cut.draft())
+        counts.append(len(cut.tokens(embedded, cut.truth)))
         guesses.append(middle(ask(embedded, canvas, [1] * len(canvas.spans), [cut.asked])[0], 1, None))
     true, guess = np.array(counts), np.array(guesses)
 

@@ -19,7 +19,7 @@ import engine
 from engine import checkpoint
 from engine.training import train
 from engine.training.corpus import CorpusError, documents
-from engine.training.objective import MaskingRecipe, capacity, cut_gaps, draw_masks, gather
+from engine.training.objective import MaskingRecipe, capacity, draw_masks, gather, mask_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 LINES = ["The cat sat on the mat and looked at the dog.", "The dog sat on the log and looked at the cat.", "They were both quite still."]
@@ -69,7 +69,7 @@ def test_missing_data_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: py
 
 @given(seed=st.integers(0, 2**32), length=st.integers(2, 200), share=st.floats(0.01, 0.6))
 def test_gaps_mask_about_their_share_and_at_least_one_token(seed: int, length: int, share: float) -> None:
-    mask = cut_gaps(length, share, 7.0, np.random.default_rng(seed))
+    mask = mask_runs(length, share, 7.0, np.random.default_rng(seed))
     assert max(1, share * length) <= mask.sum() <= max(1, 2 * share * length + 1)
 
 

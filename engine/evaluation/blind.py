@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.evaluation.cuts import Cut
+from engine.training.gaps import Cut
 
 SHEET, KEY = "blind.md", "blind-key.tsv"
 PERSON = "person"

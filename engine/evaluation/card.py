@@ -10,10 +10,11 @@ from typing import Any
 
 from engine.denoiser import Denoiser
 from engine.draft import Draft
-from engine.evaluation.cuts import Cut
-from engine.evaluation.report import BOUND_HEAD, Report, bound_row, infilling_rows, pm, short, table
+from engine.evaluation.lengths import WAYS
+from engine.evaluation.report import BOUND_HEAD, Report, bound_row, infilling_rows, lengths_section, pm, short, table
 from engine.filling import fill
 from engine.settings import Settings
+from engine.training.gaps import Cut
 
 START, END = "<!-- figures: written by launch.py evaluate --card -->", "<!-- end of the figures -->"
 CARD, FIGURES = "README.md", "evaluation.json"
@@ -55,7 +56,7 @@ def write(folder: Path, report: Report, sample: dict[str, Any], fills: Sequence[
         rows = [row for row in report["infilling"]["rows"] if row["factor"] in ("human", "default", "length", "twin")]
         kept["infilling"] = {row["factor"]: row["figures"] for row in rows}
     if "lengths" in report:
-        kept["lengths"] = {way: found["error"] for way, found in report["lengths"]["all"].items()}
+        kept["lengths"] = {way: report["lengths"]["all"][way] for way in WAYS if way in report["lengths"]["all"]}
     (folder / FIGURES).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
@@ -94,9 +95,7 @@ def block(report: Report, sample: dict[str, Any], fills: Sequence[tuple[str, str
         ]
         parts += ["\n`python launch.py evaluate --help` says what the columns mean.\n"]
     if "lengths" in report:
-        every = report["lengths"]["all"]
-        told = ", ".join(f"{way} {pm(every[way]['error'], 1, 2)}" for way in every)
-        parts += [f"Automatic length, mean absolute error in tokens against the true one: {told}.\n"]
+        parts += ["How far automatic lengths are off:\n", *lengths_section(report["lengths"]), ""]
     parts += [
         f"### {len(fills)} fills that nobody chose\n",
         "Fixed drafts, then the first gaps that seed 0 cuts from the dev set, with automatic lengths and default settings at seed 0.\n",
@@ -111,7 +110,7 @@ def unchosen(model: Denoiser, cuts: Sequence[Cut]) -> list[tuple[str, str, str]]
     found = [(f"`{draft}`", _filled(model, Draft.parse(draft)), "") for draft in DRAFTS]
     for cut in cuts[: FILLS - len(DRAFTS)]:
         left, right = " ".join(cut.left[-160:].partition(" ")[2].split()), " ".join(cut.right[:120].rpartition(" ")[0].split())
-        whole = _filled(model, cut.draft(None))
+        whole = _filled(model, cut.draft())
         inside = whole[whole.index("**") : whole.rindex("**") + 2] if "**" in whole else ""
         space, tail = cut.left[-1:].isspace(), cut.right[:1].isspace()
         found.append((f"`… {left} [[]] {right} …`", f"… {left}{' ' * space}{inside}{' ' * tail}{right} …", cut.truth))

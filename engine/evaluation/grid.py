@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from engine.evaluation.cuts import KINDS
 from engine.samplers import FREE_RUNNING, SAMPLERS
 from engine.schedules import SCHEDULES
 from engine.settings import PUBLISHED, Rounding, Scores, Settings
+from engine.training.gaps import EVEN
 
 Size = Literal["quick", "card", "full"]
 DEFAULT = "default"
@@ -18,7 +18,7 @@ CURVES = ("confidence", "margin", "entropy", "random", "ancestral")
 FEW_SAMPLERS = ("margin", "random")
 """Samplers in the smaller reports."""
 STEPS = (4, 8, 16, 32, 64)
-ALL = tuple(KINDS)
+ALL = tuple(EVEN)
 LONG = ("sentence",)
 """Steps are compared where there are enough tokens for them to matter."""
 

@@ -13,13 +13,13 @@ import torch
 
 from engine.denoiser import Denoiser
 from engine.evaluation import metrics
-from engine.evaluation.cuts import KINDS, Cut
 from engine.evaluation.grid import DEFAULT, Row
 from engine.evaluation.likelihood import Judge, any_order_nats, passage_nats
 from engine.evaluation.store import Record, Store
 from engine.filling import fill
 from engine.marks import Length
 from engine.settings import Settings
+from engine.training.gaps import EVEN, Cut
 
 BLEU_KINDS = ("phrase", "sentence")
 """Gaps long enough to hold a 4-gram."""
@@ -111,7 +111,7 @@ class Infilling:
         fills = self._store.records(key, [c.id for c in cuts], lambda i: self._fill(cuts[i], row), row.name)
         return self._result(row, cuts, self._judged(key, fills, cuts))
 
-    def human(self, kinds: tuple[str, ...] = tuple(KINDS)) -> Result:
+    def human(self, kinds: tuple[str, ...] = tuple(EVEN)) -> Result:
         """The figures of the true texts themselves."""
         cuts = [cut for cut in self.cuts if cut.kind in kinds]
         fills = [record for cut, record in zip(self.cuts, self.truth, strict=True) if cut.kind in kinds]

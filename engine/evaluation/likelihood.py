@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from engine.denoiser import Denoiser
-from engine.evaluation.cuts import Cut
 from engine.evaluation.store import Store
 from engine.forward import token_losses
+from engine.training.gaps import Cut
 from engine.training.twin import Twin
 
 STAGES = 16

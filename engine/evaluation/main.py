@@ -1,9 +1,9 @@
 """`python launch.py evaluate`: how good a model is, with standard errors, on texts that it was not trained on.
 
 Without --out: the NELBO in nats a token (an upper bound on the true cost), its perplexity and its bits a character, each with a
-standard error clustered by document, and the share of masked tokens guessed right. With --out FOLDER: a report (report.md,
-report.json and pictures) with the infilling of gaps cut from the texts and with automatic lengths too. What was measured is
-kept in the folder, so the same command goes on where it was stopped.
+standard error clustered by document, and the share of masked tokens guessed right; with --lengths how near automatic lengths come
+instead. With --out FOLDER: a report (report.md, report.json and pictures) with the infilling of gaps cut from the texts and with
+automatic lengths too. What was measured is kept in the folder, so the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from engine.evaluation import blind
-from engine.evaluation.report import MEANING, bound_section
+from engine.evaluation.report import MEANING, bound_section, lengths_section
 from engine.evaluation.session import Session
 
 SAMPLE = Path(__file__).resolve().parents[2] / "tests" / "data" / "dev_sample.txt"
@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     add("--sample", type=Path, default=SAMPLE, help="the texts of the card's second row, which the test suite measures again")
     add("--blind", type=int, metavar="N", help="write only a shuffled sheet of N passages for a human judge into --out, its key apart")
     add("--score", type=Path, metavar="FOLDER", help="count the answers on such a sheet")
-    add("--gaps", type=int, help="gaps of each kind")
+    add("--lengths", action="store_true", help="print how near automatic lengths come, and measure nothing else")
+    add("--gaps", type=int, help="gaps of each kind to fill")
     add("--json", action="store_true", help="print one JSON object instead of a table")
     add("--length", type=int, help="tokens in a row; the model's own length when left out")
     add("--passes", type=int, default=1, help="draws of masks for the NELBO")
@@ -68,12 +69,16 @@ def main(argv: list[str]) -> int:
             print(blind.told(blind.score(args.score)))
         elif args.blind is not None:
             Session(args, command_of(args)).write_sheet(args.blind)
+        elif args.lengths:
+            found = Session(args, command_of(args)).lengths()
+            print(json.dumps(found) if args.json else "\n".join(lengths_section(found)))
         elif args.out is None and args.card is None:
             figures = Session(args, command_of(args)).bound()
             print(json.dumps(figures) if args.json else "\n".join(bound_section(figures)))
         else:
             report = Session(args, command_of(args)).write_report()
-            print(json.dumps(report) if args.json else "\n".join(bound_section(report["nelbo"])))
+            told = [*bound_section(report["nelbo"]), "\nAutomatic length:\n", *lengths_section(report["lengths"])]
+            print(json.dumps(report) if args.json else "\n".join(told))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,7 +1,8 @@
-"""Figures of fills as pure functions of texts: words found again, BLEU, repetition, variety; and errors by the bootstrap."""
+"""Figures of fills as pure functions of texts: words found again, BLEU, repetition, variety; and errors by document."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -124,3 +125,21 @@ def with_error(drawn: np.ndarray) -> tuple[float, float]:
 def share(totals: np.ndarray) -> np.ndarray:
     """(..., 2) -> (...) the first over the second."""
     return np.asarray(totals[..., 0] / np.maximum(totals[..., 1], 1e-9))
+
+
+def ratio_by_document(totals: np.ndarray, sizes: np.ndarray) -> tuple[float, float | None]:
+    """sum(totals) / sum(sizes) of (documents,) each, and its standard error with the documents as the independent units.
+
+    The error is the ratio estimator's (Cochran 1977, section 6.4); None from one document.
+    """
+    ratio, count = float(totals.sum() / sizes.sum()), len(totals)
+    if count < 2:
+        return ratio, None
+    residuals = totals - ratio * sizes
+    return ratio, float(math.sqrt(count / (count - 1) * (residuals**2).sum()) / sizes.sum())
+
+
+def mean_by_document(values: np.ndarray, documents: np.ndarray) -> tuple[float, float | None]:
+    """The mean of (N,) values and its standard error when those of one document, named by `documents`, depend on each other."""
+    _, owners = np.unique(documents, return_inverse=True)
+    return ratio_by_document(np.bincount(owners, weights=values), np.bincount(owners).astype(float))

@@ -16,6 +16,7 @@ from torch import Tensor
 from engine import forward
 from engine.denoiser import Denoiser
 from engine.evaluation.likelihood import Judge
+from engine.evaluation.metrics import ratio_by_document
 from engine.evaluation.store import Store
 from engine.training.corpus import CorpusError, documents
 
@@ -167,8 +168,8 @@ def accuracy(model: Denoiser, texts: Sequence[Document], store: Store, share: fl
 def summary(tallies: Sequence[Tally]) -> dict[str, Any]:
     """Nats a token, perplexity and bits a character with standard errors by the ratio estimator over documents."""
     nats = np.array([t.nats for t in tallies])
-    per_token, token_error = _ratio(nats, np.array([t.tokens for t in tallies]))
-    per_char, char_error = _ratio(nats, np.array([t.characters for t in tallies]))
+    per_token, token_error = ratio_by_document(nats, np.array([t.tokens for t in tallies]))
+    per_char, char_error = ratio_by_document(nats, np.array([t.characters for t in tallies]))
     perplexity = math.exp(min(per_token, 700.0))
     return {
         "nats_per_token": per_token,
@@ -199,23 +200,13 @@ def by_source(tallies: Sequence[Tally]) -> dict[str, dict[str, Any]]:
 def ratio(ours: Sequence[Tally], twins: Sequence[Tally]) -> dict[str, Any]:
     """The model's perplexity over its twin's, with the standard error of their difference paired by document (delta method)."""
     difference = np.array([a.nats - b.nats for a, b in zip(ours, twins, strict=True)])
-    mean, error = _ratio(difference, np.array([t.tokens for t in ours]))
+    mean, error = ratio_by_document(difference, np.array([t.tokens for t in ours]))
     value = math.exp(min(mean, 700.0))
     return {"ratio": value, "ratio_stderr": None if error is None else value * error}
 
 
 def _short(name: str) -> str:
     return name.partition(".")[0].removeprefix("dev-").replace("_", " ")
-
-
-def _ratio(total: np.ndarray, size: np.ndarray) -> tuple[float, float | None]:
-    """sum(total) / sum(size) and its standard error when the documents are the independent units; none from one document."""
-    mean = total.sum() / size.sum()
-    count = len(total)
-    if count < 2:
-        return float(mean), None
-    residuals = total - mean * size
-    return float(mean), float(math.sqrt(count / (count - 1) * (residuals**2).sum()) / size.sum())
 
 
 def figures_of(

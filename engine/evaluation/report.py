@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.evaluation.lengths import WAYS
 from engine.evaluation.verdict import RULE
+from engine.training.gaps import AROUND, MIX
 
 Report = dict[str, Any]
 COLUMNS = (
@@ -107,7 +108,7 @@ def markdown(report: Report) -> str:
     if "infilling" in report:
         parts += infilling_section(report)
     if "lengths" in report:
-        parts += lengths_section(report["lengths"])
+        parts += ["## Automatic length\n", *lengths_section(report["lengths"]), "\n![Automatic and true lengths](lengths.png)\n"]
     parts += ["## Time\n", table(("part", "seconds"), [[k, f"{v:.0f}"] for k, v in report["seconds"].items()]), ""]
     return "\n".join(parts)
 
@@ -120,7 +121,7 @@ def infilling_section(report: Report) -> list[str]:
     base = [row for row in rows if row["factor"] in ("human", "default", "length", "twin")]
     parts = [
         "## Infilling\n",
-        f"Gaps cut by seed {report['seed']} from the documents above ({counts}) with up to 480 characters on each side.\n",
+        f"Gaps cut by seed {report['seed']} from the documents above ({counts}) with up to {AROUND} characters on each side.\n",
         MEANING,
     ]
     titles = {
@@ -162,15 +163,25 @@ def infilling_section(report: Report) -> list[str]:
 
 def lengths_section(found: dict[str, Any]) -> list[str]:
     """How long gaps are made, against how long they were."""
+    groups = {**found["by_kind"], "**all**": found["all"]}
+    if "where CAL was tried" in found:
+        groups["where CAL was tried"] = found["where CAL was tried"]
+    ways = [way for way in WAYS if way in found["all"]]
     rows = []
-    for way, meaning in WAYS.items():
-        cells = [pm(part[way]["error"], 1, 2) for part in (found["all"], *found["by_kind"].values())]
-        rows.append([f"{way}: {meaning}", *cells, "" if way == "automatic" else pm(found["all"][way]["against_automatic"], 1, 2)])
-    correlations = ", ".join(f"{way} {'undefined' if r is None else f'{r:.2f}'}" for way, r in found["rank_correlation"].items())
-    return [
-        "## Automatic length\n",
-        f"Mean absolute error in tokens on {found['gaps']} gaps whose true lengths average {found['true_mean']:.1f} tokens.\n",
-        table(("", "all", *found["by_kind"], "more than automatic"), rows),
-        f"\nRank correlation with the true length: {correlations}.\n",
-        "![Automatic and true lengths](lengths.png)\n",
+    for name, row in groups.items():
+        cells = (f"{pm(row[way]['tokens'], 1, 2)} ({pm(row[way]['octaves'], 1, 2)})" if way in row else "" for way in ways)
+        rows.append([name, f"{row['gaps']}", f"{row['true_mean']:.1f}", *cells])
+    told = [
+        "Mean absolute error in tokens, in brackets that in octaves (1: twice or half as long). Gaps are cut as writers cut them:",
+        ", ".join(f"{kind} {share:.0%}" for kind, share in MIX.items()) + " of all.\n",
+        *(f"- **{way}**: {WAYS[way]}" for way in ways),
+        "",
+        table(("", "gaps", "true mean", *ways), rows),
     ]
+    if belief := found.get("belief"):
+        inside = ", ".join(f"{share:.1%} of its {nominal} intervals" for nominal, share in belief["inside"].items())
+        told += [
+            f"\nThe true count costs {belief['nats']:.3f} nats under the head, {belief['marginal_nats'] - belief['nats']:.3f} less than "
+            f"under its own average distribution; the truth is in {inside}."
+        ]
+    return told

@@ -17,7 +17,6 @@ from engine.backends import EMBEDDED, load
 from engine.checkpoint import CheckpointError
 from engine.denoiser import Denoiser
 from engine.evaluation import blind, card, lengths, verdict
-from engine.evaluation.cuts import KINDS, cut_gaps
 from engine.evaluation.grid import Size, rows
 from engine.evaluation.infilling import Infilling, Result
 from engine.evaluation.likelihood import Judge
@@ -26,10 +25,13 @@ from engine.evaluation.report import Report, markdown
 from engine.evaluation.store import Store, fingerprint_of_model
 from engine.settings import Settings
 from engine.training.corpus import CorpusError, files_of
+from engine.training.gaps import EVEN, even_cuts, mixed_cuts
 from engine.training.twin import Twin
 
 GAPS: dict[Size, int] = {"quick": 8, "card": 12, "full": 24}
-"""Gaps of each kind."""
+"""Gaps of each kind that are filled."""
+LENGTHS: dict[Size, tuple[int, int]] = {"quick": (120, 30), "card": (1_000, 150), "full": (1_000, 300)}
+"""Gaps whose lengths are guessed, of all kinds together, and on how many of them CAL is tried."""
 QUICK_CHARACTERS = 1_000
 """Characters of each document that a quick report reads, and that the card's sample holds: the test suite measures it again."""
 
@@ -93,13 +95,20 @@ class Session:
             judge=self.judge,
         )
 
-    def infilling(self, count: int, kinds: tuple[str, ...] = tuple(KINDS)) -> Infilling:
+    def infilling(self, count: int, kinds: tuple[str, ...] = tuple(EVEN)) -> Infilling:
         """`count` gaps of each of these kinds, cut from the documents."""
-        found = cut_gaps([(text.source, text.text) for text in self.texts], count, self.args.seed)
+        found = even_cuts([(text.source, text.text) for text in self.texts], count, self.args.seed)
         cuts = [cut for cut in found if cut.kind in kinds]
         if not cuts:
             raise CorpusError("The texts are too short to cut gaps from; name longer ones, or leave --out away.")
         return Infilling(self.model, cuts, self.store, seed=self.args.seed, judge=self.judge)
+
+    def lengths(self) -> dict[str, Any]:
+        """How near automatic lengths come."""
+        gaps, cal_gaps = LENGTHS[self.size]
+        # Not the seed that a head is trained with: on the same texts its own gaps would come again.
+        cuts = mixed_cuts([(text.source, text.text) for text in self.texts], gaps, self.args.seed + 1)
+        return lengths.measure(self.model, cuts, self.store, cal_gaps=cal_gaps, seed=self.args.seed)
 
     def write_sheet(self, count: int) -> None:
         """The blind sheet: phrases and sentences, at their true lengths, so that length tells nothing."""
@@ -130,7 +139,7 @@ class Session:
         with self.timed("infilling"):
             report["infilling"] = self._rows(found)
         with self.timed("lengths"):
-            report["lengths"] = lengths.measure(self.model, found.cuts, self.store, seed=args.seed)
+            report["lengths"] = self.lengths()
         if args.card is not None:
             with self.timed("sample and fills of the card"):
                 precise = load(args.model, device=args.device, dtype="float32")

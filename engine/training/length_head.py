@@ -1,13 +1,13 @@
-"""`python -m engine.training.length_head`: teach a finished model how long gaps are, and measure how well it knows.
+"""`python launch.py train-lengths`: teach a finished model how long gaps are.
 
-The network stays as it is. Gaps are cut out of texts (engine.training.gaps), each stands in its canvas as one mask,
-the states around it are computed once, and a small head on top learns the distribution of the token count.
+The network stays as it is. Gaps are cut out of texts as writers cut them, each stands in its canvas as one mask, the states around
+it are computed once, and a small head on top learns the distribution of the token count. Training a new model ends with this where
+there is text enough. `python launch.py evaluate --lengths` measures how near the guesses come.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -26,11 +26,15 @@ from engine.backends.dit import DiTDenoiser
 from engine.length_head import LONGEST, PLACES, LengthHead, LengthHeadConfig, around, normal, reading
 from engine.lengths import ROWS, batch
 from engine.training.corpus import CorpusError, files_of
-from engine.training.gaps import Cut, gaps_of, window_of
-from engine.training.lengths_report import report, table
+from engine.training.gaps import Cut, beginnings, mixed_cuts
+from engine.training.options import whole
 
 BATCH, PASSES, LEAST_STEPS = 256, 10, 300
 """Of learning: gaps a step, times that each is seen, and steps where there are few gaps."""
+GAPS, LEAST_GAPS = 16_000, 2_000
+"""To learn from: twice as many are worth 0.04 nats at 8,000; a model is not taught lengths of itself from fewer than the second number."""
+CHARACTERS_A_GAP, TOKENS_A_GAP = 500, 2_000
+"""Text that a gap needs, so that gaps differ, and training that it may follow, so that reading states takes a fiftieth of its time."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,14 @@ class Examples:
     """(N,) which document each is from."""
 
 
-def examples(model: DiTDenoiser, found: Sequence[tuple[int, Cut]], config: LengthHeadConfig, seed: int) -> Examples:
+def examples(model: DiTDenoiser, cuts: Sequence[Cut], config: LengthHeadConfig, seed: int) -> Examples:
     """The states around gaps of up to LONGEST tokens; longer ones are left out. Shows its progress."""
     rng = np.random.default_rng([seed, 1])
     rows = []
-    for document, cut in tqdm(found, desc="Cutting", unit=" gaps", file=sys.stderr, leave=False):
-        window, count = window_of(model, cut, known=bool(rng.random() < 0.5))
+    for cut in tqdm(cuts, desc="Cutting", unit=" gaps", file=sys.stderr, leave=False):
+        window, count = cut.masked(model, known=bool(rng.random() < 0.5))
         if count <= LONGEST:
-            rows.append((window, count, document))
+            rows.append((window, count, cut.document))
     rows.sort(key=lambda row: len(row[0].ids))
     states = torch.empty((len(rows), PLACES, len(config.layers), config.width), dtype=torch.float16)
     for start in tqdm(range(0, len(rows), ROWS), desc="Reading states", unit=" batches", file=sys.stderr, leave=False):
@@ -98,54 +102,41 @@ def train(config: LengthHeadConfig, data: Examples, *, seed: int, rate: float = 
     return head.eval()
 
 
-def fit(folder: Path, files: Sequence[Path], *, gaps: int, seed: int, hidden: int, layers: Sequence[int] | None) -> None:
-    """Train a head on the model in a folder and put it there."""
+def fit(
+    folder: Path, files: Sequence[Path], *, gaps: int = GAPS, seed: int = 0, hidden: int = 128, layers: Sequence[int] | None = None
+) -> None:
+    """Train a head on the model in a folder and put it there; CorpusError when the files hold too little text."""
     model = load(folder)
     if not isinstance(model, DiTDenoiser):
         raise CorpusError("Only models in our own format can be taught lengths; name a folder that train wrote.")
     depth, width = model.model.config.depth, model.model.config.width
     config = LengthHeadConfig(width, tuple(layers or sorted({-(-depth // 2), depth})), hidden)
-    data = examples(model, gaps_of(files, gaps, seed), config, seed)
+    data = examples(model, mixed_cuts(beginnings(files), gaps, seed), config, seed)
     checkpoint.set_length_head(folder, train(config, data, seed=seed))
 
 
+def gaps_worth(files: Sequence[Path], tokens: int) -> int:
+    """How many gaps of these files a model should be taught lengths from after training on so many tokens; 0 for not at all."""
+    characters = sum(len(text) for _, text in beginnings(files))
+    gaps = min(GAPS, characters // CHARACTERS_A_GAP, tokens // TOKENS_A_GAP)
+    return gaps if gaps >= LEAST_GAPS else 0
+
+
 def main(argv: list[str]) -> int:
-    """Train, measure, or both; 2 with one sentence when a model or the data cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m engine.training.length_head", description=__doc__)
+    """Train; 2 with one sentence when the model or the data cannot be used."""
+    parser = argparse.ArgumentParser(prog="launch.py train-lengths", description=__doc__)
     add = parser.add_argument
     add("--model", type=Path, default=EMBEDDED, help="the folder of a finished model; the head is put there")
-    add("--data", nargs="+", type=Path, help="texts to learn from, in the corpus format, plain or .xz, or folders of them")
-    add("--measure", nargs="+", type=Path, help="texts to measure on, which the model has not seen")
-    add("--gaps", type=int, default=16_000, help="gaps to learn from")
-    add("--measured-gaps", type=int, default=1_000)
-    add("--cal-gaps", type=int, default=300, help="how many of them CAL is tried on (it takes eight times as long)")
-    add("--hidden", type=int, default=128)
-    add("--layers", type=int, nargs="+", help="blocks whose states are read, counted from 1; the middle one and the last when left out")
-    add("--json", action="store_true", help="print one JSON object instead of a table")
+    add("--data", nargs="+", type=Path, required=True, help="texts in the corpus format, plain or .xz, or folders of them")
+    add("--gaps", type=whole, default=GAPS, help="gaps to learn from")
+    add("--hidden", type=whole, default=128)
+    add("--layers", type=whole, nargs="+", help="blocks whose states are read, counted from 1; the middle one and the last when left out")
     add("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    if not args.data and not args.measure:
-        parser.error("name texts to learn from (--data), to measure on (--measure), or both")
     try:
-        if args.data:
-            fit(
-                args.model,
-                files_of(args.data),
-                gaps=args.gaps,
-                seed=args.seed,
-                hidden=args.hidden,
-                layers=args.layers,
-            )
-            print(f"The length head is in {args.model / checkpoint.LENGTHS}.", file=sys.stderr)
-        if args.measure:
-            found = gaps_of(files_of(args.measure), args.measured_gaps, args.seed + 1, characters=1e9)
-            figures = report(load(args.model), found, cal_gaps=args.cal_gaps, seed=args.seed)
-            print(json.dumps(figures) if args.json else table(figures))
+        fit(args.model, files_of(args.data), gaps=args.gaps, seed=args.seed, hidden=args.hidden, layers=args.layers)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    print(f"The length head is in {args.model / checkpoint.LENGTHS}.", file=sys.stderr)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

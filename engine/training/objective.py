@@ -28,7 +28,7 @@ class MaskingRecipe:
     weight_limit: float = 20.0
     """The NELBO's weight 1/t is cut here: the rare rows with few masks would shake the gradient."""
     gap_rows: float = 0.25
-    """The share of rows with gaps cut out."""
+    """The share of rows that are masked in runs, as gaps are."""
     gap_lengths: tuple[float, float] = (2.0, 24.0)
     """Mean length of a row's gaps in tokens, log-uniform between these: from a word to a sentence (each gap geometric)."""
 
@@ -41,7 +41,7 @@ def draw_masks(recipe: MaskingRecipe, batch: int, length: int, rng: np.random.Ge
     for b in range(gap_rows):
         low, high = map(math.log, recipe.gap_lengths)
         mean = math.exp(rng.uniform(low, high))
-        masks[b] = cut_gaps(length, rng.uniform(0.04, 0.36), mean, rng)
+        masks[b] = mask_runs(length, rng.uniform(0.04, 0.36), mean, rng)
         weights[b] = min(length / masks[b].sum(), 8.0)
     alone = batch - gap_rows
     if alone:
@@ -60,7 +60,7 @@ def draw_masks(recipe: MaskingRecipe, batch: int, length: int, rng: np.random.Ge
     return masks[order], weights[order]
 
 
-def cut_gaps(length: int, share: float, mean_length: float, rng: np.random.Generator) -> np.ndarray:
+def mask_runs(length: int, share: float, mean_length: float, rng: np.random.Generator) -> np.ndarray:
     """(L,) bool: runs of geometric length at random places until about `share` of the row is masked; at least one token."""
     mask = np.zeros(length, dtype=bool)
     while mask.sum() < max(1, share * length):

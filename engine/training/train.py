@@ -8,6 +8,7 @@ import math
 import shlex
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from engine.backends import LoadError, load
 from engine.lengths import fit_length_bias
 from engine.model import ConfigError, DiT, ModelConfig
 from engine.tokenizer import Tokenizer, TokenizerError
-from engine.training import machine, tuning
+from engine.training import length_head, machine, tuning
 from engine.training.corpus import CorpusError, files_of, sample, training_documents
 from engine.training.crew import Crew
 from engine.training.objective import MaskingRecipe
@@ -259,8 +260,8 @@ def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray
     run.plot()
     folder = run.export()
     whole = plan.done(run.progress.tokens, run.progress.seconds) >= 1
-    if whole and not args.causal and (bias := length_bias(folder, args.data)):
-        checkpoint.set_length_bias(folder, bias)
+    if whole and not args.causal and not is_corpus(args.data):
+        learn_lengths(folder, files_of(args.data), run)
     if not whole:
         print(
             f"Paused after {run.progress.tokens / 1e6:.2f}M tokens; the same command goes on. The model so far is in {folder}.",
@@ -274,14 +275,15 @@ def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray
     print(f"The model is in {folder}.{opened}", file=sys.stderr)
 
 
-def length_bias(model: Path, data: list[Path]) -> dict[str, float] | None:
-    """How the finished model's confidence depends on a gap's length alone, for automatic lengths; none from too little text."""
-    if is_corpus(data):
-        return None
-    files = files_of(data)
+def learn_lengths(folder: Path, files: list[Path], run: Run) -> None:
+    """Fit what automatic lengths need to the finished model: a length head, unless it came with one, and the bias of CAL.
+
+    Each is left out where there is too little text, or the run was too short to pay for it.
+    """
     each = math.ceil(32 / len(files))
     texts = (text[:1500] for file in files for text in itertools.islice(training_documents(file), each))
-    try:
-        return fit_length_bias(load(model), texts)
-    except ValueError:
-        return None
+    with suppress(ValueError):
+        checkpoint.set_length_bias(folder, fit_length_bias(load(folder), texts))
+    if run.lengths is None and (gaps := length_head.gaps_worth(files, run.progress.tokens)):
+        print(f"Teaching the model how long gaps are, from {gaps} of them.", file=sys.stderr)
+        length_head.fit(folder, files, gaps=gaps)
