@@ -143,6 +143,10 @@ def denoise(
             raw = subs_log_probs(logits, suppressed)
         log_probs = raw if constraint is None else _constrained(raw, now.x, asked, constraint)
         best = log_probs.max(-1)
+        if bool(best.values.isnan().any()):
+            raise ValueError(
+                f"{model.name} answers with what is no number: its weights are damaged, or its dtype is too narrow; try float32."
+            )
         tokens, judged = best.indices, log_probs
         drawn = _are_drawn(settings, steps, asked).to(raw.device)
         if drawn.any():

@@ -17,9 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+import engine
 from engine import backends
 from engine.backends.folder import Folder, LoadError
 from tests import folders
+from tests.checkpoints import make_llada
 
 Damage = Callable[[Path], object]
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -323,6 +325,34 @@ def test_names_that_lead_out_of_the_folder_are_refused(tmp_path: Path, name: str
     (tmp_path / "model" / "a").mkdir()
     with pytest.raises(LoadError):
         folder.file(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("~nobody-of-this-name/model", "There is no model called"),
+        ("a" * 5000, "There is no model called"),
+        ("a/../b", "There is no model called"),
+        ("a\nb", "There is no model called"),
+        ("", "There is no model called ''"),
+        (__file__, "test_hostile.py is a file; give the folder that it lies in."),
+    ],
+)
+def test_names_that_are_no_folder_and_no_model_are_refused(name: str, says: str) -> None:
+    with pytest.raises(LoadError, match=re.escape(says)) as refused:
+        backends.load(name)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+
+
+def test_a_folder_of_any_name_is_one_line_in_a_sentence(tmp_path: Path) -> None:
+    assert refusal(folders.mdlm(tmp_path / "☃\n名前", model_type="quux")).startswith("☃ 名前 is of the family 'quux'")
+
+
+def test_weights_that_are_no_numbers_are_a_sentence(tmp_path: Path) -> None:
+    folder = make_llada(tmp_path)
+    change_weights(lambda t: t["model.transformer.ln_f.weight"].fill_(torch.nan))(folder)
+    with pytest.raises(ValueError, match=r"answers with what is no number: .*\.$"):
+        list(engine.fill(backends.load(folder, device="cpu"), "It was [[3 tokens]] here.", engine.Settings(steps=2)))
 
 
 def test_config_fields_are_read_strictly(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from engine.backends.folder import Folder, LoadError
 from engine.backends.hub_tokenizer import HubTokenizer
@@ -352,6 +352,9 @@ def test_no_files_no_tokenizer(tmp_path):
         {"tokenizer.model": b"\x00\x01nothing"},
         {"spiece.model": b""},
         {"vocab.txt": "[UNK]\n", "tokenizer_config.json": '{"added_tokens_decoder": {"99999999999": {"content": "<x>"}}}'},
+        {"vocab.txt": "[UNK]\n", "added_tokens.json": '{"<x>": 1000000000000}'},
+        {"tokenizer.json": '{"model": {"type": "WordPiece", "unk_token": "a", "vocab": {"a": 0, "b": 2000000000}}}'},
+        {"tokenizer.model": b"\0" * (64 * 2**20 + 1)},
         {"vocab.txt": "[UNK]\n", "added_tokens.json": '{"<x>": "seven"}'},
     ],
 )
@@ -363,3 +366,17 @@ def test_damaged_files_are_refused_in_one_sentence(tmp_path, files):
         HubTokenizer.of(Folder(tmp_path, "poor"))
     said = str(refusal.value)
     assert "\n" not in said and said.endswith(".") and "poor" in said and len(said) < 250
+
+
+def test_a_pattern_that_gives_up_is_a_sentence(tmp_path):
+    """Oniguruma stops a match that would take for ever, and the library panics."""
+    read = byte_level()
+    read.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex("(a+)+$"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    (tmp_path / "config.json").write_text("{}")
+    read.save(str(tmp_path / "tokenizer.json"))
+    reader = HubTokenizer.of(Folder(tmp_path, "slow"))
+    assert reader is not None and reader.decode(reader.encode("The lamp")) == "The lamp"
+    with pytest.raises(LoadError, match=r"^The tokenizer of slow gave up on the text; .*\.$"):
+        reader.encode("a" * 60 + "!")

@@ -173,7 +173,6 @@ def test_nothing_that_a_config_names_is_run_or_fetched(folders, tmp_path):
         attn_implementation="somebody/kernel",
         _experts_implementation="somebody/kernel",
         quantization_config={"quant_method": "somebody"},
-        is_decoder=True,
         output_attentions=True,
         return_dict=False,
     )
@@ -193,6 +192,7 @@ def test_nothing_that_a_config_names_is_run_or_fetched(folders, tmp_path):
         {"hidden_size": 33},
         {"num_hidden_layers": 10**9},
         {"num_hidden_layers": 2.5},
+        {"is_decoder": True},
         {"max_position_embeddings": 2**40},
         {"hidden_act": "__import__('os')"},
         {"position_embedding_type": "relative_key"},
@@ -205,6 +205,19 @@ def test_configs_that_make_no_network_are_refused_in_one_sentence(folders, tmp_p
     with pytest.raises(ValueError, match=r"\.$") as refused:
         load(edited(folders["bert"], tmp_path / "bert", **fields))
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("field", ["num_hidden_groups", "inner_group_num", "num_hidden_layers"])
+def test_layers_without_end_are_refused_before_they_are_made(folders, tmp_path, field):
+    with pytest.raises(backends.LoadError, match=f"has {field} 16777216, which no network has"):
+        load(edited(folders["albert"], tmp_path, **{field: 2**24}))
+
+
+def test_groups_of_shared_layers(tmp_path):
+    folder = ENCODERS["albert"](tmp_path, num_hidden_layers=6, num_hidden_groups=3, inner_group_num=2)
+    model = load(folder)
+    ids, attend = canvas(model)
+    torch.testing.assert_close(model.logits(ids, attend, attend=attend), published(folder, ids, attend)[attend], rtol=0, atol=ATOL)
 
 
 def test_the_other_half_of_electra_is_refused(tmp_path):

@@ -43,9 +43,9 @@ def load(
     where = pick_device(device)
     if dtype not in ("auto", *DTYPES, "int8", "int4"):
         raise LoadError(f"There is no dtype {dtype!r}; choose auto, {', '.join(DTYPES)}, int8, int4.")
-    path = EMBEDDED if name_or_path is None else Path(name_or_path).expanduser()
-    name = None if path.is_dir() else str(name_or_path)
-    folder = Folder(path if name is None else _from_hub(name, revision, progress), name)
+    path = EMBEDDED if name_or_path is None else _folder(name_or_path)
+    name = None if path else str(name_or_path)
+    folder = Folder(path or _from_hub(str(name_or_path), revision, progress), name)
     kind = kind_of(folder.config)
     if kind not in FAMILIES:
         said = f"is of the family {kind[:40]!r}" if kind else "does not say of which family it is"
@@ -57,6 +57,17 @@ def load(
         folder = Folder(folder.path, name, beside=hub.vocabulary(fetch_it=name is not None))
     model: Denoiser = import_module(f"engine.backends.{family.module}").load(folder, _placement(dtype, where, folder))
     return model
+
+
+def _folder(name_or_path: str | Path) -> Path | None:
+    """The folder of this path; None where there is none, and it can only be a name."""
+    try:
+        path = Path(name_or_path).expanduser()
+        if path.is_file():
+            raise LoadError(f"{path.name} is a file; give the folder that it lies in.")
+        return path if name_or_path and path.is_dir() else None
+    except (OSError, RuntimeError):  # longer than a path can be, or the home of a user whom there isn't
+        return None
 
 
 def _from_hub(name: str, revision: str | None, progress: Callable[[Progress], None] | None) -> Path:

@@ -28,8 +28,8 @@ Weights = Literal["plain", "int8", "int4"]
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
-MOST_JSON = 64 * 2**20
-"""Bytes of the largest JSON file that is read: ten times the index of a model with a thousand shards."""
+MOST_BYTES = 64 * 2**20
+"""The largest file but weights that is read: ten times the index of a model with a thousand shards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Folder:
 
     def __init__(self, path: Path, name: str | None = None, beside: Path | None = None) -> None:
         """`name`: what the model is called on the page; the folder's name when left out. `beside`: a folder for what this one lacks."""
-        self.path, self.name, self.beside = path, name or path.resolve().name, beside
+        self.path, self.name, self.beside = path, " ".join((name or path.resolve().name).split()), beside
         config = self.json(CONFIG)
         if config is None:
             raise LoadError(f"There is no model in {path}: it has no {CONFIG}.")
@@ -82,19 +82,25 @@ class Folder:
             raise LoadError(f"{name!r} in {self.name} is not an ordinary file, so it is not read.")
         return real
 
-    def text(self, name: str, most: int = MOST_JSON) -> str | None:
-        """A UTF-8 file's text of at most `most` bytes; None when there is no such file."""
+    def data(self, name: str) -> bytes | None:
+        """A small file's bytes; None when there is no such file."""
         path = self.file(name)
         if path is None:
             return None
         try:
             with path.open("rb") as stream:
-                data = stream.read(most + 1)
-            if len(data) > most:
-                raise LoadError(f"{name} in {self.name} is larger than {most // 2**20} MB, which no model needs; get the model again.")
-            return data.decode("utf-8")
+                data = stream.read(MOST_BYTES + 1)
         except OSError as error:
             raise LoadError(f"{name} in {self.name} can't be read ({error.strerror}).") from error
+        if len(data) > MOST_BYTES:
+            raise LoadError(f"{name} in {self.name} is larger than {MOST_BYTES // 2**20} MB, which no model needs; get the model again.")
+        return data
+
+    def text(self, name: str) -> str | None:
+        """A small UTF-8 file's text; None when there is no such file."""
+        data = self.data(name)
+        try:
+            return None if data is None else data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise LoadError(f"{name} in {self.name} is not UTF-8 text; get the model again.") from error
 

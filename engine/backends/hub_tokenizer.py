@@ -44,7 +44,19 @@ class HubTokenizer:
             if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
                 raise
             raise LoadError(f"The tokenizer of {folder.name} is damaged or of an unknown kind; get the model's folder again.") from error
-        return None if found is None else cls(*found)
+        if found is None:
+            return None
+        cut, spelling = found
+
+        def guarded(text: str) -> list[int]:
+            try:
+                return cut(text)
+            except BaseException as error:  # a pattern of the tokenizer's that gives up, which is a panic
+                if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
+                    raise
+                raise LoadError(f"The tokenizer of {folder.name} gave up on the text; get the model's folder again.") from error
+
+        return cls(guarded, spelling)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens. Half surrogates, which no text file holds, are read as U+FFFD."""

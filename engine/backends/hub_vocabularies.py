@@ -74,8 +74,8 @@ def read(folder: Folder) -> Found | None:
     if (lines := folder.text("vocab.txt")) is not None:
         return _word_list(lines, _settings(folder), named)
     for name in ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"):
-        if (path := folder.file(name)) is not None:
-            return _sentencepiece(path.read_bytes(), folder, named)
+        if (model := folder.data(name)) is not None:
+            return _sentencepiece(model, folder, named)
     return None
 
 
@@ -108,8 +108,6 @@ def _named(folder: Folder) -> _Named:
     added = {int(i): (str(spelling), True) for spelling, i in (folder.json("added_tokens.json") or {}).items()}
     for i, token in (settings.get("added_tokens_decoder") or {}).items():
         added[int(i)] = (str(token["content"]), bool(token.get("special")))
-    if any(i < 0 or i > 1 << 24 for i in added):
-        raise LoadError(f"The tokenizer of {folder.name} numbers a token beyond any vocabulary; get the model's folder again.")
     return _Named(folder.name, roles, added)
 
 
@@ -125,6 +123,8 @@ def _spelling(pieces: Mapping[int, bytes], controls: dict[str, int], named: _Nam
             controls[text] = i
     silent = set(controls.values())
     top = max((*pieces, *silent, *named.added), default=-1)
+    if top > 1 << 24 or min((*pieces, *silent, *named.added), default=0) < 0:
+        raise LoadError(f"The tokenizer of {named.model} numbers a token beyond any vocabulary; get the model's folder again.")
     texts = [b"" if i in silent else pieces.get(i, b"") for i in range(top + 1)]
     for i, (text, special) in named.added.items():
         if _is_text(text, special):

@@ -181,8 +181,8 @@ def renamer(family: Family, names: Iterable[str], tied: bool) -> Callable[[str],
     return rename
 
 
-LARGEST, DEEPEST = 2**24, 1024
-"""No number of a config may exceed these, in general and for layers: a network is made before its weights are seen."""
+LARGEST, DEEPEST, MOST_GROUPS = 2**24, 1024, 64
+"""No number of a config may exceed these, in general, for layers and for ALBERT's groups: a network is made before its weights are seen."""
 
 _OLD_FIELDS = ("global_rope_theta", "local_rope_theta", "global_attn_every_n_layers")
 """ModernBERT's before `transformers` 5."""
@@ -200,8 +200,10 @@ def _network(folder: Folder, family: Family) -> PreTrainedModel:
     fields = {name: value for name, value in folder.config.items() if name in known}
     for name, value in fields.items():
         numbers = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, int)]
-        if any(abs(v) > (DEEPEST if "layers" in name else LARGEST) for v in numbers):
-            raise LoadError(f"The config of {folder.name} has {name} {value}, which no network has; copy the model again.")
+        most = DEEPEST if "layers" in name else MOST_GROUPS if "group" in name else LARGEST
+        if any(abs(v) > most for v in numbers):
+            raise LoadError(f"The config of {folder.name} has {name} {str(value)[:60]}, which no network has; copy the model again.")
+    folder.only("is_decoder", False)
     positions = folder.config.get("position_embedding_type", "absolute")
     if family.classes != "ModernBert" and positions != "absolute":
         raise LoadError(f"{folder.name} counts its positions in a way, {positions!r}, that this version does not know.")
