@@ -12,7 +12,7 @@ import engine
 from engine.backends import LoadError, dream
 from engine.backends.chat import REQUEST
 from engine.backends.folder import Folder, Placement
-from tests.checkpoints import CHAT, make_dream
+from tests.checkpoints import CHAT, CODE, make_dream
 
 GOLDEN = Path(__file__).parent / "golden/dream"
 IO = load_file(GOLDEN / "io.safetensors")
@@ -151,6 +151,22 @@ def test_dreamon_says_which_tokens_grow_and_shrink_a_gap(tmp_path):
     assert model.frame([5], starts=False, ends=False) == ([special("bos"), 5], 1)
     assert (plain.expand_id, plain.delete_id) == (None, None)
     assert plain.frame([5], starts=True, ends=True) == ([plain.tokenizer.special("bos"), 5], 1)
+
+
+def test_a_config_may_name_the_tokens_that_grow_and_shrink_a_gap(tmp_path):
+    """Without a tokenizer nothing else does. Ids that the network has no row for are none."""
+    named = {"expand_token_id": 11, "delete_token_id": 12}
+    model = dream.load(Folder(make_dream(tmp_path / "named", tokenizer=False, **named)), PLAIN)
+    assert (model.expand_id, model.delete_id) == (11, 12) and {11, 12} <= set(model.suppressed)
+    beyond = dream.load(Folder(make_dream(tmp_path / "beyond", tokenizer=False, bos_token_id=151643, expand_token_id=151667)), PLAIN)
+    assert (beyond.expand_id, beyond.delete_id) == (None, None) and beyond.frame([5], starts=True, ends=True) == ([5], 0)
+
+
+def test_a_tokenizer_that_knows_more_than_the_network_is_said_so(tmp_path):
+    model = engine.load(make_dream(tmp_path / "m", spare_rows=-30, mask_token_id=3), device="cpu", dtype="float32")
+    assert model.encode("a")
+    with pytest.raises(LoadError, match="more tokens than its network has rows"):
+        engine.load(make_dream(tmp_path / "n", spare_rows=-170, mask_token_id=3), device="cpu", dtype="float32").encode(CODE)
 
 
 @pytest.mark.parametrize("expand", [False, True])

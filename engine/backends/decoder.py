@@ -152,8 +152,11 @@ class DecoderDenoiser:
         self.suppressed: Sequence[int] = sorted(i for i in unwritten if 0 <= i < self.vocab_size)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, without special tokens."""
-        return self._reader().encode(text)
+        """Token ids of a text, without special tokens; LoadError where the network has no row for one."""
+        ids = self._reader().encode(text)
+        if max(ids, default=0) >= self.vocab_size:
+            raise LoadError(f"The tokenizer of {self.name} has more tokens than its network has rows; get the model's folder again.")
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids; ids beyond the tokenizer are empty, bytes that make no character become U+FFFD."""
@@ -198,10 +201,12 @@ def mask_of(folder: Folder, tokenizer: HubTokenizer | None, rows: int) -> int:
     return found
 
 
-def silent_id(folder: Folder, role: str) -> int | None:
-    """The id that the config names as `bos`, `eos` or `pad`; None when it names none, or several."""
-    found = folder.config.get(f"{role}_token_id")
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+def special_id(folder: Folder, tokenizer: HubTokenizer | None, role: str, rows: int) -> int | None:
+    """The id that the config, or else the tokenizer, has for `bos`, `eos` or another role; None when neither names one of the network's."""
+    for found in (folder.config.get(f"{role}_token_id"), tokenizer.special(role) if tokenizer else None):
+        if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < rows:
+            return found
+    return None
 
 
 def silent_ids(folder: Folder) -> list[int]:
@@ -216,16 +221,12 @@ _HARMLESS = frozenset(
         "architectures",
         "auto_map",
         "attention_dropout",
-        "bos_token_id",
         "dtype",
         "embedding_dropout",
-        "eos_token_id",
         "initializer_range",
-        "mask_token_id",
         "model_type",
         "output_attentions",
         "output_hidden_states",
-        "pad_token_id",
         "residual_dropout",
         "return_dict",
         "tokenizer_class",
@@ -240,5 +241,5 @@ _HARMLESS = frozenset(
 def check_fields(folder: Folder, known: frozenset[str]) -> None:
     """LoadError for a field of config.json that may change the network in a way that is not known here; unset ones pass."""
     for field, value in sorted(folder.config.items()):
-        if field not in known | _HARMLESS and value not in (None, False, 0, "", [], {}):
+        if field not in known | _HARMLESS and not field.endswith("_token_id") and value not in (None, False, 0, "", [], {}):
             raise LoadError(f"The config of {folder.name} has a field {field[:80]!r} that this version does not understand; update Lacuna.")

@@ -10,7 +10,7 @@ import re
 import torch
 
 from engine.backends.chat import lead_of
-from engine.backends.decoder import Decoder, DecoderDenoiser, Shape, check_fields, mask_of, silent_id, silent_ids
+from engine.backends.decoder import Decoder, DecoderDenoiser, Shape, check_fields, mask_of, silent_ids, special_id
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
 
@@ -56,14 +56,18 @@ def load(folder: Folder, placement: Placement) -> Dream:
     shape.check(folder.name)
     tokenizer = HubTokenizer.of(folder)
     mask_id = mask_of(folder, tokenizer, shape.rows)
-    expand = tokenizer.special(EXPAND) if tokenizer else None  # the config doesn't name it
-    end = silent_id(folder, "eos")
-    end = tokenizer.special("eos") if end is None and tokenizer else end
+    expand = special_id(folder, tokenizer, "expand", shape.rows)
+    if expand is None and tokenizer:  # DreamOn's own config doesn't name it
+        expand = special_id(folder, tokenizer, EXPAND, shape.rows)
+    end = special_id(folder, tokenizer, "eos", shape.rows)
+    delete = special_id(folder, tokenizer, "delete", shape.rows)
+    delete = end if delete is None else delete
+    grows = expand is not None and delete is not None
     lead = lead_of(folder, tokenizer)
     if not lead:
         # The published configs name the end token as the beginning, too; the tokenizer knows better.
         start = tokenizer.special("bos") if tokenizer else None
-        start = silent_id(folder, "bos") if start is None else start
+        start = special_id(folder, None, "bos", shape.rows) if start is None or start >= shape.rows else start
         lead = [] if start is None else [start]
     with torch.device("meta"):
         network = Decoder(shape)
@@ -77,12 +81,12 @@ def load(folder: Folder, placement: Placement) -> Dream:
         device=placement.device,
         lead=lead,
         # DreamOn was trained on whole files between these two.
-        close=[end] if expand is not None and end is not None else [],
+        close=[end] if grows and end is not None else [],
         shifted=True,
-        silent=silent_ids(folder),
+        silent=[*silent_ids(folder), *(i for i in (expand, delete) if grows and i is not None)],
     )
-    if expand is not None and end is not None and expand < shape.rows:
-        model.expand_id, model.delete_id = expand, end
+    if grows:
+        model.expand_id, model.delete_id = expand, delete
     return model
 
 
