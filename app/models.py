@@ -10,8 +10,16 @@ from typing import Any
 import engine
 from app.errors import LOG, sentence
 
-Load = Callable[[str | None], Any]
-"""What `engine.load` does with a name or a folder's path; None is the embedded model."""
+Load = Callable[..., Any]
+"""What `engine.load` does with a name or a folder's path (None is the embedded model), and with `dtype` where one was chosen."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model as it was asked for; without a dtype in the one that is usual here."""
+
+    name: str | None
+    dtype: str | None = None
 
 
 class NoModel(ValueError):
@@ -32,12 +40,12 @@ class Models:
     def __init__(self, load: Load) -> None:
         self._load = load
         self._lock = threading.Lock()
-        self._asked: list[str | None] = []
+        self._asked: list[Choice] = []
         """What was chosen since the last exchange; the newest counts."""
-        self._loading: list[str | None] = []
+        self._loading: list[Choice] = []
         """What is being loaded, if something is."""
         self._model: Any = None
-        self._used: str | None = None
+        self._used = Choice(None)
         self._refused: Refused | None = None
 
     @property
@@ -52,10 +60,10 @@ class Models:
         """Where the model in use computes; one that does not say so does it on the CPU."""
         return str(getattr(self._model, "device", "cpu"))
 
-    def choose(self, name: str | None) -> None:
+    def choose(self, choice: Choice) -> None:
         """Ask for a model; it comes with the next exchange."""
         with self._lock:
-            self._asked.append(name)
+            self._asked.append(choice)
 
     def refuse(self, name: str | None, error: str) -> None:
         """Tell that a model can't be used, as if loading it had failed."""
@@ -70,34 +78,34 @@ class Models:
         with self._lock:
             if not self._asked:
                 return
-            name = self._asked[-1]
+            choice = self._asked[-1]
             self._asked.clear()
-            self._loading.append(name)
+            self._loading.append(choice)
         try:
-            if self._model is None or name != self._used:
-                self._replace(name)
+            if self._model is None or choice != self._used:
+                self._replace(choice)
         finally:
             with self._lock:
                 self._loading.clear()
 
-    def _replace(self, name: str | None) -> None:
-        before, lent = self._used, self._model is not None and not engine.fits_beside(name, self.device)
+    def _replace(self, choice: Choice) -> None:
+        before, lent = self._used, self._model is not None and not engine.fits_beside(choice.name, self.device)
         if lent:  # the old model's memory is needed; should the new one fail, the old one is loaded again
             self._model = None
             engine.release_memory()
-        self._refused = self._take(name)
+        self._refused = self._take(choice)
         engine.release_memory()
         if lent and self._model is None:
             self._take(before)
 
-    def _take(self, name: str | None) -> Refused | None:
+    def _take(self, choice: Choice) -> Refused | None:
         try:
-            self._model = self._load(name)
+            self._model = self._load(choice.name, **({"dtype": choice.dtype} if choice.dtype else {}))
         except Exception as error:
             if not isinstance(error, (ValueError, OSError)):
                 LOG.exception("a model could not be loaded")
-            return Refused(name, sentence(error))
-        self._used = name
+            return Refused(choice.name, sentence(error))
+        self._used = choice
         return None
 
     def status(self) -> dict[str, Any]:
@@ -107,7 +115,7 @@ class Models:
             model, used, refused = self._model, self._used, self._refused
         told = {"refused": asdict(refused) if refused else None}
         if coming or (model is None and not refused):
-            return {"state": "loading", "chosen": coming[-1] if coming else None} | told
+            return {"state": "loading", "chosen": coming[-1].name if coming else None} | told
         if model is None:
             return {"state": "failed", "error": refused.error if refused else ""} | told
-        return {"state": "ready", "chosen": used, "name": model.name, "device": self.device, "dtype": engine.dtype_of(model)} | told
+        return {"state": "ready", "chosen": used.name, "name": model.name, "device": self.device, "dtype": engine.dtype_of(model)} | told

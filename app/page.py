@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -95,6 +96,7 @@ def routes(service: Service) -> list[BaseRoute]:
         Route("/lacuna/status", status),
         Route("/lacuna/models", models),
         asked("/lacuna/models/use", service.choose, str),
+        *(asked(f"/lacuna/models/use/{dtype}", partial(service.choose, dtype=dtype), str) for dtype in ("int8", "int4")),
         asked("/lacuna/models/download", service.fetch, str),
         asked("/lacuna/models/cancel", service.downloads.cancel, str),
         asked("/lacuna/draft", print_draft, list),

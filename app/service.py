@@ -10,7 +10,7 @@ from typing import Any
 import engine
 from app.downloads import Downloads, catalogue, is_elsewhere
 from app.errors import failure
-from app.models import Load, Models
+from app.models import Choice, Load, Models
 
 
 class Service:
@@ -35,17 +35,21 @@ class Service:
         if not self._started:
             self.choose(self._first)
 
-    def choose(self, name: str | None) -> None:
-        """Use another model from the next run on, without waiting for it; a published one that isn't here is fetched first."""
+    def choose(self, name: str | None, dtype: str | None = None) -> None:
+        """Use another model from the next run on, without waiting for it; a published one that isn't here is fetched first.
+
+        `dtype`: int8 or int4 where it should take less memory; otherwise as the app was started.
+        """
+        choice = Choice(name, dtype)
         self._started = True
         self.models.forgive()
         if name is not None and is_elsewhere(name):
-            self.downloads.start(name, lambda error: self.models.refuse(name, error) if error else self._choose(name))
+            self.downloads.start(name, lambda error: self.models.refuse(name, error) if error else self._choose(choice))
         else:
-            self._choose(name)
+            self._choose(choice)
 
-    def _choose(self, name: str | None) -> None:
-        self.models.choose(name)
+    def _choose(self, choice: Choice) -> None:
+        self.models.choose(choice)
         self._worker.submit(self._exchange)
 
     def _exchange(self) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from engine.backends import EMBEDDED, room
+from engine.backends.quantised import QuantisedLinear
 from engine.hub import resolve
 
 SPARE = 2.0
@@ -35,11 +36,14 @@ def free_memory(device: torch.device | str) -> int | None:
 
 
 def dtype_of(model: object) -> str:
-    """The numbers that most of a model's weights are in, as torch calls them ("bfloat16"); empty for a model without a network."""
+    """The numbers that most of a model's weights are in, as torch calls them ("bfloat16"), or int8, int4; empty without a network."""
     held: Counter[str] = Counter()
     for part in vars(model).values():
-        for weights in part.parameters() if isinstance(part, nn.Module) else ():
-            held[str(weights.dtype).removeprefix("torch.")] += weights.numel()
+        for module in part.modules() if isinstance(part, nn.Module) else ():
+            if isinstance(module, QuantisedLinear):
+                held[f"int{module.bits}"] += module.out_features * module.in_features
+            for weights in module.parameters(recurse=False):
+                held[str(weights.dtype).removeprefix("torch.")] += weights.numel()
     return held.most_common(1)[0][0] if held else ""
 
 

@@ -43,7 +43,7 @@ def test_released_memory_includes_what_holds_itself_in_a_circle() -> None:
     assert gone() is None
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4"])
 def test_the_numbers_that_the_weights_are_in(dtype: str) -> None:
     assert engine.dtype_of(engine.load(dtype=dtype)) == dtype
     assert engine.dtype_of(Toy()) == ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 import engine
 from app.service import Service
@@ -82,3 +82,20 @@ def test_a_checkpoint_of_the_family_is_loaded_by_its_path_and_fills(page, tmp_pa
         at = words.index(given, at) + len(given)
     assert words.startswith(GIVEN[0]) and words.endswith(GIVEN[-1])
     assert "\ufffd" not in words and "<|" not in words and "[MASK]" not in words
+
+
+def test_what_does_not_fit_is_offered_in_fewer_bits(page):
+    def tight(route: Route) -> None:  # the list as it would be on a machine with less memory
+        answer = route.fetch()
+        listed = answer.json()
+        listed["free"], listed["models"][0]["memory"] = 4e9, 5e9
+        route.fulfill(response=answer, json=listed)
+
+    page.route("**/lacuna/models", tight)
+    page.get_by_title("Choose a model").click()
+    page.get_by_role("button", name="Use in int8 lacuna").click()
+    expect(page.get_by_role("status", name="Model")).to_contain_text("CPU · int8")
+    page.keyboard.press("Escape")
+    page.unroute("**/lacuna/models")
+    fill(page)
+    assert masked(page).count() == 0

@@ -8,6 +8,7 @@ import * as server from "./server.js";
 
 const SOON_MS = 500; // while something is on its way
 const LARGE = 4e9; // bytes of weights that are worth keeping in fewer bits
+const FEWER = [["int8", 0.6], ["int4", 0.4]]; // and what share of them is left then, what is not a matrix included
 const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
 
 /** Bytes as a person says them: "940 MB", "16 GB", "1.2 GB". */
@@ -65,7 +66,7 @@ export function buildPicker(page) {
     }
     await draw();
   }
-  const use = (name) => act(() => server.useModel(name), name);
+  const use = (name, dtype) => act(() => server.useModel(name, dtype), name);
 
   /** Show the models that hold the words that were typed; all of them where none does, for then it is a path, or a name to come. */
   function filter() {
@@ -107,6 +108,8 @@ export function buildPicker(page) {
       const under = ["running", "stopping"].includes(download?.state);
       const loading = model?.state === "loading" && model.chosen === info.name;
       const refused = model?.refused?.chosen === info.name ? model.refused.error : "";
+      const tight = room !== null && info.memory > room && !inUse;
+      const [dtype] = (tight && info.memory > LARGE && FEWER.find(([, share]) => share * info.memory <= room)) || [""];
       const known = factsOf(info, inUse && model);
       describe(known.length || owner ? known : [info.name]);
       root.classList.toggle("in-use", inUse);
@@ -119,14 +122,14 @@ export function buildPicker(page) {
       if (download?.state === "failed") remark(download.error, true);
       else if (refused && !loading) remark(refused, true);
       else if (info.needs) remark(`Needs the Python package ${info.needs}: run "python launch.py extras", then start Lacuna again.`);
-      else if (room !== null && info.memory > room && !inUse) remark(`More than the ${bytes(Math.max(0, room))} of memory that are free here${info.memory > LARGE ? "; with the option dtype, int8 or int4, it takes less" : ""}.`);
+      else if (tight) remark(`More than the ${bytes(Math.max(0, room))} of memory that are free here${dtype && `; in ${dtype} it fits`}.`);
       else remark(download?.state === "stopped" ? "Stopped; what has come is kept." : "");
 
       if (under) show(download.state === "stopping" ? "Stopping …" : "Cancel", () => act(() => server.cancelDownload(info.name)), { waits: download.state === "stopping" });
       else if (!info.installed) show({ stopped: "Resume", failed: "Try again" }[download?.state] ?? "Download", () => act(() => server.startDownload(info.name)));
       else if (loading) show("Loading …", null, { waits: true });
       else if (inUse) show("In use", null, { waits: true });
-      else show("Use", () => use(info.name), { waits: Boolean(info.needs), strong: true });
+      else show(dtype ? `Use in ${dtype}` : "Use", () => use(info.name, dtype), { waits: Boolean(info.needs), strong: true });
     }
     return row;
   }

@@ -20,7 +20,8 @@ const post = (path, body, signal) => ask(path, {
 export const status = async () => (await ask("lacuna/status")).json();
 /** {models, free, downloads}: the models to choose from, the memory for them, and how their downloads stand. */
 export const models = async () => (await ask("lacuna/models")).json();
-export const useModel = (name) => post("lacuna/models/use", name);
+/** `dtype`: int8 or int4 where the model should take less memory. */
+export const useModel = (name, dtype = "") => post(`lacuna/models/use${dtype && `/${dtype}`}`, name);
 export const startDownload = (name) => post("lacuna/models/download", name);
 export const cancelDownload = (name) => post("lacuna/models/cancel", name);
 /** {draft} or {error, line, column} of segments. */
