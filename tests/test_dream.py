@@ -155,8 +155,7 @@ def test_dreamon_says_which_tokens_grow_and_shrink_a_gap(tmp_path):
 
 def test_a_config_may_name_the_tokens_that_grow_and_shrink_a_gap(tmp_path):
     """Without a tokenizer nothing else does. Ids that the network has no row for are none."""
-    named = {"expand_token_id": 11, "delete_token_id": 12}
-    model = dream.load(Folder(make_dream(tmp_path / "named", tokenizer=False, **named)), PLAIN)
+    model = dream.load(Folder(make_dream(tmp_path / "named", tokenizer=False, expand_token_id=11, delete_token_id=12)), PLAIN)
     assert (model.expand_id, model.delete_id) == (11, 12) and {11, 12} <= set(model.suppressed)
     beyond = dream.load(Folder(make_dream(tmp_path / "beyond", tokenizer=False, bos_token_id=151643, expand_token_id=151667)), PLAIN)
     assert (beyond.expand_id, beyond.delete_id) == (None, None) and beyond.frame([5], starts=True, ends=True) == ([5], 0)

@@ -74,8 +74,8 @@ def read(folder: Folder) -> Found | None:
     if (lines := folder.text("vocab.txt")) is not None:
         return _word_list(lines, _settings(folder), named)
     for name in ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"):
-        if (model := folder.data(name)) is not None:
-            return _sentencepiece(model, folder, named)
+        if (proto := folder.data(name)) is not None:
+            return _sentencepiece(proto, folder, named)
     return None
 
 
