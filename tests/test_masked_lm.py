@@ -121,6 +121,17 @@ def test_lengths_leave_out_the_positions_of_padding(folders):
         assert model.logits(longest, torch.ones_like(longest, dtype=torch.bool)).shape == (128, model.vocab_size)
 
 
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_rows_longer_than_the_table_of_positions_are_a_sentence(folders, kind):
+    model = load(folders[kind])
+    ids = torch.full((1, model.max_length + 1), 7)
+    if kind == "modernbert":
+        assert model.logits(ids, ids == 7).isfinite().all()
+        return
+    with pytest.raises(ValueError, match="reads at most 128 tokens at once, not 129"):
+        model.logits(ids, ids == 7)
+
+
 def test_untied_decoders(folders, tmp_path):
     folder = edited(folders["bert"], tmp_path / "untied", tie_word_embeddings=False)
     tensors = load_file(folder / "model.safetensors")

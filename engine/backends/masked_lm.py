@@ -43,6 +43,8 @@ class Family:
     """The id of [MASK] in the published vocabularies (negative: from the end), for folders without a tokenizer."""
     positions_after_padding: bool = False
     """Position ids begin behind the padding id, which takes as many from the longest row (RoBERTa)."""
+    position_table: bool = True
+    """Positions are looked up, so rows can't be longer; ModernBERT turns by angles."""
 
 
 def _distilbert_head(model: Any, rows: Tensor) -> Tensor:
@@ -96,6 +98,7 @@ NETWORKS: dict[str, Family] = {
         "decoder.bias",
         lambda m, x: m.decoder(m.head(x)),
         50284,
+        position_table=False,
     ),
 }
 """By model_type in config.json."""
@@ -131,8 +134,10 @@ class MaskedLM(Speech):
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
         """(B, L) ids, (B, L) bool positions -> (N, V) float32 raw logits, on the device of `ids`; `t` is not looked at.
 
-        The head runs on the marked rows only.
+        The head runs on the marked rows only. ValueError for rows longer than the network's table of positions.
         """
+        if ids.shape[-1] > self.max_length and self.family.position_table:
+            raise ValueError(f"{self.name} reads at most {self.max_length} tokens at once, not {ids.shape[-1]}.")
         there, seen = ids.to(self.device), None if attend is None else attend.to(self.device)
         if seen is not None:
             # RoBERTa counts its positions by the padding id, not by the mask.
