@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import engine
 from engine import checkpoint
-from engine.training import train
+from engine.training import length_head, train
 from engine.training.corpus import CorpusError, documents
 from engine.training.objective import MaskingRecipe, capacity, draw_masks, gather, mask_runs
 
@@ -171,6 +171,23 @@ def test_fine_tuning_starts_from_the_given_model(texts: Path, tmp_path: Path) ->
     assert train.main(["--data", str(own), "--out", str(tmp_path / "tuned"), *start, *SMALL[len(SHAPE) :]]) == 0
     after = evaluate(engine.load(tmp_path / "tuned" / "model", device="cpu"), [own / "mine.txt"])["nats_per_token"]
     assert after < before - 0.3
+
+
+def test_a_long_run_ends_with_teaching_lengths_and_tuning_keeps_what_was_taught(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(texts, tmp_path / "short", "--tokens", "640") == 0
+    assert checkpoint.load(tmp_path / "short" / "model").lengths is None
+    for name, value in (("LEAST_GAPS", 20), ("GAPS", 100), ("CHARACTERS_A_GAP", 50), ("TOKENS_A_GAP", 20)):
+        monkeypatch.setattr(length_head, name, value)
+    assert run(texts, tmp_path / "long", "--tokens", "2000") == 0
+    taught = checkpoint.load(tmp_path / "long" / "model").lengths
+    assert taught is not None
+    start = ["--init", str(tmp_path / "long" / "model"), "--tokens", "2000"]
+    assert train.main(["--data", str(texts), "--out", str(tmp_path / "tuned"), *start, *SMALL[len(SHAPE) :]]) == 0
+    kept = checkpoint.load(tmp_path / "tuned" / "model").lengths
+    assert kept is not None
+    assert all(torch.equal(a, b) for a, b in zip(taught.parameters(), kept.parameters(), strict=True))
 
 
 def test_two_processes_train_one_model(texts: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from engine.denoiser import Denoiser
 from engine.draft import Draft
 from engine.evaluation.lengths import WAYS
-from engine.evaluation.report import BOUND_HEAD, Report, bound_row, infilling_rows, lengths_section, pm, short, table
+from engine.evaluation.nelbo import short
+from engine.evaluation.report import BASE, BOUND_HEAD, Report, bound_row, infilling_rows, lengths_section, pm, table
 from engine.filling import fill
 from engine.settings import Settings
 from engine.training.gaps import Cut
@@ -53,7 +54,7 @@ def write(folder: Path, report: Report, sample: dict[str, Any], fills: Sequence[
     path.write_text(f"{before}{START}\n\n{block(report, sample, fills)}\n\n{END}{after}", encoding="utf-8")
     kept: dict[str, Any] = {"dev": report["nelbo"], "sample": sample, "trained": report["trained"], "dtype": report["dtype"]}
     if "infilling" in report:
-        rows = [row for row in report["infilling"]["rows"] if row["factor"] in ("human", "default", "length", "twin")]
+        rows = [row for row in report["infilling"]["rows"] if row["factor"] in BASE]
         kept["infilling"] = {row["factor"]: row["figures"] for row in rows}
     if "lengths" in report:
         kept["lengths"] = {way: report["lengths"]["all"][way] for way in WAYS if way in report["lengths"]["all"]}
@@ -81,17 +82,11 @@ def block(report: Report, sample: dict[str, Any], fills: Sequence[tuple[str, str
         parts += [f"**The model's perplexity over the twin's: {ratio}.**\n"]
     if "infilling" in report:
         found = report["infilling"]
-        titles = {
-            "human": "the true text",
-            "default": "default, true length",
-            "length": "default, automatic length",
-            "twin": "twin, left side only",
-        }
-        base = [{**row, "verdict": "", "repeats": False} for row in found["rows"] if row["factor"] in titles]
+        base = [{**row, "verdict": "", "repeats": False} for row in found["rows"] if row["factor"] in BASE]
         counts = ", ".join(f"{count} x {kind}" for kind, count in found["gaps"].items())
         parts += [
             f"Gaps cut from the dev set ({counts}) and filled with the page's default settings:\n",
-            infilling_rows(base, [titles[r["factor"]] for r in base]),
+            infilling_rows(base, [BASE[r["factor"]] for r in base]),
         ]
         parts += ["\n`python launch.py evaluate --help` says what the columns mean.\n"]
     if "lengths" in report:

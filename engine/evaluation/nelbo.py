@@ -193,7 +193,7 @@ def by_source(tallies: Sequence[Tally]) -> dict[str, dict[str, Any]]:
     small = [name for name, own in groups.items() if sum(t.tokens for t in own) < least]
     if len(small) > 1:
         pooled = [tally for name in small for tally in groups.pop(name)]
-        groups["smaller sources: " + ", ".join(map(_short, small))] = pooled
+        groups["smaller sources: " + ", ".join(map(short, small))] = pooled
     return {name: summary(own) for name, own in groups.items()}
 
 
@@ -205,8 +205,9 @@ def ratio(ours: Sequence[Tally], twins: Sequence[Tally]) -> dict[str, Any]:
     return {"ratio": value, "ratio_stderr": None if error is None else value * error}
 
 
-def _short(name: str) -> str:
-    return name.partition(".")[0].removeprefix("dev-").replace("_", " ")
+def short(source: str) -> str:
+    """dev-standard_ebooks.txt.xz -> standard ebooks"""
+    return source if ":" in source else source.partition(".")[0].removeprefix("dev-").replace("_", " ")
 
 
 def figures_of(

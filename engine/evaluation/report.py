@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.evaluation.lengths import WAYS
+from engine.evaluation.nelbo import short
 from engine.evaluation.verdict import RULE
 from engine.training.gaps import AROUND, MIX
 
@@ -25,6 +26,13 @@ COLUMNS = (
     ("seconds", "seconds", 1, 2),
 )
 """Figure, heading, factor, digits."""
+BASE = {
+    "human": "the true text",
+    "default": "default, true length",
+    "length": "default, automatic length",
+    "twin": "twin, left side only",
+}
+"""The rows that every report begins with, by their factor."""
 MEANING = """\
 - **exact**: the whole gap is what the person wrote, word for word; **words found**: true words at their own place. Case and
   edge signs aside.
@@ -51,11 +59,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, its first column left and the others right."""
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def short(source: str) -> str:
-    """dev-standard_ebooks.txt.xz -> standard ebooks"""
-    return source if ":" in source else source.partition(".")[0].removeprefix("dev-").replace("_", " ")
 
 
 def bound_row(name: str, row: dict[str, Any]) -> list[str]:
@@ -118,23 +121,17 @@ def infilling_section(report: Report) -> list[str]:
     found = report["infilling"]
     counts = ", ".join(f"{count} x {kind}" for kind, count in found["gaps"].items())
     rows = found["rows"]
-    base = [row for row in rows if row["factor"] in ("human", "default", "length", "twin")]
+    base = [row for row in rows if row["factor"] in BASE]
     parts = [
         "## Infilling\n",
         f"Gaps cut by seed {report['seed']} from the documents above ({counts}) with up to {AROUND} characters on each side.\n",
         MEANING,
     ]
-    titles = {
-        "human": "the true text",
-        "default": "default, true length",
-        "length": "default, automatic length",
-        "twin": "twin, left side only",
-    }
     parts += [f"Default: {found['default']}. The true length is given in tokens. The twin reads the left side alone and keeps its"]
     parts += ["keys and values, so a call is one token.\n"]
-    parts += [infilling_rows(base, [titles[row["factor"]] for row in base]), "\nThe same by kind of gap:\n"]
+    parts += [infilling_rows(base, [BASE[row["factor"]] for row in base]), "\nThe same by kind of gap:\n"]
     cells = [
-        ({**row, "figures": row["by_kind"][kind], "verdict": "", "repeats": False}, f"{kind}: {titles[row['factor']]}")
+        ({**row, "figures": row["by_kind"][kind], "verdict": "", "repeats": False}, f"{kind}: {BASE[row['factor']]}")
         for kind in found["gaps"]
         for row in base
     ]
@@ -143,7 +140,7 @@ def infilling_section(report: Report) -> list[str]:
     parts += ["The true text under the model, the any-order bound in nats given both sides:\n"]
     parts += [table(("", "nats/gap", "nats/token"), [[kind, pm(c["gap"], 1, 2), pm(c["token"], 1, 2)] for kind, c in costs.items()]), ""]
     parts += ["### One factor at a time\n", f"Every other setting is the default's; true lengths. {RULE}\n"]
-    for factor in dict.fromkeys(row["factor"] for row in rows if row["factor"] not in titles and row["factor"] != "steps"):
+    for factor in dict.fromkeys(row["factor"] for row in rows if row["factor"] not in BASE and row["factor"] != "steps"):
         own = [row for row in rows if row["factor"] == factor]
         first = [row for row in rows if row["factor"] in ("human", "default")]
         told = found["settings"].get(factor, "")

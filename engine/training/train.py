@@ -286,4 +286,5 @@ def learn_lengths(folder: Path, files: list[Path], run: Run) -> None:
         checkpoint.set_length_bias(folder, fit_length_bias(load(folder), texts))
     if run.lengths is None and (gaps := length_head.gaps_worth(files, run.progress.tokens)):
         print(f"Teaching the model how long gaps are, from {gaps} of them.", file=sys.stderr)
-        length_head.fit(folder, files, gaps=gaps)
+        with suppress(CorpusError):
+            length_head.fit(folder, files, gaps=gaps)
