@@ -14,6 +14,8 @@ NEAR_LINES = 5
 """Lines with text in them that are looked at above and below a gap's own."""
 SHARE = 0.4
 """The share of them that must look like code."""
+LONGEST_LINE = 1000
+"""Characters of a line that are looked at, half of them at each end: some patterns take the square of a line's length."""
 _FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 _CODE = re.compile(
     r"""
@@ -54,5 +56,11 @@ def in_code(before: str, after: str) -> bool:
     above = [line for line in left if line.strip()][-NEAR_LINES:]
     below = [line for line in right if line.strip()][:NEAR_LINES]
     here = here_before + "gap" + here_after
-    lines = [*above, *([here] if here.strip() != "gap" else []), *below]
+    lines = [_ends(line) for line in [*above, *([here] if here.strip() != "gap" else []), *below]]
     return bool(lines) and sum(_CODE.search(line) is not None for line in lines) >= SHARE * len(lines)
+
+
+def _ends(line: str) -> str:
+    """A line that is too long without its middle."""
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} {line[-half:]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,15 @@ def test_real_prose_is_never_taken_for_code_and_code_mostly_is():
     source = (ROOT / "engine/spacing.py").read_text(encoding="utf-8")
     cuts = range(100, len(source) - 100, len(source) // 100)
     assert sum(in_code(source[:at], source[at + 30 :]) for at in cuts) > 0.9 * len(cuts)
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("if (a " * 20_000, False), ("a[" + "b" * 60_000, False), ("for " * 20_000, False), ("x=[1];f(x);" * 6_000, True)]
+)
+def test_a_line_without_end_takes_no_time(line, code):
+    began = time.process_time()
+    assert in_code(f"{line}\n{line}", f"{line}\n{line}") == code
+    assert time.process_time() - began < 2
 
 
 def test_a_function_keeps_its_lines_through_the_command_line(tmp_path):
