@@ -331,6 +331,14 @@ def test_no_files_no_tokenizer(tmp_path):
     assert HubTokenizer.of(Folder(tmp_path)) is None
 
 
+GROWS = {
+    "normalizer": {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 40},
+    "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "never"},
+    "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []},
+}
+"""Forty times in a row every letter a becomes two."""
+
+
 @pytest.mark.parametrize(
     "files",
     [
@@ -355,6 +363,9 @@ def test_no_files_no_tokenizer(tmp_path):
         {"vocab.txt": "[UNK]\n", "added_tokens.json": '{"<x>": 1000000000000}'},
         {"tokenizer.json": '{"model": {"type": "WordPiece", "unk_token": "a", "vocab": {"a": 0, "b": 2000000000}}}'},
         {"tokenizer.model": b"\0" * (64 * 2**20 + 1)},
+        {"tokenizer.json": json.dumps(GROWS)},
+        {"tokenizer.json": json.dumps({"model": {"type": "a\n" * 1000, "vocab": {}}})},
+        {"vocab.txt": "a", "special_tokens_map.json": json.dumps({"unk_token": "b\n" * 1000})},
         {"vocab.txt": "[UNK]\n", "added_tokens.json": '{"<x>": "seven"}'},
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ _USUAL = {
 """Spellings that mean a role where no file of the folder names one."""
 _SIGN = re.compile(r"<.+>|\[[A-Za-z].*\]|\|\|\|.+\|\|\|", re.DOTALL)
 """How tokens that are no text are written. An added token that looks like this is one, whether or not it is marked `special`."""
+MOST_GROWTH = 2**12
+"""How many times as long a text may become by what is replaced in it; published tokenizers replace a few signs by one each."""
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 """Where Qwen2's vocabulary, and so Dream's, is never joined; a fact of the published tokenizer."""
@@ -147,6 +150,8 @@ def _published(data: dict[str, Any], named: _Named) -> Found:
     named = _Named(named.model, named.roles, added)
     kind, before = model.get("type") or _guess(model), _steps(data.get("normalizer"))
     parts = [*before, *_steps(data.get("pre_tokenizer")), *_steps(data.get("decoder"))]
+    if math.prod(1 + len(step["content"]) for step in before if step["type"] == "Replace") > MOST_GROWTH:
+        raise LoadError(f"The tokenizer of {named.model} would make texts too long to hold; get the model's folder again.")
     by_id = dict(enumerate(p[0] for p in model["vocab"])) if kind == "Unigram" else {int(i): str(p) for p, i in model["vocab"].items()}
     controls = {text: i for i, (text, special) in added.items() if not _is_text(text, special)}
     data = {
@@ -179,7 +184,8 @@ def _published(data: dict[str, Any], named: _Named) -> Found:
         pieces = {i: _of_sentencepiece(piece, byte=bool(model.get("byte_fallback"))) for i, piece in by_id.items()}
         return _around(_one_space(cut) if blanks else _with_space_sign(cut, pieces), named), _spelling(pieces, controls, named)
     raise LoadError(
-        f"The tokenizer of {named.model} is of a kind ({kind}) that can't be read; byte-level BPE, WordPiece and SentencePiece can."
+        f"The tokenizer of {named.model} is of a kind, {str(kind)[:40]!r}, that can't be read; byte-level BPE, WordPiece "
+        "and SentencePiece can."
     )
 
 
@@ -287,7 +293,7 @@ def _word_list(lines: str, settings: Mapping[str, Any], named: _Named) -> Found:
     vocab = {piece: i for i, piece in by_id.items()}
     unknown = named.roles.get("unk", "[UNK]")
     if unknown not in vocab:
-        raise LoadError(f"The vocab.txt of {named.model} has no {unknown}; it is damaged, or of another kind.")
+        raise LoadError(f"The vocab.txt of {named.model} has no {unknown[:40]!r}; it is damaged, or of another kind.")
     reader = Tokenizer(models.WordPiece(vocab, unk_token=unknown, max_input_chars_per_word=100))
     reader.normalizer = normalizers.BertNormalizer(
         handle_chinese_chars=bool(settings.get("tokenize_chinese_chars", True)),

@@ -211,7 +211,7 @@ def _network(folder: Folder, family: Family) -> PreTrainedModel:
     folder.only("is_decoder", False)
     positions = folder.config.get("position_embedding_type", "absolute")
     if family.classes != "ModernBert" and positions != "absolute":
-        raise LoadError(f"{folder.name} counts its positions in a way, {positions!r}, that this version does not know.")
+        raise LoadError(f"{folder.name} counts its positions in a way, {str(positions)[:40]!r}, that this version does not know.")
     try:
         with torch.device("meta"):
             network: PreTrainedModel = model_class(config_class(**fields, attn_implementation="sdpa"))
