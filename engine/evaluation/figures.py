@@ -14,7 +14,8 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from engine.evaluation.report import Report, short
+from engine.evaluation.nelbo import short
+from engine.evaluation.report import Report
 
 INK, QUIET, MODEL, TWIN = "#22262e", "#8a919e", "#3b5bdb", "#d9480f"
 LINES = ("#3b5bdb", "#0c8599", "#d9480f", "#7048e8", "#5c940d", "#c2255c", "#868e96")
