@@ -164,8 +164,11 @@ def test_a_config_may_name_the_tokens_that_grow_and_shrink_a_gap(tmp_path):
 def test_a_tokenizer_that_knows_more_than_the_network_is_said_so(tmp_path):
     model = engine.load(make_dream(tmp_path / "m", spare_rows=-30, mask_token_id=3), device="cpu", dtype="float32")
     assert model.encode("a")
-    with pytest.raises(LoadError, match="more tokens than its network has rows"):
-        engine.load(make_dream(tmp_path / "n", spare_rows=-170, mask_token_id=3), device="cpu", dtype="float32").encode(CODE)
+    short = engine.load(make_dream(tmp_path / "short", spare_rows=-170, mask_token_id=3), device="cpu", dtype="float32")
+    told = engine.load(make_dream(tmp_path / "b-Instruct", spare_rows=-3, mask_token_id=3, chat=CHAT), device="cpu", dtype="float32")
+    for asked in (lambda: short.encode(CODE), lambda: told.frame([5], starts=True, ends=True)):
+        with pytest.raises(LoadError, match="more tokens than its network has rows"):
+            asked()
 
 
 @pytest.mark.parametrize("expand", [False, True])

@@ -153,10 +153,7 @@ class DecoderDenoiser:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens; LoadError where the network has no row for one."""
-        ids = self._reader().encode(text)
-        if max(ids, default=0) >= self.vocab_size:
-            raise LoadError(f"The tokenizer of {self.name} has more tokens than its network has rows; get the model's folder again.")
-        return ids
+        return self._known(self._reader().encode(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids; ids beyond the tokenizer are empty, bytes that make no character become U+FFFD."""
@@ -165,7 +162,7 @@ class DecoderDenoiser:
 
     def frame(self, ids: list[int], *, starts: bool, ends: bool) -> tuple[list[int], int]:
         """Put what the family wants to read before the canvas, and behind it where the document ends."""
-        return [*self._lead, *ids, *(self._close if ends else ())], len(self._lead)
+        return [*self._known(self._lead), *ids, *(self._close if ends else ())], len(self._lead)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
@@ -183,6 +180,11 @@ class DecoderDenoiser:
             where = where - (~first.flatten()[where]).long()
         seen = None if attend is None else attend.to(self.device)
         return self.network(ids.to(self.device), where.to(self.device), seen).to(ids.device).float()
+
+    def _known(self, ids: list[int]) -> list[int]:
+        if max(ids, default=0) >= self.vocab_size:
+            raise LoadError(f"The tokenizer of {self.name} has more tokens than its network has rows; get the model's folder again.")
+        return ids
 
     def _reader(self) -> HubTokenizer:
         if self.tokenizer is None:
