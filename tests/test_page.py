@@ -333,6 +333,7 @@ def test_two_tabs_keep_their_own_drafts(new_page, url):
     write(second, "Written in the second.")
     expect(second.locator(".saved")).to_have_text("saved")
     for page, words in ((first, "Written in the first tab."), (second, "Written in the second.")):
+        page.bring_to_front()
         page.reload()
         visit(page, url)
         assert text(page) == words

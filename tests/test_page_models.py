@@ -235,10 +235,12 @@ def test_a_folder_is_loaded_by_its_path_in_every_tab_and_an_error_stays_in_place
     write(page, "The old [[3]].")
     second = page.context.new_page()
     visit(second, desk_server[0])
+    page.bring_to_front()  # pages behind another are drawn once a second
     load_by_path(page, "./second")
     expect(picker(page).get_by_role("button", name="In use second")).to_be_visible()
     expect(chip(page)).to_contain_text("second · CPU")
     expect(chip(second)).to_contain_text("second · CPU")
+    second.close()
     load_by_path(page, "./broken")
     expect(picker(page).get_by_role("alert")).to_have_text("The folder ./broken holds no model: its config.json is missing.")
     expect(picker(page).get_by_role("button", name="In use second")).to_be_visible()

@@ -67,6 +67,13 @@ def live(page: Page) -> None:
     page.wait_for_function("() => document.querySelector('.dock').dataset.run === 'live' && document.querySelector('.draft .ink')")
 
 
+def replay(page: Page) -> None:
+    """Play the run again, at four times the pace."""
+    for pace in ("1×", "2×"):
+        press(page, f"Speed {pace}")
+    press(page, "Play")
+
+
 def step(page: Page) -> int:
     return int(page.get_by_role("slider", name="Step").input_value())
 
@@ -103,7 +110,7 @@ def test_scrub_replay_undo_and_fill_again(page, server):
     press(page, "Step forward")
     assert step(page) == 3
     slider.fill("0")
-    press(page, "Play")
+    replay(page)
     page.wait_for_function(f"() => Number(document.querySelector('.scrub').value) === {last}")
     assert text(page) == filled
     assert service.status()["steps"] == made, "replaying asked the engine"
@@ -175,8 +182,10 @@ def test_a_second_tab_waits_for_its_turn_and_neither_spoils_the_other(page, serv
     second = page.context.new_page()
     visit(second, server[0])
     open_draft(second, "Two [[4]] end.")
+    page.bring_to_front()  # pages behind another are drawn once a second
     press(page, "Fill")
     live(page)
+    second.bring_to_front()
     press(second, "Fill")
     said(second, "Waiting for another run")
     finished(second)
@@ -184,6 +193,7 @@ def test_a_second_tab_waits_for_its_turn_and_neither_spoils_the_other(page, serv
     for tab, first in ((page, "One "), (second, "Two ")):
         assert text(tab).startswith(first) and text(tab).endswith(" end.")
         assert masked(tab).count() == 0
+    second.close()
 
 
 def test_a_settled_word_tells_its_alternatives_and_keyboard_reaches_it(page):
@@ -237,7 +247,7 @@ def test_cells_come_and_go_in_mid_run_and_the_timeline_shows_it_again(browser):
         assert len(set(counts)) >= 2
         expect(page.locator(".draft .ghost")).to_have_count(0)
         slider.fill("0")
-        press(page, "Play")
+        replay(page)
         page.wait_for_function(f"() => Number(document.querySelector('.scrub').value) === {len(frames) - 1}")
         assert text(page) == frames[-1].text
         cells.last.click()
