@@ -16,7 +16,7 @@ from engine.hub import HubError, Progress
 from engine.hub.families import FAMILIES, kind_of, supported
 from engine.hub.installed import EMBEDDED, TOKENIZER_FILES, embedded_name
 
-__all__ = ["DTYPES", "EMBEDDED", "Folder", "LoadError", "Placement", "load", "pick_device"]
+__all__ = ["DTYPES", "EMBEDDED", "Folder", "LoadError", "Placement", "computes_in_bf16", "load", "pick_device"]
 
 
 def load(
@@ -102,6 +102,14 @@ def pick_device(name: str) -> torch.device:
         raise LoadError(f"The device {name!r} can't be used here; try cpu, or auto for the best there is.") from error
 
 
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 products are native on a device; emulated ones are slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 may lack it
+    return device.type == "cpu" and any(known.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -109,12 +117,7 @@ def _placement(name: str, device: torch.device, folder: Folder) -> Placement:
     """Where and in which numbers."""
     if name in DTYPES:
         return Placement(device, DTYPES[name])
-    if device.type == "cuda":
-        narrow = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 may lack it
-        narrow = device.type == "cpu" and any(known.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
-        # What was published in float32 keeps its precision where memory is not scarce.
-        narrow = narrow and folder.in_16_bits
+    # What was published in float32 keeps its precision on a CPU, where memory is not scarce.
+    narrow = computes_in_bf16(device) and (device.type == "cuda" or folder.in_16_bits)
     weights: Weights = "int8" if name == "int8" else "int4" if name == "int4" else "plain"
     return Placement(device, torch.bfloat16 if narrow else torch.float32, weights)

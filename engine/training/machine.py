@@ -5,23 +5,15 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from engine.backends import computes_in_bf16
 from engine.model import DiT, ModelConfig
 
 MIB = 2**20
-
-
-def computes_in_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 products are native here; emulated ones are slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 may lack it
-    return device.type == "cpu" and any(known.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def can_compile(device: torch.device) -> bool:

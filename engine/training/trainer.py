@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.backends import computes_in_bf16
 from engine.forward import token_losses
 from engine.model import DiT
 from engine.tokenizer import Tokenizer
 from engine.training.crew import Crew
-from engine.training.machine import computes_in_bf16
 from engine.training.objective import MaskingRecipe, capacity, draw_masks, gather
 from engine.training.plan import Shape
 from engine.training.rows import Rows
