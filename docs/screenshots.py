@@ -53,6 +53,7 @@ def take(browser: Any, url: str, target: Path, *, dark: bool = False, phone: boo
     slider = page.get_by_role("slider", name="Step")
     slider.fill(str(round(MIDDLE * int(slider.get_attribute("max") or 0))))
     slider.blur()
+    page.mouse.move(0, 0)  # no button looks pressed
     page.wait_for_timeout(600)  # the settling words finish their fade
     page.screenshot(path=target)
     context.close()
