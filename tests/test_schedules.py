@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from engine.schedules import SCHEDULES, Cosine, CosineSquared, Geometric, Learned, LinearSigma, LogLinear, Polynomial, Schedule, network_time
+from engine.schedules import (
+    SCHEDULES,
+    Cosine,
+    CosineSquared,
+    Geometric,
+    Learned,
+    LinearSigma,
+    LogLinear,
+    Polynomial,
+    Schedule,
+    network_time,
+)
 
 GOLDEN = load_file(Path(__file__).parent / "golden/noise_schedule/io.safetensors")
 PUBLISHED: dict[str, Schedule] = {
@@ -23,7 +34,14 @@ PUBLISHED: dict[str, Schedule] = {
     "geometric_1e-3_1": Geometric(1e-3, 1.0),
     "geometric_1e-4_20": Geometric(1e-4, 20.0),
 }
-EVERY = [*SCHEDULES.items(), *PUBLISHED.items(), ("whole", LogLinear(0.0)), ("cubic", Polynomial(3.0)), ("root", Polynomial(0.5)), ("bent", Learned((0.0, 0.4, 0.5, 0.8, 1.0)))]
+EVERY = [
+    *SCHEDULES.items(),
+    *PUBLISHED.items(),
+    ("whole", LogLinear(0.0)),
+    ("cubic", Polynomial(3.0)),
+    ("root", Polynomial(0.5)),
+    ("bent", Learned((0.0, 0.4, 0.5, 0.8, 1.0))),
+]
 every = pytest.mark.parametrize("schedule", [s for _, s in EVERY], ids=[f"{i}-{name}" for i, (name, _) in enumerate(EVERY)])
 
 
