@@ -161,6 +161,7 @@ def _factors(infilling: dict[str, Any], path: Path) -> Path:
 def _lengths(lengths: dict[str, Any], path: Path) -> Path:
     pairs = np.array(lengths["pairs"], dtype=float)
     top = max(40.0, float(pairs.max()) * 1.3)
+    ticks = [2**k for k in range(int(np.log2(top)) + 1)]
     jitter = np.exp(np.random.default_rng(0).normal(0, 0.06, size=pairs.shape))
     panels = (("automatic", 1, MODEL), ("CAL", 2, TWIN))
     with _picture(path, 7.4, 3.6, len(panels)) as axes:
@@ -169,7 +170,7 @@ def _lengths(lengths: dict[str, Any], path: Path) -> Path:
             panel.scatter(pairs[:, 0] * jitter[:, 0], pairs[:, column] * jitter[:, column], s=9, alpha=0.45, color=color, linewidths=0)
             panel.set(xscale="log", yscale="log", xlim=(0.8, top), ylim=(0.8, top), title=title, xlabel="true tokens", aspect="equal")
             for axis in (panel.xaxis, panel.yaxis):
-                axis.set_ticks([1, 2, 4, 8, 16, 32, 64, 128], ["1", "2", "4", "8", "16", "32", "64", "128"])
+                axis.set_ticks(ticks, [str(tick) for tick in ticks])
             panel.minorticks_off()
         axes[0].set_ylabel("guessed tokens")
     return path
