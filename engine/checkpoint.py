@@ -48,14 +48,6 @@ class Checkpoint:
     """Fitted to these weights' losses by engine.training.schedule: the times of engine.schedules.Learned."""
 
 
-def is_checkpoint(folder: Path) -> bool:
-    """Whether the folder claims to hold a model in our format."""
-    try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("format") == FORMAT
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
 def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write the three files, and a fourth where there is a length head; each appears whole or not at all, config.json last.
 

@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
+from engine.backends.folder import Placement
 from engine.backends.toy import TEXT
+from engine.denoiser import Denoiser
 
 CODE = '''\
 def total(items, rate=0.5):
@@ -102,6 +104,15 @@ class Random:
     def around_one(self, width: int) -> Tensor:
         """Weights of a norm."""
         return 1 + 0.1 * torch.randn(width, generator=self._generator)
+
+
+PLAIN = Placement(torch.device("cpu"), torch.float32)
+"""Where published logits are compared."""
+
+
+def everywhere(model: Denoiser, ids: Tensor, **given: Tensor) -> Tensor:
+    """(B, L, V): the logits at every position."""
+    return model.logits(ids, torch.ones_like(ids, dtype=torch.bool), **given).view(*ids.shape, -1)
 
 
 def make_llada(

@@ -11,22 +11,16 @@ from safetensors.torch import load_file, save_file
 import engine
 from engine.backends import LoadError, dream
 from engine.backends.chat import REQUEST
-from engine.backends.folder import Folder, Placement
-from tests.checkpoints import CHAT, CODE, make_dream
+from engine.backends.folder import Folder
+from tests.checkpoints import CHAT, CODE, PLAIN, everywhere, make_dream
 
 GOLDEN = Path(__file__).parent / "golden/dream"
 IO = load_file(GOLDEN / "io.safetensors")
-PLAIN = Placement(torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="module")
 def published():
     return dream.load(Folder(GOLDEN), PLAIN)
-
-
-def everywhere(model, ids: torch.Tensor, **given) -> torch.Tensor:
-    """(B, L, V): the logits at every position."""
-    return model.logits(ids, torch.ones_like(ids, dtype=torch.bool), **given).view(*ids.shape, -1)
 
 
 @pytest.mark.parametrize("number", range(6))

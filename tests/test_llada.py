@@ -13,21 +13,15 @@ import engine
 from engine.backends import LoadError, llada
 from engine.backends.chat import REQUEST
 from engine.backends.folder import Folder, Placement
-from tests.checkpoints import CHAT, SPECIALS, make_llada
+from tests.checkpoints import CHAT, PLAIN, SPECIALS, everywhere, make_llada
 
 GOLDEN = Path(__file__).parent / "golden/llada"
 IO = load_file(GOLDEN / "io.safetensors")
-PLAIN = Placement(torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="module")
 def published():
     return llada.load(Folder(GOLDEN), PLAIN)
-
-
-def everywhere(model, ids: torch.Tensor, **given) -> torch.Tensor:
-    """(B, L, V): the logits at every position."""
-    return model.logits(ids, torch.ones_like(ids, dtype=torch.bool), **given).view(*ids.shape, -1)
 
 
 @pytest.mark.parametrize("number", range(6))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from engine.backends.dit import DiTDenoiser
 from engine.backends.folder import Folder, Placement
-from engine.backends.mdlm import DEEPEST, dit, speech
+from engine.backends.mdlm import network_of, speech
 
 
 class BD3LM(DiTDenoiser):
@@ -49,17 +49,7 @@ def load(folder: Folder, placement: Placement) -> BD3LM:
     """A folder of model_type bd3lm; LoadError with a sentence otherwise."""
     for field, value in (("causal", False), ("cross_attn", True), ("adaln", True)):
         folder.only(field, value)
-    network = dit(
-        folder,
-        placement,
-        vocab_size=folder.integer("vocab_size"),
-        width=folder.integer("hidden_dim"),
-        depth=folder.integer("n_blocks", most=DEEPEST),
-        heads=folder.integer("n_heads"),
-        max_length=folder.integer("model_length"),
-        cond_width=folder.integer("cond_dim"),
-        time_conditioning=folder.flag("time_conditioning", False),
-    )
+    network = network_of(folder, placement, time_conditioning=folder.flag("time_conditioning", False))
     model = BD3LM(network, **speech(folder, network))
     model.block_size = folder.integer("block_size")
     return model

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.backends.folder import Folder, LoadError
+from engine.backends.folder import Folder, LoadError, Placement, Rename
 from engine.backends.hub_tokenizer import HubTokenizer
+from engine.backends.speech import Speech
 from engine.model import rotary, rotate
 
 
@@ -123,10 +124,11 @@ class Decoder(nn.Module):
         return out
 
 
-class DecoderDenoiser:
+class DecoderDenoiser(Speech):
     """A Decoder behind the Denoiser protocol; families differ in their frame and in which row predicts a position."""
 
     time_conditioned: bool = False
+    tokenizer: HubTokenizer | None
 
     def __init__(
         self,
@@ -146,19 +148,12 @@ class DecoderDenoiser:
         self.network, self.tokenizer, self.name, self.device = network, tokenizer, name, device
         self.mask_id, self.max_length, self.vocab_size = mask_id, max_length, network.shape.rows
         self._lead, self._close, self._shifted = list(lead), list(close), shifted
-        unwritten = {mask_id, *silent}
-        if tokenizer is not None:
-            unwritten |= {*tokenizer.without_text, *range(tokenizer.vocab_size, self.vocab_size)}
-        self.suppressed: Sequence[int] = sorted(i for i in unwritten if 0 <= i < self.vocab_size)
+        special = {mask_id, *(i for i in silent if 0 <= i < self.vocab_size)}
+        self.suppressed: Sequence[int] = sorted(special | self.unwritten(self.vocab_size))
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens; LoadError where the network has no row for one."""
-        return self._known(self._reader().encode(text))
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids; ids beyond the tokenizer are empty, bytes that make no character become U+FFFD."""
-        reader = self._reader()
-        return reader.decode([i for i in ids if i < reader.vocab_size])
+        return self._known(super().encode(text))
 
     def frame(self, ids: list[int], *, starts: bool, ends: bool) -> tuple[list[int], int]:
         """Put what the family wants to read before the canvas, and behind it where the document ends."""
@@ -186,10 +181,13 @@ class DecoderDenoiser:
             raise LoadError(f"The tokenizer of {self.name} has more tokens than its network has rows; get the model's folder again.")
         return ids
 
-    def _reader(self) -> HubTokenizer:
-        if self.tokenizer is None:
-            raise LoadError(f"{self.name} has no tokenizer, so it cannot read text; put its tokenizer's files in the model's folder.")
-        return self.tokenizer
+
+def network_of(folder: Folder, shape: Shape, rename: Rename, placement: Placement) -> Decoder:
+    """The network of this shape with the folder's weights."""
+    with torch.device("meta"):
+        network = Decoder(shape)
+    folder.fill(network, rename, placement)
+    return network
 
 
 def mask_of(folder: Folder, tokenizer: HubTokenizer | None, rows: int) -> int:

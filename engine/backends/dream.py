@@ -6,11 +6,10 @@ Made from Qwen2.5, and like it a row of the published network predicts the next 
 from __future__ import annotations
 
 import re
-
-import torch
+from functools import partial
 
 from engine.backends.chat import lead_of
-from engine.backends.decoder import Decoder, DecoderDenoiser, Shape, check_fields, mask_of, silent_ids, special_id
+from engine.backends.decoder import DecoderDenoiser, Shape, check_fields, mask_of, network_of, silent_ids, special_id
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
 
@@ -69,9 +68,7 @@ def load(folder: Folder, placement: Placement) -> Dream:
         start = tokenizer.special("bos") if tokenizer else None
         start = special_id(folder, None, "bos", shape.rows) if start is None or start >= shape.rows else start
         lead = [] if start is None else [start]
-    with torch.device("meta"):
-        network = Decoder(shape)
-    folder.fill(network, lambda name: rename(name, tied=shape.tied), placement)
+    network = network_of(folder, shape, partial(rename, tied=shape.tied), placement)
     model = Dream(
         network,
         tokenizer,

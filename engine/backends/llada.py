@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-
-import torch
+from functools import partial
 
 from engine.backends.chat import lead_of
-from engine.backends.decoder import Decoder, DecoderDenoiser, Shape, check_fields, mask_of, silent_ids
+from engine.backends.decoder import DecoderDenoiser, Shape, check_fields, mask_of, network_of, silent_ids
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
 
@@ -59,9 +58,7 @@ def load(folder: Folder, placement: Placement) -> DecoderDenoiser:
     tokenizer = HubTokenizer.of(folder)
     mask_id = mask_of(folder, tokenizer, shape.rows)
     lead = lead_of(folder, tokenizer)
-    with torch.device("meta"):
-        network = Decoder(shape)
-    folder.fill(network, lambda name: rename(name, tied=shape.tied), placement)
+    network = network_of(folder, shape, partial(rename, tied=shape.tied), placement)
     return DecoderDenoiser(
         network,
         tokenizer,

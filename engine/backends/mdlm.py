@@ -44,17 +44,7 @@ SHORTEST_ROW = 64
 
 def load(folder: Folder, placement: Placement) -> MDLM:
     """A folder of model_type mdlm; LoadError with a sentence otherwise."""
-    network = dit(
-        folder,
-        placement,
-        vocab_size=folder.integer("vocab_size"),
-        width=folder.integer("hidden_dim"),
-        depth=folder.integer("n_blocks", most=DEEPEST),
-        heads=folder.integer("n_heads"),
-        max_length=folder.integer("model_length"),
-        cond_width=folder.integer("cond_dim"),
-        time_conditioning=folder.flag("time_conditioning"),
-    )
+    network = network_of(folder, placement, time_conditioning=folder.flag("time_conditioning"))
     model = MDLM(network, **speech(folder, network))
     # The config does not say which of the two trainings it was; the published names do.
     model.framed = "noeos" not in f"{folder.name} {folder.config.get('_name_or_path', '')}".lower()
@@ -75,6 +65,21 @@ def dit(folder: Folder, placement: Placement, **shape: Any) -> DiT:
         network = DiT(config)
     folder.fill(network, rename, placement)
     return network
+
+
+def network_of(folder: Folder, placement: Placement, *, time_conditioning: bool) -> DiT:
+    """The DiT that an MDLM or BD3LM config describes, with the folder's weights."""
+    return dit(
+        folder,
+        placement,
+        vocab_size=folder.integer("vocab_size"),
+        width=folder.integer("hidden_dim"),
+        depth=folder.integer("n_blocks", most=DEEPEST),
+        heads=folder.integer("n_heads"),
+        max_length=folder.integer("model_length"),
+        cond_width=folder.integer("cond_dim"),
+        time_conditioning=time_conditioning,
+    )
 
 
 def speech(folder: Folder, network: DiT) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -46,15 +47,7 @@ class Entry:
     @property
     def numel(self) -> int:
         """How many numbers it holds."""
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count
-
-    @property
-    def nbytes(self) -> int:
-        """How many bytes it takes in the file."""
-        return self.numel * self.dtype.itemsize
+        return math.prod(self.shape)
 
 
 def entries(path: Path) -> dict[str, Entry]:
