@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from engine.length_head import LengthHead, LengthHeadConfig
 from engine.model import ConfigError, DiT, ModelConfig
+from engine.reveal_order import RevealOrder
 from engine.tokenizer import Tokenizer, TokenizerError
 
 FORMAT = "lacuna-dit-1"
 CONFIG, WEIGHTS, TOKENIZER, LENGTHS = "config.json", "model.safetensors", "tokenizer.model", "lengths.safetensors"
-_FIELDS = {"format", "name", "model", "sha256", "length_bias", "lengths", "trained", "stored", "schedule"}
+_FIELDS = {"format", "name", "model", "sha256", "length_bias", "lengths", "trained", "stored", "schedule", "reveal_order"}
 _SCALE = ".scale"
 STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 """The numbers that weights can be kept in."""
@@ -46,6 +47,8 @@ class Checkpoint:
     """Trained on these weights by engine.training.length_head."""
     schedule: tuple[float, ...] | None = None
     """Fitted to these weights' losses by engine.training.schedule: the times of engine.schedules.Learned."""
+    reveal_order: RevealOrder | None = None
+    """Trained on these weights' fills by engine.training.reveal_order."""
 
 
 def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -70,6 +73,7 @@ def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat
         "model": checkpoint.model.config.as_dict(),
         "length_bias": checkpoint.length_bias,
         "schedule": checkpoint.schedule,
+        "reveal_order": checkpoint.reveal_order and checkpoint.reveal_order.numbers,
         "trained": checkpoint.trained,
         "stored": next(name for name, kind in STORED.items() if kind == dtype),
         "sha256": {name: _digest(folder / name) for name in (WEIGHTS, TOKENIZER)},
@@ -88,6 +92,11 @@ def set_length_bias(folder: Path, length_bias: dict[str, float]) -> None:
 def set_schedule(folder: Path, times: Sequence[float]) -> None:
     """Put a learned schedule, fitted to a finished model, into its config.json."""
     _write_config(folder, _read_config(folder) | {"schedule": list(times)})
+
+
+def set_reveal_order(folder: Path, order: RevealOrder) -> None:
+    """Put a reveal order that was trained on a finished model into its config.json."""
+    _write_config(folder, _read_config(folder) | {"reveal_order": list(order.numbers)})
 
 
 def set_length_head(folder: Path, head: LengthHead) -> None:
@@ -133,7 +142,14 @@ def load(folder: Path, *, causal: bool = False) -> Checkpoint:
     fit(model, _whole(tensors) if config.get("stored") == "int8" else tensors)
     head = _length_head(folder, config["lengths"], model) if config.get("lengths") else None
     return Checkpoint(
-        model, tokenizer, config["name"], config.get("length_bias"), config.get("trained") or {}, head, _schedule(folder, config)
+        model,
+        tokenizer,
+        config["name"],
+        config.get("length_bias"),
+        config.get("trained") or {},
+        head,
+        _schedule(folder, config),
+        _reveal_order(folder, config),
     )
 
 
@@ -145,6 +161,16 @@ def _schedule(folder: Path, config: dict[str, Any]) -> tuple[float, ...] | None:
     if not numbers or (times[0], times[-1]) != (0, 1) or any(b <= a for a, b in pairwise(times)):
         raise CheckpointError(f"The schedule in {folder.name} does not rise from 0 to 1; copy the model folder again.")
     return tuple(map(float, times))
+
+
+def _reveal_order(folder: Path, config: dict[str, Any]) -> RevealOrder | None:
+    values = config.get("reveal_order")
+    if values is None:
+        return None
+    try:
+        return RevealOrder.of(values)
+    except ConfigError as error:
+        raise CheckpointError(f"The reveal order in {folder.name} is damaged; train it again or copy the model folder again.") from error
 
 
 def _length_head(folder: Path, values: Any, net: DiT) -> LengthHead:

@@ -69,6 +69,16 @@ def subs_log_probs(logits: Tensor, suppressed: Sequence[int]) -> Tensor:
     return torch.log_softmax(logits.float().index_fill(-1, ids, -torch.inf), dim=-1)
 
 
+def surprisal(log_probs: Tensor) -> Tensor:
+    """(n,) on the CPU, in nats: how surprising to the model a token drawn from what is allowed is, in expectation.
+
+    This is the entropy when nothing is forbidden. Where a constraint leaves little of the model's mass it is that mass's
+    -log more, so that a forced token never counts as a sure one.
+    """
+    mass = log_probs.logsumexp(-1)
+    return (torch.special.entr(log_probs.exp()).sum(-1) / mass.exp()).double().cpu()
+
+
 def token_losses(logits: Tensor, targets: Tensor, *, mask_id: int) -> Tensor:
     """(N,) -log p(x_0) in nats, under SUBS: only the mask itself is ruled out, so that any text has a finite loss."""
     column = torch.tensor([mask_id], device=logits.device)

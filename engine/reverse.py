@@ -14,6 +14,7 @@ from engine.draws import Noise, SeededNoise, tempered
 from engine.forward import subs_log_probs
 from engine.growth import NEW, PADDING, Growth, aligned, parents
 from engine.pace import Pace, Step, blocks_of, counts_of
+from engine.reveal_order import Row, reveal_order_of
 from engine.samplers import SAMPLERS, Options, everything
 from engine.schedules import schedule_of
 from engine.settings import Settings
@@ -120,7 +121,7 @@ def denoise(
     blocks = blocks_of(writable, settings, size=own) if blocks is None else blocks.cpu()
     nowhere = torch.zeros_like(masked)
     now = _Canvas(x, masked, writable, attend, blocks, torch.where(masked, 0.0, 1.0), nowhere, nowhere)
-    schedule = schedule_of(settings.schedule, model)
+    schedule, order = schedule_of(settings.schedule, model), reveal_order_of(model)
     paces = [Pace(settings, counts_of(blocks[b], masked[b]), times, grows=growth is not None, schedule=schedule) for b in range(len(x))]
     budgets = [growth.budget if growth else 0] * len(x)
     suppressed = sorted(set(model.suppressed) - (growth.tokens if growth else set()))
@@ -160,10 +161,12 @@ def denoise(
         clocks = noise.clocks(first_step + k, asked)
 
         x, revealed = now.x.clone(), torch.zeros_like(asked)
+        known = (x != model.mask_id) & now.attend
         probability = now.probability.masked_scatter(asked, best.values.exp().cpu())
         for b, places, mine in _rows(asked):
             step, due = steps[b]
-            options = Options(surely[mine], judged[mine], clocks[mine], due, step.stay, settings)
+            row = Row(known[b], now.writable[b], now.attend[b])
+            options = Options(surely[mine], judged[mine], clocks[mine], due, step.stay, settings, places, row, order)
             chosen = (SAMPLERS[settings.sampler] if step.later else everything)(options)
             where, what, rows = places[chosen], tokens[mine][chosen], log_probs[mine][chosen.to(raw.device)]
             if constraint is not None and len(chosen):

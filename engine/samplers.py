@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.forward import surprisal
+from engine.reveal_order import RevealOrder, Row, features
 from engine.settings import Settings
 
 
@@ -35,6 +37,12 @@ class Options:
     stay: float
     """The chance that a masked token stays masked in this step, (1 - alpha_s) / (1 - alpha_t)."""
     settings: Settings
+    places: Tensor
+    """(n,) long, where in the row the positions are."""
+    row: Row
+    """What else stands in the row."""
+    reveal_order: RevealOrder | None
+    """What the model has learned of its own order, if it has."""
 
 
 Sampler = Callable[[Options], Tensor]
@@ -88,6 +96,19 @@ def entropy(options: Options) -> Tensor:
     `entropy` in Dream (arXiv 2508.15487).
     """
     return _first(-surprisal(options.log_probs), options.due)
+
+
+@sampler
+def learned_order(options: Options) -> Tensor:
+    """First where a small score that was trained for the model says the token is most likely right; by margin for a model without one.
+
+    Which tokens are right is learned from the model's own fills of known texts (engine.training.reveal_order), as Token-Critic (arXiv
+    2209.04439) learns it, from a step's probabilities and from where a mask stands.
+    """
+    if options.reveal_order is None:
+        return margin(options)
+    seen = features(options.probability, options.log_probs, options.places, options.row)
+    return _first(options.reveal_order.score(seen), options.due)
 
 
 @sampler
@@ -149,16 +170,6 @@ def entropy_bound(options: Options) -> Tensor:
 def everything(options: Options) -> Tensor:
     """All positions, the likeliest first: what the last step reveals, whatever the sampler."""
     return _first(options.probability, len(options.probability))
-
-
-def surprisal(log_probs: Tensor) -> Tensor:
-    """(n,) on the CPU, in nats: how surprising to the model a token drawn from what is allowed is, in expectation.
-
-    This is the entropy when nothing is forbidden. Where a constraint leaves little of the model's mass it is that mass's
-    -log more, so that a forced token never counts as a sure one.
-    """
-    mass = log_probs.logsumexp(-1)
-    return (torch.special.entr(log_probs.exp()).sum(-1) / mass.exp()).double().cpu()
 
 
 def _first(score: Tensor, count: int) -> Tensor:

@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import samplers
-from engine.samplers import FREE_RUNNING, SAMPLERS, Options, surprisal
+from engine.forward import surprisal
+from engine.reveal_order import Row
+from engine.samplers import FREE_RUNNING, SAMPLERS, Options
 from engine.settings import Settings
+from tests.orders import an_order
 
 
 def options(rows: list[list[float]], *, due: int = 1, clocks: list[float] | None = None, stay: float = 0.5, **values: object) -> Options:
@@ -27,6 +30,9 @@ def options(rows: list[list[float]], *, due: int = 1, clocks: list[float] | None
         due=due,
         stay=stay,
         settings=Settings(**values),  # type: ignore[arg-type]
+        places=torch.arange(n),
+        row=Row(torch.zeros(n, dtype=torch.bool), torch.ones(n, dtype=torch.bool), torch.ones(n, dtype=torch.bool)),
+        reveal_order=None,
     )
 
 
@@ -36,6 +42,8 @@ def any_options(draw: st.DrawFn) -> Options:
     rng = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
     log_probs = torch.log_softmax(torch.randn(n, width, generator=rng) * draw(st.floats(0, 6)), -1)
     chosen = torch.randint(0, width, (n,), generator=rng)
+    masked = torch.randperm(n + draw(st.integers(0, 12)), generator=rng)
+    known = torch.ones(len(masked), dtype=torch.bool).index_fill(0, masked[:n], False)
     return Options(
         probability=log_probs.exp()[range(n), chosen],
         log_probs=log_probs,
@@ -43,6 +51,9 @@ def any_options(draw: st.DrawFn) -> Options:
         due=draw(st.integers(0, n)),
         stay=draw(st.floats(0, 1)),
         settings=Settings(threshold=draw(st.floats(0.01, 1)), entropy_bound=draw(st.floats(0, 5)), factor=draw(st.floats(0.1, 9))),
+        places=(~known).nonzero()[:, 0],
+        row=Row(known, ~known | (torch.rand(len(known), generator=rng) < 0.5), torch.ones_like(known)),
+        reveal_order=draw(st.sampled_from([None, an_order(draw(st.integers(0, 9)))])),
     )
 
 
@@ -70,6 +81,7 @@ def test_the_names_and_help_can_be_read_without_running_anything():
         "confidence",
         "margin",
         "entropy",
+        "learned_order",
         "random",
         "left_to_right",
         "threshold",
@@ -86,6 +98,10 @@ def test_confidence_margin_and_entropy_differ_where_they_should():
     assert SAMPLERS["confidence"](options(ROWS, due=4)).tolist() == [1, 3, 0, 2]  # equal ones from the left
     assert SAMPLERS["margin"](options(ROWS, due=4)).tolist() == [1, 2, 3, 0]
     assert SAMPLERS["entropy"](options(ROWS, due=4)).tolist() == [1, 3, 0, 2]
+
+
+def test_learned_order_is_the_margin_of_a_model_that_learned_none():
+    assert SAMPLERS["learned_order"](options(ROWS, due=3)).tolist() == [1, 2, 3]
 
 
 def test_random_follows_the_clocks():

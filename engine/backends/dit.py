@@ -15,6 +15,7 @@ from engine.backends.quantised import quantise
 from engine.backends.speech import Speech
 from engine.length_head import LengthHead, around, reading
 from engine.model import DiT
+from engine.reveal_order import RevealOrder
 from engine.schedules import SCHEDULES
 from engine.tokenizer import Tokenizer
 
@@ -32,11 +33,12 @@ class DiTDenoiser(Speech):
         document_id: int | None = None,
         length_bias: dict[str, float] | None = None,
         learned_schedule: tuple[float, ...] | None = None,
+        reveal_order: RevealOrder | None = None,
     ) -> None:
         """`model` is where it shall run. `document_id`: the token that stands before each document in training."""
         self.model, self.tokenizer, self.name = model.eval().requires_grad_(False), tokenizer, name
         self.mask_id, self.document_id, self.length_bias = mask_id, document_id, length_bias
-        self.learned_schedule = learned_schedule
+        self.learned_schedule, self.reveal_order = learned_schedule, reveal_order
         self.device = model.embedding.weight.device
         self.vocab_size = model.config.vocab_size
         self.max_length = model.config.max_length
@@ -104,6 +106,7 @@ def load(folder: Folder, placement: Placement) -> DiTDenoiser:
         "document_id": tokenizer.document_id,
         "length_bias": held.length_bias,
         "learned_schedule": held.schedule,
+        "reveal_order": held.reveal_order,
     }
     if held.lengths is None:
         return DiTDenoiser(net, tokenizer, **about)
