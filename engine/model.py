@@ -120,6 +120,35 @@ class KVCache:
     def __init__(self, config: ModelConfig, batch: int, room: int, device: torch.device, dtype: torch.dtype) -> None:
         shape = (config.depth, 2, batch, config.heads, room, config.width // config.heads)
         self.held, self.used = torch.empty(shape, device=device, dtype=dtype), 0
+def taken(x: Tensor, places: Tensor) -> Tensor:
+    """(..., L, d) and (..., n) places, as wide as each other when spread -> (..., n, d)."""
+    lead = torch.broadcast_shapes(x.shape[:-2], places.shape[:-1])
+    places = places.expand(*lead, places.shape[-1])[..., None].expand(*lead, places.shape[-1], x.shape[-1])
+    return x.expand(*lead, *x.shape[-2:]).gather(-2, places)
+
+
+def by_row(where: Tensor, batch: int, length: int) -> tuple[Tensor, Tensor] | None:
+    """Flat places (N,) of (batch, length), row-major, as (batch, n) places in each row, n being the most that a row has, and
+    as (N,) places in those, flat. Rows with fewer are made up with place 0. None where nearly every place is wanted, or none.
+    """
+    rows = where // length
+    counts = torch.bincount(rows, minlength=batch)
+    most = int(counts.max())
+    if not 0 < most <= length * SPARSE:
+        return None
+    order = rows.argsort(stable=True)
+    rank = torch.empty_like(rows)
+    rank[order] = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows[order]]
+    flat = rows * most + rank
+    places = torch.zeros(batch * most, dtype=torch.long, device=where.device)
+    places[flat] = where % length
+    return places.view(batch, most), flat
+
+
+SPARSE = 0.75
+"""The share of a row's places up to which it pays to compute the last block for these alone."""
+
+
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Add (B, heads, new, head_width) keys and values of a layer; all of that layer's so far. `used` is moved on by the network."""
@@ -168,23 +197,28 @@ class Block(nn.Module):
         recall: Recall | None = None,
         first: First | None = None,
     ) -> Tensor:
-        """(B, L, width) -> (B, L, width); `attend` bool, as wide as (B, 1, L, keys) when spread; `c` (B, cond_width)."""
+        """(B, L, width) -> (B, L, width); `attend` bool, as wide as (B, 1, L, keys) when spread; `c` (B, cond_width).
+
+        `asked` (B, n): the only places that are wanted, (B, n, width); every place is still attended to.
+        """
         if self.input_mix is not None and first is not None:
             mix = self.input_mix.to(x.dtype)
             x = mix[0] * x + mix[1] * first.embeddings
         if self.condition is None or c is None:
-            x = x + self.attention(self.norm1(x), turn, attend, recall, first)
+            x = kept + self.attention(self.norm1(x), turn, attend, recall, first, asked)
             return x + self.mlp(self.norm2(x))
         shift1, scale1, gate1, shift2, scale2, gate2 = self.condition(c)[:, None].chunk(6, dim=-1)
-        x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, turn, attend, recall, first)
+        x = kept + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, turn, attend, recall, first, asked)
         return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
 
     def attention(
+        asked: Tensor | None = None,
         self,
         x: Tensor,
         turn: tuple[Tensor, Tensor],
         attend: Tensor | None,
         recall: Recall | None = None,
+        kept = x if asked is None else taken(x, asked)
         first: First | None = None,
     ) -> Tensor:
         """Every position to every other or, in a causal network, to itself and the earlier ones."""
@@ -193,17 +227,22 @@ class Block(nn.Module):
         if self.qk_norm:
             q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
         # Autocast leaves the turned halves in float32, and the fast kernels want one dtype.
-        q, k = rotate(q, *turn).to(v.dtype), rotate(k, *turn).to(v.dtype)
+        q, k = rotate(q, *turned).to(v.dtype), rotate(k, *turn).to(v.dtype)
         if self.value_mix is not None and first is not None:
             first.values = v if first.values is None else first.values
             mix = self.value_mix.to(v.dtype)
             v = mix[0] * v + mix[1] * first.values
         if recall is not None:
+        asked: Tensor | None = None,
             k, v = recall(k, v)
         # A single new token sees every key there is; several behind a cache come with a mask of their own.
         causal = self.causal and attend is None and k.shape[2] == length
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, is_causal=causal)
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        turned = turn
+        if asked is not None:
+            q, turned = taken(q, asked[:, None]), (turn[0][asked][:, None], turn[1][asked][:, None])
+            attend = attend if attend is None or attend.shape[2] == 1 else taken(attend, asked[:, None])
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
     def mlp(self, x: Tensor) -> Tensor:
@@ -275,11 +314,18 @@ class DiT(nn.Module):
         self, ids: Tensor, where: Tensor, sigma: Tensor | None = None, attend: Tensor | None = None, cache: KVCache | None = None
     ) -> Tensor:
         """Raw logits (N, V) at flat positions `where` (N,) of ids (B, L), row-major; the rest as for `states`."""
-        logits: Tensor = self.head(self.states(ids, sigma, attend, cache).flatten(0, 1)[where])
+        logits: Tensor = self.head(self.states(ids, sigma, attend, cache, where))
         return logits
 
-    def states(self, ids: Tensor, sigma: Tensor | None = None, attend: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
-        """What the head reads, (B, L, width), of ids (B, L).
+    def states(
+        self,
+        ids: Tensor,
+        sigma: Tensor | None = None,
+        attend: Tensor | None = None,
+        cache: KVCache | None = None,
+        where: Tensor | None = None,
+    ) -> Tensor:
+        """What the head reads, (B, L, width), of ids (B, L); or (N, width), at flat positions `where` (N,), row-major.
 
         `sigma` (B,) is the noise level, used by a time-conditioned network (None there: sigma 0).
         `attend` (B, L) bool, False where there is only padding; or (B, L, L), where row i says what position i may see.
@@ -297,12 +343,14 @@ class DiT(nn.Module):
         past, length = cache.used if cache else 0, ids.shape[1]
         cos, sin = rotary(past + length, config.width // config.heads, config.rotary_base, x.device, x.dtype)
         seen = None if attend is None else attend[:, None, None, :] if attend.dim() == 2 else attend[:, None]
+        The last block computes the keys and values of every place, the rest for the places in `where` alone, if these are few.
         if config.causal and length > 1 and (seen is not None or past):
             earlier = torch.ones(length, past + length, dtype=torch.bool, device=ids.device).tril(past)
             seen = earlier if seen is None else seen & earlier
         first = First(x) if config.value_residual or config.embedding_residual else None
         for layer, block in enumerate(self.blocks):
-            x = block(x, (cos[past:], sin[past:]), seen, c, partial(cache.extend, layer) if cache else None, first)
+            last = layer == config.depth - 1
+            x = block(x, (cos[past:], sin[past:]), seen, c, partial(cache.extend, layer) if cache else None, first, asked if last else None)
         if cache:
             cache.used = past + length
         x = self.norm(x)
@@ -310,4 +358,7 @@ class DiT(nn.Module):
             assert c is not None
             shift, scale = self.condition(c)[:, None].chunk(2, dim=-1)
             x = x * (1 + scale) + shift
-        return x
+        return x if kept is None else x.flatten(0, 1)[kept]
+        asked, kept = None, where
+        if where is not None and not config.causal and (few := by_row(where, *ids.shape)) is not None:
+            asked, kept = few

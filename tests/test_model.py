@@ -30,9 +30,12 @@ def network(**changes: Any) -> DiT:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_head_gives_the_same_rows_whichever_positions_are_asked_for(kind: dict[str, Any]) -> None:
     model, ids = network(**kind), torch.randint(0, 40, (3, 11))
-    every = model(ids, torch.arange(33))
-    some = torch.tensor([0, 5, 12, 32])
-    assert torch.allclose(model(ids, some), every[some], atol=1e-5)
+    attend = torch.rand(3, 11, 11, generator=torch.Generator().manual_seed(0)) < 0.6
+    for seen in (None, attend[:, 0], attend | torch.eye(11, dtype=torch.bool), torch.ones(1, 11, 11, dtype=torch.bool).tril()):
+        every = model(ids, torch.arange(33), attend=seen)
+        assert torch.allclose(every, model.head(model.states(ids, attend=seen)).flatten(0, 1))
+        for some in ([0, 5, 12, 32], [30, 1, 2, 29, 0], [4], []):
+            assert torch.allclose(model(ids, torch.tensor(some, dtype=torch.long), attend=seen), every[some], atol=1e-5)
 
 
 def test_residuals_to_the_first_block_begin_as_none_and_then_count() -> None:
