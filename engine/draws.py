@@ -91,12 +91,18 @@ def tempered(log_probs: Tensor, settings: Settings) -> Tensor:
 def _nucleus(weights: Tensor, top_p: float) -> Tensor:
     """The log-weights of the smallest set of tokens with this share of the mass, -inf elsewhere."""
     total = weights.logsumexp(-1, keepdim=True)
-    width = 0
-    while True:  # a nucleus is seldom wide, and sorting a whole vocabulary costs more than the network
-        width = min(max(256, 4 * width), weights.shape[-1])
-        best = weights.topk(width, dim=-1)
-        share = (best.values - total).exp()
+    kept = torch.full_like(weights, -torch.inf)
+    rows, width = torch.arange(len(weights), device=weights.device), NARROW
+    while len(rows):  # most nuclei are narrow, and sorting a whole vocabulary costs more than the network
+        width = min(width, weights.shape[-1])
+        best = weights[rows].topk(width, dim=-1)
+        share = (best.values - total[rows]).exp()
         before = share.cumsum(-1) - share  # the mass of everything likelier: 0 for the best, which always stays
-        if width == weights.shape[-1] or bool((before[:, -1] >= top_p).all()):
-            break
-    return torch.full_like(weights, -torch.inf).scatter(-1, best.indices, best.values.masked_fill(before >= top_p, -torch.inf))
+        kept[rows[:, None], best.indices] = best.values.masked_fill(before >= top_p, -torch.inf)
+        rows = rows[before[:, -1] < top_p] if width < weights.shape[-1] else rows[:0]
+        width *= 4
+    return kept
+
+
+NARROW = 128
+"""How many of the likeliest tokens are looked at first for a nucleus; where they are too few, four times as many."""
