@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.ngrams import Ngrams
+
 
 class ConfigError(ValueError):
     """A model config cannot be used; the message is one sentence."""
@@ -54,6 +56,8 @@ class ModelConfig:
     """Each block's values are mixed with the first block's (arXiv 2410.17897), by two learned numbers that begin at 1 and 0."""
     embedding_residual: bool = False
     """Each block's input is mixed with the embeddings, by two learned numbers that begin at 1 and 0."""
+    ngram_rows: int = 0
+    """Rows of the table of hashed pairs of neighbours (`Ngrams`); 0 leaves it out."""
     causal: bool = False
     """Attend to earlier tokens only, row j predicting token j + 1: the autoregressive twin, which judges but cannot fill."""
 
@@ -67,6 +71,8 @@ class ModelConfig:
             raise ConfigError(f"The config's width {self.width} does not split into {self.heads} heads of even width.")
         if self.norm not in ("rms", "layer") or self.activation not in ("relu2", "gelu", "swiglu"):
             raise ConfigError(f"The config names norm {self.norm!r} and activation {self.activation!r}, which this network does not have.")
+        if not isinstance(self.ngram_rows, int) or isinstance(self.ngram_rows, bool) or not 0 <= self.ngram_rows <= 2**24:
+            raise ConfigError(f"The config's ngram_rows must be a whole number from 0 on, not {self.ngram_rows!r}.")
         if self.time_conditioning and not self.cond_width:
             raise ConfigError("The config asks for time conditioning but has no cond_width.")
 
@@ -114,12 +120,6 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
-class KVCache:
-    """The keys and values of a causal network's earlier tokens, so that a token is computed once."""
-
-    def __init__(self, config: ModelConfig, batch: int, room: int, device: torch.device, dtype: torch.dtype) -> None:
-        shape = (config.depth, 2, batch, config.heads, room, config.width // config.heads)
-        self.held, self.used = torch.empty(shape, device=device, dtype=dtype), 0
 def taken(x: Tensor, places: Tensor) -> Tensor:
     """(..., L, d) and (..., n) places, as wide as each other when spread -> (..., n, d)."""
     lead = torch.broadcast_shapes(x.shape[:-2], places.shape[:-1])
@@ -149,6 +149,19 @@ SPARSE = 0.75
 """The share of a row's places up to which it pays to compute the last block for these alone."""
 
 
+class KVCache:
+    """The keys and values of a causal network's earlier tokens, so that a token is computed once."""
+
+    def __init__(self, config: ModelConfig, batch: int, room: int, device: torch.device, dtype: torch.dtype) -> None:
+        shape = (config.depth, 2, batch, config.heads, room, config.width // config.heads)
+        self.held, self.used = torch.empty(shape, device=device, dtype=dtype), 0
+        self.earlier: Tensor | None = None
+
+    def take(self, ids: Tensor) -> Tensor | None:
+        """The (B, n) ids taken before these, which are kept for the next time."""
+        before = self.earlier
+        self.earlier = ids if before is None else torch.cat((before, ids), dim=1)
+        return before
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Add (B, heads, new, head_width) keys and values of a layer; all of that layer's so far. `used` is moved on by the network."""
@@ -196,6 +209,7 @@ class Block(nn.Module):
         c: Tensor | None,
         recall: Recall | None = None,
         first: First | None = None,
+        asked: Tensor | None = None,
     ) -> Tensor:
         """(B, L, width) -> (B, L, width); `attend` bool, as wide as (B, 1, L, keys) when spread; `c` (B, cond_width).
 
@@ -204,6 +218,7 @@ class Block(nn.Module):
         if self.input_mix is not None and first is not None:
             mix = self.input_mix.to(x.dtype)
             x = mix[0] * x + mix[1] * first.embeddings
+        kept = x if asked is None else taken(x, asked)
         if self.condition is None or c is None:
             x = kept + self.attention(self.norm1(x), turn, attend, recall, first, asked)
             return x + self.mlp(self.norm2(x))
@@ -212,18 +227,21 @@ class Block(nn.Module):
         return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
 
     def attention(
-        asked: Tensor | None = None,
         self,
         x: Tensor,
         turn: tuple[Tensor, Tensor],
         attend: Tensor | None,
         recall: Recall | None = None,
-        kept = x if asked is None else taken(x, asked)
         first: First | None = None,
+        asked: Tensor | None = None,
     ) -> Tensor:
-        """Every position to every other or, in a causal network, to itself and the earlier ones."""
+        """Every position, or those asked for, to every other or, in a causal network, to itself and the earlier ones."""
         batch, length, width = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        turned = turn
+        if asked is not None:
+            q, turned = taken(q, asked[:, None]), (turn[0][asked][:, None], turn[1][asked][:, None])
+            attend = attend if attend is None or attend.shape[2] == 1 else taken(attend, asked[:, None])
         if self.qk_norm:
             q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
         # Autocast leaves the turned halves in float32, and the fast kernels want one dtype.
@@ -233,15 +251,10 @@ class Block(nn.Module):
             mix = self.value_mix.to(v.dtype)
             v = mix[0] * v + mix[1] * first.values
         if recall is not None:
-        asked: Tensor | None = None,
             k, v = recall(k, v)
         # A single new token sees every key there is; several behind a cache come with a mask of their own.
         causal = self.causal and attend is None and k.shape[2] == length
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, is_causal=causal)
-        turned = turn
-        if asked is not None:
-            q, turned = taken(q, asked[:, None]), (turn[0][asked][:, None], turn[1][asked][:, None])
-            attend = attend if attend is None or attend.shape[2] == 1 else taken(attend, asked[:, None])
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -282,6 +295,7 @@ class DiT(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.ngrams = Ngrams(config.ngram_rows, config.width, config.vocab_size, causal=config.causal) if config.ngram_rows else None
         self.noise_level = NoiseLevel(config.cond_width) if config.cond_width else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = Norm(config.width, config.norm)
@@ -295,6 +309,8 @@ class DiT(nn.Module):
     def reset(self) -> None:
         """Initialise: every branch starts as zero, so that each block starts as the identity."""
         nn.init.normal_(self.embedding.weight, std=0.02)
+        if self.ngrams is not None:
+            nn.init.zeros_(self.ngrams.table.weight)
         for block in self.blocks:
             assert isinstance(block, Block)
             nn.init.zeros_(block.out.weight)
@@ -327,6 +343,7 @@ class DiT(nn.Module):
     ) -> Tensor:
         """What the head reads, (B, L, width), of ids (B, L); or (N, width), at flat positions `where` (N,), row-major.
 
+        The last block computes the keys and values of every place, the rest for the places in `where` alone, if these are few.
         `sigma` (B,) is the noise level, used by a time-conditioned network (None there: sigma 0).
         `attend` (B, L) bool, False where there is only padding; or (B, L, L), where row i says what position i may see.
         `cache` holds what came before `ids` in a causal network, and then `ids` too; it knows of no padding.
@@ -335,6 +352,8 @@ class DiT(nn.Module):
         x = self.embedding(ids)
         if config.embed_norm:
             x = F.rms_norm(x, x.shape[-1:])
+        if self.ngrams is not None:
+            x = x + self.ngrams(ids, attend, cache.take(ids) if cache else None)
         c = None
         if self.noise_level is not None:
             if sigma is None or not config.time_conditioning:
@@ -343,11 +362,13 @@ class DiT(nn.Module):
         past, length = cache.used if cache else 0, ids.shape[1]
         cos, sin = rotary(past + length, config.width // config.heads, config.rotary_base, x.device, x.dtype)
         seen = None if attend is None else attend[:, None, None, :] if attend.dim() == 2 else attend[:, None]
-        The last block computes the keys and values of every place, the rest for the places in `where` alone, if these are few.
         if config.causal and length > 1 and (seen is not None or past):
             earlier = torch.ones(length, past + length, dtype=torch.bool, device=ids.device).tril(past)
             seen = earlier if seen is None else seen & earlier
         first = First(x) if config.value_residual or config.embedding_residual else None
+        asked, kept = None, where
+        if where is not None and not config.causal and (few := by_row(where, *ids.shape)) is not None:
+            asked, kept = few
         for layer, block in enumerate(self.blocks):
             last = layer == config.depth - 1
             x = block(x, (cos[past:], sin[past:]), seen, c, partial(cache.extend, layer) if cache else None, first, asked if last else None)
@@ -359,6 +380,3 @@ class DiT(nn.Module):
             shift, scale = self.condition(c)[:, None].chunk(2, dim=-1)
             x = x * (1 + scale) + shift
         return x if kept is None else x.flatten(0, 1)[kept]
-        asked, kept = None, where
-        if where is not None and not config.causal and (few := by_row(where, *ids.shape)) is not None:
-            asked, kept = few

@@ -16,6 +16,7 @@ KINDS: list[dict[str, Any]] = [
     {"cond_width": 16, "norm": "layer", "biases": True},
     {"cond_width": 16, "time_conditioning": True},
     {"value_residual": True, "embedding_residual": True, "activation": "swiglu", "mlp_ratio": 3},
+    {"ngram_rows": 50},
 ]
 
 

@@ -19,7 +19,7 @@ LINE = "The cat sat on the mat and looked at the dog. "
 
 def random_model(causal: bool = True) -> DiT:
     torch.manual_seed(0)
-    config = ModelConfig(97, 32, 3, 4, max_length=64, value_residual=True, embedding_residual=True, causal=causal)
+    config = ModelConfig(97, 32, 3, 4, max_length=64, value_residual=True, embedding_residual=True, ngram_rows=40, causal=causal)
     model = DiT(config).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)

@@ -86,8 +86,13 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
         help="swiglu has three matrices: --mlp-ratio 3 for about as many weights",
     )
     add("--mlp-ratio", type=whole, default=4)
-    add("--value-residual", action="store_true", help="mix each block's values with the first block's")
+    add(
+        "--value-residual",
+        action="store_true",
+        help="mix each block's values with the first block's; with --init, this and the next two are added to the model",
+    )
     add("--embedding-residual", action="store_true", help="mix each block's input with the embeddings")
+    add("--ngrams", type=int, default=0, metavar="ROWS", help="add a table of hashed pairs of neighbours with so many rows (32768)")
     add("--stages", help="from which share of the run on: ROWSxLENGTH, comma-separated; + mixes shapes (0:24x128,0.12:48x128,0.5:24x256)")
     add("--accumulate", type=whole, default=1, help="batches a step")
     add("--muon-rate", type=above_zero)

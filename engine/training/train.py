@@ -80,9 +80,10 @@ def train(args: argparse.Namespace, began: float) -> int:
         tied=args.tied,
         value_residual=args.value_residual,
         embedding_residual=args.embedding_residual,
+        ngram_rows=args.ngrams,
         causal=args.causal,
     )
-    model = start.model if start else DiT(shape)
+    model = grown(start.model, args) if start else DiT(shape)
     if start and plan.longest > model.config.max_length:  # rotary positions have no table to outgrow
         model.config = replace(model.config, max_length=plan.longest)
     model.to(crew.device).train()
@@ -122,6 +123,21 @@ def train(args: argparse.Namespace, began: float) -> int:
     if crew.leads:
         finish(args, run, plan, held, crew)
     return 0
+
+
+def grown(model: DiT, args: argparse.Namespace) -> DiT:
+    """The model with the parts that the recipe asks for and it lacks; at first it computes what it did without them."""
+    wanted = {
+        "value_residual": args.value_residual or model.config.value_residual,
+        "embedding_residual": args.embedding_residual or model.config.embedding_residual,
+        "ngram_rows": model.config.ngram_rows or args.ngrams,
+    }
+    config = replace(model.config, **wanted)
+    if config == model.config:
+        return model
+    larger = DiT(config)
+    larger.load_state_dict(model.state_dict(), strict=False)
+    return larger
 
 
 def levels_of(args: argparse.Namespace, start: checkpoint.Checkpoint | None) -> tuple[float, ...] | None:
