@@ -108,16 +108,34 @@ class Norm(nn.Module):
 
 
 def rotary(length: int, head_width: int, base: float, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(length, head_width / 2) cosines and sines of the rotary embedding (arXiv 2104.09864), half-split layout."""
+    """(length, head_width) cosines and signed sines of the rotary embedding (arXiv 2104.09864), half-split layout, for `rotate`."""
     steps = torch.arange(0, head_width, 2, device=device, dtype=torch.float32) / head_width
     angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), base**-steps)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn (B, heads, L, head_width) queries or keys by their positions."""
+    """Turn (..., head_width) queries or keys by their positions; `cos` and `sin` as wide when spread."""
     a, b = x.chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+    return torch.addcmul(x * cos, torch.cat((b, a), dim=-1), sin)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, attend: Tensor | None, *, causal: bool) -> Tensor:
+    """Scaled dot product attention, (B, heads, n, head_width) queries to (B, heads, L, head_width) keys and values."""
+    plain = attend is None and not causal and not torch.is_grad_enabled()
+    if plain and q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] * k.shape[2] <= PLAIN_SCORES:
+        # torch's fused kernel takes half as long again here; its gain is memory, which rows this short don't need.
+        rows = max(1, SCORES_AT_ONCE // (q.shape[1] * q.shape[2] * k.shape[2]))
+        parts = zip((q * q.shape[-1] ** -0.5).split(rows), k.split(rows), v.split(rows), strict=True)
+        return torch.cat([torch.softmax(a @ b.mT, dim=-1) @ c for a, b, c in parts])
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=attend, is_causal=causal)
+
+
+PLAIN_SCORES = 512 * 512
+"""Queries times keys up to which bfloat16 attention on the CPU is three plain products."""
+SCORES_AT_ONCE = 2**23
+"""Scores that these hold at a time, over heads and rows."""
 
 
 def taken(x: Tensor, places: Tensor) -> Tensor:
@@ -237,15 +255,17 @@ class Block(nn.Module):
     ) -> Tensor:
         """Every position, or those asked for, to every other or, in a causal network, to itself and the earlier ones."""
         batch, length, width = x.shape
-        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        turned = turn
-        if asked is not None:
-            q, turned = taken(q, asked[:, None]), (turn[0][asked][:, None], turn[1][asked][:, None])
-            attend = attend if attend is None or attend.shape[2] == 1 else taken(attend, asked[:, None])
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
+        qk, v = qkv[:, :, :2], qkv[:, :, 2].transpose(1, 2)
         if self.qk_norm:
-            q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
-        # Autocast leaves the turned halves in float32, and the fast kernels want one dtype.
-        q, k = rotate(q, *turned).to(v.dtype), rotate(k, *turn).to(v.dtype)
+            qk = F.rms_norm(qk, qk.shape[-1:])
+        cos, sin = turn
+        # Autocast leaves what is turned in float32, and the fast kernels want one dtype.
+        qk = rotate(qk, cos[:, None, None], sin[:, None, None]).to(v.dtype)
+        q, k = qk[:, :, 0].transpose(1, 2), qk[:, :, 1].transpose(1, 2)
+        if asked is not None:
+            q = taken(q, asked[:, None])
+            attend = attend if attend is None or attend.shape[2] == 1 else taken(attend, asked[:, None])
         if self.value_mix is not None and first is not None:
             first.values = v if first.values is None else first.values
             mix = self.value_mix.to(v.dtype)
@@ -254,7 +274,7 @@ class Block(nn.Module):
             k, v = recall(k, v)
         # A single new token sees every key there is; several behind a cache come with a mask of their own.
         causal = self.causal and attend is None and k.shape[2] == length
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, is_causal=causal)
+        mixed = attention(q, k, v, attend, causal=causal)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
