@@ -165,8 +165,8 @@ def denoise(
         probability = now.probability.masked_scatter(asked, best.values.exp().cpu())
         for b, places, mine in _rows(asked):
             step, due = steps[b]
-            row = Row(known[b], now.writable[b], now.attend[b])
-            options = Options(surely[mine], judged[mine], clocks[mine], due, step.stay, settings, places, row, order)
+            row = Row(now.x[b], known[b], now.writable[b], now.attend[b])
+            options = Options(surely[mine], judged[mine], clocks[mine], due, step.stay, settings, tokens[mine], places, row, order)
             chosen = (SAMPLERS[settings.sampler] if step.later else everything)(options)
             where, what, rows = places[chosen], tokens[mine][chosen], log_probs[mine][chosen.to(raw.device)]
             if constraint is not None and len(chosen):

@@ -37,6 +37,8 @@ class Options:
     stay: float
     """The chance that a masked token stays masked in this step, (1 - alpha_s) / (1 - alpha_t)."""
     settings: Settings
+    tokens: Tensor
+    """(n,) long, the tokens chosen."""
     places: Tensor
     """(n,) long, where in the row the positions are."""
     row: Row
@@ -103,11 +105,11 @@ def learned_order(options: Options) -> Tensor:
     """First where a small score that was trained for the model says the token is most likely right; by margin for a model without one.
 
     Which tokens are right is learned from the model's own fills of known texts (engine.training.reveal_order), as Token-Critic (arXiv
-    2209.04439) learns it, from a step's probabilities and from where a mask stands.
+    2209.04439) learns it, from a step's probabilities, where a mask stands, and whether the token would echo one beside it.
     """
     if options.reveal_order is None:
         return margin(options)
-    seen = features(options.probability, options.log_probs, options.places, options.row)
+    seen = features(options.tokens, options.probability, options.log_probs, options.places, options.row)
     return _first(options.reveal_order.score(seen), options.due)
 
 

@@ -41,15 +41,21 @@ def taught(order: RevealOrder) -> Toy:
     return model
 
 
-def seen(row: str, probability: list[float] | None = None, rows: list[list[float]] | None = None) -> dict[str, list[float]]:
-    """The features of a row's masks: `.` given, `w` written, `_` masked, `,` a mask that is nobody's to write, ` ` padding."""
+def seen(
+    row: str, probability: list[float] | None = None, rows: list[list[float]] | None = None, token: str = "x"
+) -> dict[str, list[float]]:
+    """The features of a row's masks, a token chosen for all: `.` and capitals are given, small letters written, `_` masked, `,` a mask
+    that is nobody's to write, ` ` padding."""
     n = row.count("_")
     rows = rows or [[0.5, 0.25, 0.25]] * n
+    known, writable, attend = ([fits(kind) for kind in row] for fits in (lambda k: k not in "_, ", str.islower, lambda k: k != " "))
+    writable = [may or kind == "_" for may, kind in zip(writable, row, strict=True)]
     found = features(
+        torch.full((n,), ord(token)),
         torch.tensor(probability or [max(r) for r in rows]),
         torch.tensor(rows).log(),
         torch.tensor([i for i, kind in enumerate(row) if kind == "_"]),
-        Row(*(torch.tensor([kind in kinds for kind in row]) for kinds in (".w", "_w", ".,w_"))),
+        Row(torch.tensor([ord(kind.lower()) for kind in row]), torch.tensor(known), torch.tensor(writable), torch.tensor(attend)),
     )
     assert found.shape == (n, len(FEATURES)) and found.dtype == torch.float64
     return dict(zip(FEATURES, found.T.tolist(), strict=True))
@@ -72,6 +78,12 @@ def test_a_mask_that_stays_is_no_neighbour_and_a_row_ends_where_its_padding_begi
     assert seen("  __w__.  ") == seen("__w__.")
 
 
+def test_a_token_that_stands_near_already_is_an_echo() -> None:
+    assert seen("X._a_._..x")["echo"] == pytest.approx([1, math.log2(4), math.log2(3)])
+    assert seen("X._a_._..x", token="a")["echo"] == pytest.approx([0, 0, math.log2(3)])
+    assert seen("._.")["echo"] == [math.log2(FAR)] == seen("X" + "." * 40 + "_.")["echo"]
+
+
 def test_what_is_far_or_sure_is_all_one() -> None:
     found = seen("." + "_" * 100)
     assert max(found["left"]) == math.log2(FAR) and max(found["run"]) == math.log2(2 * FAR)
@@ -81,7 +93,7 @@ def test_what_is_far_or_sure_is_all_one() -> None:
 
 
 @given(order=ORDERED, probabilities=st.lists(st.floats(0, 1), min_size=2, max_size=9), place=st.sampled_from([".__.", "___", "w_w_"]))
-def test_of_two_tokens_for_one_place_the_likelier_never_scores_less(order: RevealOrder, probabilities: list[float], place: str) -> None:
+def test_the_score_never_falls_when_a_token_gets_likelier(order: RevealOrder, probabilities: list[float], place: str) -> None:
     n = place.count("_")
     scores = [order.score(torch.tensor(list(seen(place, [p] * n).values())).T.double()) for p in sorted(probabilities)]
     for less, more in pairwise(scores):

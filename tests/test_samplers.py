@@ -30,8 +30,14 @@ def options(rows: list[list[float]], *, due: int = 1, clocks: list[float] | None
         due=due,
         stay=stay,
         settings=Settings(**values),  # type: ignore[arg-type]
+        tokens=log_probs.argmax(-1),
         places=torch.arange(n),
-        row=Row(torch.zeros(n, dtype=torch.bool), torch.ones(n, dtype=torch.bool), torch.ones(n, dtype=torch.bool)),
+        row=Row(
+            torch.zeros(n, dtype=torch.long),
+            torch.zeros(n, dtype=torch.bool),
+            torch.ones(n, dtype=torch.bool),
+            torch.ones(n, dtype=torch.bool),
+        ),
         reveal_order=None,
     )
 
@@ -51,8 +57,14 @@ def any_options(draw: st.DrawFn) -> Options:
         due=draw(st.integers(0, n)),
         stay=draw(st.floats(0, 1)),
         settings=Settings(threshold=draw(st.floats(0.01, 1)), entropy_bound=draw(st.floats(0, 5)), factor=draw(st.floats(0.1, 9))),
+        tokens=chosen,
         places=(~known).nonzero()[:, 0],
-        row=Row(known, ~known | (torch.rand(len(known), generator=rng) < 0.5), torch.ones_like(known)),
+        row=Row(
+            torch.randint(0, width, (len(known),), generator=rng),
+            known,
+            ~known | (torch.rand(len(known), generator=rng) < 0.5),
+            torch.ones_like(known),
+        ),
         reveal_order=draw(st.sampled_from([None, an_order(draw(st.integers(0, 9)))])),
     )
 

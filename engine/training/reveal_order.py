@@ -27,7 +27,7 @@ from engine.backends.dit import DiTDenoiser
 from engine.denoiser import Denoiser
 from engine.draws import SeededNoise, tempered
 from engine.lengths import batch
-from engine.reveal_order import FEATURES, HIDDEN, SIZES, RevealOrder, Row, features, rising, score
+from engine.reveal_order import FEATURES, HIDDEN, SIZES, RevealOrder, Row, echo, features, rising, score
 from engine.reverse import denoise
 from engine.settings import Settings
 from engine.training.corpus import CorpusError, files_of
@@ -90,11 +90,12 @@ def examples(model: Denoiser, cuts: Sequence[Cut], settings: Settings, label: st
             best, wanted = log_probs.argmax(-1), truth[move.positions]
             rows, places = move.positions.nonzero(as_tuple=True)
             for b in rows.unique().tolist():
-                mine = rows == b
-                found = features(chances[mine], log_probs[mine], places[mine], Row(known[b], cells[b], attend[b])).float()
+                mine, row = rows == b, Row(x[b], known[b], cells[b], attend[b])
+                found = features(drawn[mine], chances[mine], log_probs[mine], places[mine], row)
                 likeliest = found.clone()
                 likeliest[:, FEATURES.index("odds")] = found[:, FEATURES.index("best")]
-                seen += [found, likeliest]
+                likeliest[:, FEATURES.index("echo")] = echo(best[mine], places[mine], row)
+                seen += [found.float(), likeliest.float()]
                 right += [drawn[mine] == wanted[mine], best[mine] == wanted[mine]]
                 states += [torch.full((len(found),), number), torch.full((len(found),), number + 1)]
                 documents.append(torch.full((2 * len(found),), part[b][1]))
