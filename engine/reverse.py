@@ -14,6 +14,7 @@ from engine.draws import Noise, SeededNoise, tempered
 from engine.forward import subs_log_probs
 from engine.growth import NEW, PADDING, Growth, aligned, parents
 from engine.pace import Pace, Step, blocks_of, counts_of
+from engine.repetition import discouraged, repeats
 from engine.reveal_order import Row, reveal_order_of
 from engine.samplers import SAMPLERS, Options, everything
 from engine.schedules import schedule_of
@@ -148,10 +149,17 @@ def denoise(
             raise ValueError(
                 f"{model.name} answers with what is no number: its weights are damaged, or its dtype is too narrow; try float32."
             )
-        tokens, judged = best.indices, log_probs
+        tokens, judged, wanted = best.indices, log_probs, log_probs
+        known = (now.x != model.mask_id) & now.attend
+        if settings.repetition:
+            rows = [
+                discouraged(log_probs[mine], *repeats(now.x[b], known[b], places), settings.repetition) for b, places, mine in _rows(asked)
+            ]
+            wanted = torch.cat(rows)
+            tokens = wanted.argmax(-1)
         drawn = _are_drawn(settings, steps, asked).to(raw.device)
         if drawn.any():
-            weights = tempered(log_probs, settings)
+            weights = tempered(wanted, settings)
             tokens = torch.where(drawn, noise.tokens(first_step + k, asked, weights), tokens)
             if settings.scores == "tempered":  # what a constraint forbids is missing from these too
                 mass = log_probs.logsumexp(-1, keepdim=True)
@@ -161,7 +169,6 @@ def denoise(
         clocks = noise.clocks(first_step + k, asked)
 
         x, revealed = now.x.clone(), torch.zeros_like(asked)
-        known = (x != model.mask_id) & now.attend
         probability = now.probability.masked_scatter(asked, best.values.exp().cpu())
         for b, places, mine in _rows(asked):
             step, due = steps[b]

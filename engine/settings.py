@@ -42,6 +42,9 @@ class Settings:
     """Semi-autoregressive blocks of this many masked tokens, from left to right, with an equal share of the steps each; 0 is none."""
     guidance: float = 0.0
     """Classifier-free guidance: how far to go beyond what would be written without the given text; 0 is off, and costs half."""
+    repetition: float = 0.0
+    """Nats taken from a token that would say again what stands nearby (a pair of tokens within 32, a token within two) when tokens are
+    chosen; the order is judged without. 0 is off. After the penalty of CTRL (arXiv 1909.05858)."""
     remasking: float = 0.0
     """The chance, at most, that a written token is masked again in a step, to be written anew; 0 is never (ReMDM's cap)."""
     threshold: float = 0.9
@@ -65,6 +68,7 @@ class Settings:
             ),
             (self.block_length >= 0, "block_length must be 0 (no blocks) or more"),
             (0 <= self.guidance <= 100, "guidance must be between 0 (off) and 100"),
+            (0 <= self.repetition <= 100, "repetition must be between 0 (off) and 100"),
             (0 <= self.remasking <= 1, "remasking must be between 0 (never) and 1"),
             (0 < self.threshold <= 1, "threshold must be above 0 and at most 1"),
             (0 < self.factor <= 100, "factor must be above 0 and at most 100"),
@@ -100,6 +104,7 @@ HELP = {
     "rounding": "the schedule's share in whole tokens: every_step (one at least), nearest, up or down",
     "block_length": "tokens in a semi-autoregressive block; 0 is no blocks",
     "guidance": "classifier-free guidance by the given text; 0 is off",
+    "repetition": "nats taken from a token that would say again what stands nearby; 0 is off",
     "remasking": "the chance, at most, that a written token is masked again in a step; 0 is never",
     "threshold": "threshold sampler: reveal what is at least this probable",
     "factor": "factor sampler: the more, the more tokens together",
@@ -116,7 +121,7 @@ _WHOLE: dict[str, str | int | float] = {"choice": "stochastic", "temperature": 1
 _AS_NEEDED = 4096
 """Steps of a method that has no number of steps: one token at least is revealed in each."""
 
-PUBLISHED: dict[str, dict[str, str | int | float]] = {
+_METHODS: dict[str, dict[str, str | int | float]] = {
     "MDLM ancestral": {"sampler": "ancestral", "steps": 1000, **_WHOLE},
     "ReMDM cap": {"sampler": "ancestral", "remasking": 0.02, "steps": 1000, **_WHOLE},
     "LLaDA low-confidence remasking": {"sampler": "confidence", "rounding": "up", **_GREEDY},
@@ -134,4 +139,5 @@ PUBLISHED: dict[str, dict[str, str | int | float]] = {
     "dllm infill, cosine": {"sampler": "confidence", "schedule": "maskgit_cosine", "rounding": "nearest", **_GREEDY},
     "EB-Sampler": {"sampler": "entropy_bound", "entropy_bound": 0.5, "steps": _AS_NEEDED, **_WHOLE},
 }
+PUBLISHED = {name: {**values, "repetition": 0.0} for name, values in _METHODS.items()}
 """Published methods, each as the settings that give it; what a method doesn't name is the default, or the writer's choice."""
