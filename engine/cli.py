@@ -121,7 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--revision", metavar="REVISION", help="the model's branch, tag or commit on the hub (default: main)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16; int8 or int4 keep large models small")
-    for field in fields(Settings):
+    help_of_ban = f"{HELP['bans']}: one of them; may be given several times"
+    parser.add_argument("--ban", metavar="WORD", action="append", dest="bans", default=[], help=help_of_ban)
+    for field in (field for field in fields(Settings) if field.name != "bans"):
         text = f"{HELP[field.name]} (default {field.default})"
         parser.add_argument(
             "--" + field.name.replace("_", "-"), dest=field.name, type=type(field.default), default=field.default, help=text

@@ -8,8 +8,9 @@ rest of the gap can still be completed to the count asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ NEWLINE_CELLS = 24
 """A gap this long at the start or end of a line may hold line ends, if its words are not counted."""
 QUOTED_CELLS = 32
 """A gap between quotes is one saying, without quotes inside, unless it is this long."""
+NOTHING_LEFT = "Every token of this model would write a banned word here; take some of the banned words out."
 
 
 @dataclass(frozen=True)
@@ -178,12 +180,34 @@ class SpanRule:
     tokens: list[int]
 
 
+class Barred(Protocol):
+    """What spans may never hold, whatever else they must: banned words (engine.bans)."""
+
+    def forbidden(self, held: Sequence[int], number: int, cell: int) -> Tensor:
+        """(k,) the tokens that a masked cell of a span may not hold beside the others; `held`: the span's tokens."""
+        ...
+
+    def broken(self, before: Sequence[Sequence[int]], after: Sequence[Sequence[int]], numbers: Iterable[int]) -> bool:
+        """Whether some of these spans hold after a step what none may, by the tokens of every span before it and after."""
+        ...
+
+
 class SpanConstraint:
     """The `reverse.Constraint` of one window: every span in it keeps its edges clean and its word count reachable."""
 
-    def __init__(self, vocabulary: Vocabulary, mask_id: int, rules: Sequence[SpanRule], cells: dict[int, tuple[int, int]]) -> None:
-        """`cells`: canvas position -> (index into `rules`, cell of that span). A span may reach beyond the window."""
-        self._vocabulary = vocabulary
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        mask_id: int,
+        rules: Sequence[SpanRule],
+        cells: dict[int, tuple[int, int]],
+        barred: Barred | None = None,
+    ) -> None:
+        """`cells`: canvas position -> (index into `rules`, cell of that span). A span may reach beyond the window.
+
+        What is `barred` comes before everything else: where no other token is left, a word too few or too many is the lesser evil.
+        """
+        self._vocabulary, self._barred = vocabulary, barred
         self._class_of: list[int] = vocabulary.class_of.tolist()
         self._mask_id = mask_id
         self._rules = rules
@@ -194,7 +218,7 @@ class SpanConstraint:
     def allowed(self, x: Tensor, positions: Tensor) -> Tensor:
         """(L,) canvas, (n,) positions -> (n, V) bool: tokens that, alone, leave every span completable."""
         ids = x.tolist()
-        spans = self._read(ids)
+        spans = self.held(ids)
         permitted: dict[int, list[set[int]] | None] = {}
         rows = []
         for position in positions.tolist():
@@ -202,27 +226,64 @@ class SpanConstraint:
             if rule not in permitted:
                 permitted[rule] = self._permitted(rule, spans[rule])
             rows.append(self._row(ids, position, permitted[rule]))
-        return torch.stack(rows).to(x.device)
+        allowed = torch.stack(rows)
+        if self._barred is not None:
+            for row, position in zip(allowed, positions.tolist(), strict=True):
+                self._bar(spans, position, row)
+        return allowed.to(x.device)
 
     def settle(self, x: Tensor, positions: Tensor, tokens: Tensor, log_probs: Tensor) -> Tensor:
         """Tokens for positions revealed together, in order of preference: a token that an earlier one rules out is picked anew."""
         ids = x.tolist()
         for position, token in zip(positions.tolist(), tokens.tolist(), strict=True):
             ids[position] = token
-        if self._holds(ids, positions.tolist()):
+        before = self.held(x.tolist())
+        rules = {self._cells[position][0] for position in positions.tolist()}
+        if self._holds(ids, positions.tolist()) and not self._broken(before, self.held(ids), rules):
             return tokens
         ids, settled = x.tolist(), tokens.clone()
-        spans = self._read(ids)
-        for i, (position, token) in enumerate(zip(positions.tolist(), tokens.tolist(), strict=True)):
+        spans = self.held(ids)
+        for i, (position, wanted) in enumerate(zip(positions.tolist(), tokens.tolist(), strict=True)):
             rule, cell = self._cells[position]
-            row = self._row(ids, position, self._permitted(rule, spans[rule])).to(log_probs.device)
-            if not row[token]:
-                token = int(log_probs[i].masked_fill(~row, -torch.inf).argmax())
-                if not row[token]:  # the model gives none of them any probability
-                    token = int(row.int().argmax())
-                settled[i] = token
-            ids[position] = spans[rule][cell] = token
+            row = self._row(ids, position, self._permitted(rule, spans[rule])).clone()
+            if self._barred is not None:
+                self._bar(spans, position, row)
+            for token in self._preferred(wanted, row, log_probs[i]):
+                ids[position] = spans[rule][cell] = token
+                if not self._broken(before, spans, [rule]):
+                    break
+            else:
+                raise ValueError(NOTHING_LEFT)
+            settled[i] = token
         return settled
+
+    def _preferred(self, token: int, row: Tensor, log_probs: Tensor) -> Iterator[int]:
+        """Tokens to try: this one if (V,) `row` allows it, then what it allows by probability, then anything that can be written."""
+        if row[token]:
+            yield token
+        log_probs = log_probs.cpu()
+        for tokens in (row, self._vocabulary.writable & ~row):
+            allowed = tokens.nonzero()[:, 0]
+            if len(allowed):
+                yield int(allowed[log_probs[allowed].argmax()])
+                yield from allowed[log_probs[allowed].argsort(descending=True, stable=True)].tolist()
+
+    def _broken(self, before: Sequence[Sequence[int]], after: Sequence[Sequence[int]], rules: Iterable[int]) -> bool:
+        return self._barred is not None and self._barred.broken(before, after, rules)
+
+    def _bar(self, spans: list[list[int]], position: int, row: Tensor) -> None:
+        """Take what is barred at a place out of (V,) bool `row`; if nothing is left, the row becomes what else can be written there."""
+        assert self._barred is not None
+        rule, cell = self._cells[position]
+        barred = self._barred.forbidden(spans[rule], rule, cell)
+        row[barred] = False
+        for tokens in (getattr(self._rules[rule].edges, _kind(cell, len(spans[rule]))), self._vocabulary.writable):
+            if row.any():
+                return
+            row |= tokens
+            row[barred] = False
+        if not row.any():
+            raise ValueError(NOTHING_LEFT)
 
     def _holds(self, ids: list[int], positions: Sequence[int]) -> bool:
         """Whether the tokens just put at these positions get on with each other, side by side and in the word counts."""
@@ -230,14 +291,15 @@ class SpanConstraint:
         bound = [p for p in positions if not self._rules[self._cells[p][0]].edges.free]
         if not all(fits(ids[p - 1], ids[p]) for p in bound if p) or not all(fits(ids[p], ids[p + 1]) for p in bound if p + 1 < len(ids)):
             return False
-        spans = self._read(ids)
+        spans = self.held(ids)
         return all(
             self._rules[rule].count.reachable(self._options_of(rule, spans[rule]))
             for rule in {self._cells[p][0] for p in positions}
             if not self._rules[rule].count.free
         )
 
-    def _read(self, ids: list[int]) -> list[list[int]]:
+    def held(self, ids: Sequence[int]) -> list[list[int]]:
+        """The tokens of every span, those outside the window too, when the window holds these ids."""
         spans = [list(rule.tokens) for rule in self._rules]
         for position, (rule, cell) in self._cells.items():
             spans[rule][cell] = ids[position]

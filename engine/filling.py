@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from engine.bans import Bans
 from engine.canvas import Canvas
 from engine.cells import Cells
 from engine.denoiser import Denoiser
@@ -40,9 +41,8 @@ def check(draft: Draft, settings: Settings) -> None:
         if name not in known:
             raise SettingsError(f"There is no {kind} called {name!r}; there are {', '.join(known)}.")
     for number, mark in enumerate(draft.marks):
-        if isinstance(mark, Gap) and (mark.keywords or mark.bans):
-            what = "must hold certain words" if mark.keywords else "must not hold certain words"
-            raise draft.error(number, f"A gap that {what} can't be filled yet; leave the words out of its mark.")
+        if isinstance(mark, Gap) and mark.keywords:
+            raise draft.error(number, "A gap that must hold certain words can't be filled yet; leave its keywords out of the mark.")
 
 
 def fill_events(model: Denoiser, draft: str | Draft, settings: Settings | None = None) -> Iterator[dict[str, Any]]:
@@ -56,6 +56,7 @@ def fill_events(model: Denoiser, draft: str | Draft, settings: Settings | None =
 
 def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
     canvas = Canvas(model, draft)
+    bans = Bans.of(model, canvas, draft, settings)
     sizes = decide_lengths(model, canvas, edges)
     cells = Cells(model, canvas, sizes)
     plan = canvas.windows(sizes)
@@ -73,7 +74,7 @@ def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
         x = torch.tensor([window.ids])
         writable = torch.zeros_like(x, dtype=torch.bool)
         writable[0, list(window.cells)] = True
-        rules = Rules(model, canvas, window, cells.tokens, growth, may_grow[number])
+        rules = Rules(model, canvas, window, cells.tokens, growth, may_grow[number], bans)
         step = 0
         for move in denoise(model, x, writable=writable, settings=settings, first_step=done, constraint=rules, growth=growth):
             window, changed, relaid = cells.take(window, move)

@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 import torch
 from torch import Tensor
 
+from engine.bans import Bans
 from engine.canvas import LONGEST_WINDOW, Canvas, Span, Window
 from engine.constraints import NEWLINE_CELLS, Edges, SpanConstraint, SpanRule, WordCount
 from engine.denoiser import Denoiser
@@ -82,9 +83,10 @@ class Rules:
         tokens: Sequence[list[int]],
         growth: Growth | None = None,
         elastic: AbstractSet[int] = frozenset(),
+        bans: Bans | None = None,
     ) -> None:
         """`tokens`: what every span holds. `elastic`: the spans that may grow, within `growth`."""
-        self._model, self._canvas, self._growth, self._elastic = model, canvas, growth, elastic
+        self._model, self._canvas, self._growth, self._elastic, self._bans = model, canvas, growth, elastic, bans
         self._special = torch.tensor(sorted(growth.tokens if growth else ()), dtype=torch.long)
         self.relay(window, tokens)
 
@@ -94,7 +96,9 @@ class Rules:
         self._spans = [SpanRule(*edges(self._model, self._canvas, i, len(tokens[i])), tokens=list(tokens[i])) for i in spans]
         self._cells = {position: (spans.index(i), c) for position, (i, c) in window.cells.items()}
         self._numbers = spans
-        self._constraint = SpanConstraint(vocabulary(self._model), self._model.mask_id, self._spans, self._cells)
+        if self._bans is not None:
+            self._bans.relay(spans, tokens)
+        self._constraint = SpanConstraint(vocabulary(self._model), self._model.mask_id, self._spans, self._cells, self._bans)
 
     def allowed(self, x: Tensor, positions: Tensor) -> Tensor:
         """(L,) canvas, (n,) masked places -> (n, V) bool."""
@@ -127,7 +131,23 @@ class Rules:
         if plain.any():
             rows = log_probs[plain.to(log_probs.device)]
             tokens[plain] = self._constraint.settle(x, positions[plain], tokens[plain], rows).cpu()
+        if self._bans is not None and self._growth.delete_id is not None and (going := tokens.eq(self._growth.delete_id)).any():
+            x = x.clone()
+            x[positions[plain]] = tokens[plain]
+            if self._joins(x.tolist(), set(positions[going].tolist())):
+                rows = log_probs[going.to(log_probs.device)].index_fill(1, self._special.to(log_probs.device), -torch.inf)
+                tokens[going] = self._constraint.settle(x, positions[going], rows.argmax(-1).cpu(), rows).cpu()
         return tokens
+
+    def _joins(self, ids: Sequence[int], going: AbstractSet[int]) -> bool:
+        """Whether a banned word stands where the cells at these places are gone."""
+        if self._bans is None:
+            return False
+        before = self._constraint.held(ids)
+        after = [list(tokens) for tokens in before]
+        for k, cell in sorted((self._cells[position] for position in going), reverse=True):
+            del after[k][cell]
+        return self._bans.broken(before, after, {self._cells[position][0] for position in going})
 
     def _may_go(self, ids: list[int], position: int) -> bool:
         """Whether a cell may be deleted: not the only one, and not one at an edge that shields what can't stand there."""
@@ -137,4 +157,6 @@ class Rules:
             return False
         mask, rules = self._model.mask_id, self._spans[k].edges
         after, before = ids[position + 1] if cell == 0 else mask, ids[position - 1] if cell == size - 1 else mask
-        return (after == mask or bool(rules.first[after])) and (before == mask or bool(rules.last[before]))
+        if not (after == mask or bool(rules.first[after])) or not (before == mask or bool(rules.last[before])):
+            return False
+        return not self._joins(ids, {position})

@@ -11,6 +11,11 @@ Rounding = Literal["every_step", "nearest", "up", "down"]
 Scores = Literal["model", "tempered"]
 
 
+MOST_BANS = 500
+LONGEST_BAN = 100
+"""How many words a list of banned words may hold, and how many characters each."""
+
+
 class SettingsError(ValueError):
     """A setting is out of its range; the message is one sentence for the user."""
 
@@ -54,6 +59,8 @@ class Settings:
     entropy_bound: float = 0.5
     """`entropy_bound` sampler: the joint-error budget gamma, in nats (EB-Sampler)."""
     seed: int = 0
+    bans: tuple[str, ...] = ()
+    """Words and phrases that are never written, in any gap, beside those of a gap's own mark. A list will do for the tuple."""
 
     def __post_init__(self) -> None:
         """Raise SettingsError with one sentence when a value is out of range."""
@@ -78,6 +85,7 @@ class Settings:
         for holds, sentence in checks:
             if not holds:
                 raise SettingsError(f"{sentence}.".capitalize())
+        object.__setattr__(self, "bans", _phrases(self.bans))
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:
@@ -86,10 +94,26 @@ class Settings:
         for name, value in values.items():
             if name not in kinds:
                 raise SettingsError(f"There is no setting called {name!r}; there are {', '.join(kinds)}.")
+            if kinds[name] is tuple:
+                continue  # what it must hold is checked below
             accepted = (int, float) if kinds[name] is float else kinds[name]
             if not isinstance(value, accepted) or isinstance(value, bool):
                 raise SettingsError(f"{name} must be {'a number' if kinds[name] is not str else 'a name'}, not {value!r}.")
         return cls(**values)
+
+
+def _phrases(bans: object) -> tuple[str, ...]:
+    """The list of banned words, checked, without the space at their edges."""
+    if not isinstance(bans, list | tuple):
+        raise SettingsError(f"Bans must be a list of words, not {str(bans)[:LONGEST_BAN]!r}.")
+    if len(bans) > MOST_BANS:
+        raise SettingsError(f"Bans can be {MOST_BANS} words at most, not {len(bans)}.")
+    for ban in bans:
+        if not isinstance(ban, str) or not ban.strip():
+            raise SettingsError(f"Bans must be words, not {str(ban)[:LONGEST_BAN]!r}.")
+        if len(ban) > LONGEST_BAN:
+            raise SettingsError(f"A banned word can be {LONGEST_BAN} characters long at most, which “{ban[:30]}…” is not.")
+    return tuple(ban.strip() for ban in bans)
 
 
 HELP = {
@@ -110,6 +134,7 @@ HELP = {
     "factor": "factor sampler: the more, the more tokens together",
     "entropy_bound": "entropy_bound sampler: the joint-error budget in nats",
     "seed": "the same seed gives the same fill",
+    "bans": "words and phrases that are never written",
 }
 """A line of help for each setting."""
 

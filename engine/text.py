@@ -42,16 +42,20 @@ def fold(text: str) -> str:
 
 def bare_words(text: str) -> list[str]:
     """The folded words of a text without the punctuation at their edges: what keywords and bans are compared by."""
-    return [_bare(word) for word in words(fold(text))]
+    return [word for word, _, _ in placed_words(text)]
 
 
-def _bare(word: str) -> str:
-    start, end = 0, len(word)
-    while not is_wordlike(word[start]):
-        start += 1
-    while not is_wordlike(word[end - 1]):
-        end -= 1
-    return word[start:end]
+def placed_words(text: str) -> Iterator[tuple[str, int, int]]:
+    """The same words, each with its place: `text[start:end]`, folded, is the word."""
+    for run in _RUN.finditer(text):
+        start, end = run.span()
+        if not _LETTER_OR_DIGIT.search(text, start, end):
+            continue
+        while not is_wordlike(text[start]):
+            start += 1
+        while not is_wordlike(text[end - 1]):
+            end -= 1
+        yield fold(text[start:end]), start, end
 
 
 def is_wordlike(character: str) -> bool:

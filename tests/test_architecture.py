@@ -19,8 +19,8 @@ LAYERS = (
     "text marks frames settings denoiser schedules ngrams repetition model length_head tokenizer hub",
     "notation spacing source wordings forward reveal_order samplers draws checkpoint",
     "draft vocabulary pace growth reverse backends",
-    "canvas constraints memory",
-    "lengths cells rules",
+    "canvas constraints memory phrases",
+    "lengths cells rules bans",
     "filling",
     "cli_hub cli training evaluation",
 )

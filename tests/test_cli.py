@@ -16,6 +16,7 @@ from engine.backends.toy import Toy
 from engine.cli import main
 from engine.filling import fill_events
 from engine.settings import Settings
+from engine.text import bare_words
 
 ROOT = Path(__file__).parent.parent
 
@@ -66,12 +67,21 @@ def test_json_is_the_engine_s_own_stream():
     assert 0 < done["candidates"][0]["score"] < 1
 
 
+def test_banned_words_are_given_one_by_one():
+    plain, banned = (run("--json", *bans, "It was [[9]] when")[1].decode() for bans in ((), ("--ban", "he", "--ban", "the")))
+    assert {"he", "the"} & set(bare_words(json.loads(plain.splitlines()[-1])["text"]))
+    lines = [json.loads(line) for line in banned.splitlines()]
+    assert not {"he", "the"} & set(bare_words(lines[-1]["text"]))
+    events = list(fill_events(Toy(), "It was [[9; he, the]] when", Settings()))
+    assert lines == json.loads(json.dumps(events)), "the same as in the gap's own mark"
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "sentence"),
     [
         (["one\ntwo [[9-2]]"], b"", "Line 2, column 7: "),
         (["It [[3: lamp]] was"], b"", "Line 1, column 4: A gap that must hold certain words can't be filled yet"),
-        (["It\n was [[3; very]]"], b"", "Line 2, column 6: A gap that must not hold certain words can't be filled yet"),
+        (["--ban", " ", "It was [[3]]"], b"", "Bans must be words, not ' '."),
         (["--steps", "0", "[[]]"], b"", "Steps must be between 1 and 4096."),
         (["--steps", "few", "[[]]"], b"", "Argument --steps: invalid int value: 'few'; see fill --help."),
         (["--sampler", "best", "[[]]"], b"", "There is no sampler called 'best'; there are ancestral"),
