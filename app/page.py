@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 import engine
+from app.banned import NEVER_WRITTEN
 from app.editor import DraftEditor
 from app.service import Service, print_draft, read_draft
 
@@ -47,10 +48,12 @@ def build(service: Service) -> gr.Blocks:
 
 
 def facts() -> dict[str, Any]:
-    """What the page must know before it is drawn: settings with their defaults and help, published methods, and the example drafts."""
+    """What the page must know before it is drawn: settings with their defaults and help, published methods, the words that are
+    never written unless the reader wants it, and the example drafts."""
     return {
         "settings": asdict(engine.Settings()),
         "help": engine.HELP,
+        "never_written": NEVER_WRITTEN,
         "options": {
             "sampler": list(engine.sampler_help()),
             "schedule": engine.schedule_names(),

@@ -9,7 +9,7 @@ const STEPS = [4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128];
 const AS_NEEDED = 4096; // more than any gap takes: what methods name that go on until all is settled
 const OWN = "Lacuna’s own";
 const CHANGED = "your own mix";
-const FREE = ["steps", "temperature", "top_p", "top_k", "seed"]; // where a method doesn't name them, they are the writer's choice
+const FREE = ["steps", "temperature", "top_p", "top_k", "seed", "bans"]; // where a method doesn't name them, they are the writer's choice
 const VARIETY = ["temperature", "top_p", "top_k"]; // mean nothing where the likeliest token is always taken
 const LIMITS = {
   steps: [1, 4096, 1], temperature: [0, 10, 0.05], top_p: [0.01, 1, 0.01], top_k: [0, 100000, 1], threshold: [0.01, 1, 0.01],
@@ -19,13 +19,15 @@ const LIMITS = {
 const TITLES = { top_p: "Top-p", top_k: "Top-k" };
 const randomSeed = () => Math.floor(Math.random() * 1e6);
 const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1).replace(/\.$/, "")}.` : "");
+const listed = (bans) => bans.join("\n");
+const phrasesOf = (text) => [...new Set(text.split("\n").map((line) => line.trim()).filter(Boolean))];
 const title = (name) => TITLES[name] ?? sentence(name.replaceAll("_", " ")).slice(0, -1);
 
 export function buildPanel(page, facts) {
-  const { settings: defaults, help, options, only_for: onlyFor } = facts;
+  const { settings: defaults, help, options, only_for: onlyFor, never_written: slurs } = facts;
   const methods = { [OWN]: {}, ...facts.published };
   const saved = read();
-  const values = { ...defaults, ...saved.values };
+  const values = { ...defaults, bans: slurs, ...saved.values };
   let keepSeed = saved.keepSeed ?? false;
   let chosen = saved.method; // the method that was picked; others may come to the same
   if (saved.values?.seed === undefined) values.seed = randomSeed();
@@ -34,7 +36,8 @@ export function buildPanel(page, facts) {
   function read() {
     try {
       const { values: kept = {}, keepSeed, method } = JSON.parse(localStorage.getItem(KEY)) ?? {};
-      const known = ([name, value]) => typeof value === typeof defaults[name] && (options[name]?.includes(value) ?? true);
+      const known = ([name, value]) => (name === "bans" ? Array.isArray(value) && value.every((ban) => typeof ban === "string")
+        : typeof value === typeof defaults[name] && (options[name]?.includes(value) ?? true));
       return { values: Object.fromEntries(Object.entries(kept).filter(known)), keepSeed, method };
     } catch {
       return {};
@@ -42,8 +45,10 @@ export function buildPanel(page, facts) {
   }
   const changed = () => {
     for (const draw of fields) draw();
-    try { localStorage.setItem(KEY, JSON.stringify({ values, keepSeed, method: chosen })); } catch { /* a full store loses only the settings */ }
+    const kept = { ...values, bans: isDefaultList() ? undefined : values.bans }; // else a better list would never reach who edited nothing
+    try { localStorage.setItem(KEY, JSON.stringify({ values: kept, keepSeed, method: chosen })); } catch { /* a full store loses only the settings */ }
   };
+  const isDefaultList = () => JSON.stringify(values.bans) === JSON.stringify(slurs);
   const set = (name, value) => { values[name] = value; changed(); };
 
   /** Whether a setting changes anything as the others are. */
@@ -60,7 +65,7 @@ export function buildPanel(page, facts) {
   function follow(method) {
     if (!(method in methods)) return;
     chosen = method;
-    Object.assign(values, defaults, { seed: values.seed }, methods[method]);
+    Object.assign(values, defaults, { seed: values.seed, bans: values.bans }, methods[method]);
     changed();
   }
 
@@ -122,16 +127,33 @@ export function buildPanel(page, facts) {
   const seed = number("seed");
   seed.firstChild.append(button("New seed", () => set("seed", randomSeed()), { label: "", shape: "dice", hint: "Another seed", class: "quiet" }));
 
+  // ---- what is never written: folded away, so that nobody is met by a list of slurs
+  const many = el("span");
+  const list = el("textarea", { id: "lacuna-never", rows: 6, spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-describedby": "lacuna-never-help",
+    oninput: () => set("bans", phrasesOf(list.value)), onblur: () => changed() });
+  const restore = button("Default list", () => { set("bans", slurs); list.value = listed(slurs); }, { class: "quiet", hint: "The list that Lacuna comes with" });
+  fields.push(() => {
+    const { length } = values.bans;
+    many.textContent = length ? `${length} word${length === 1 ? "" : "s"} never written` : "No word is banned";
+    if (document.activeElement !== list) list.value = listed(values.bans); // while it is typed, a list stays as it is
+    restore.disabled = isDefaultList();
+  });
+  const never = el("details", { class: "never" }, el("summary", {}, many, el("span", { class: "edit", "aria-hidden": "true" }, "edit")),
+    el("label", { for: "lacuna-never" }, "Never write"), list,
+    el("p", { class: "help", id: "lacuna-never-help" }, "A word or phrase a line; only whole words count. Your own text may hold them. Lacuna’s list holds slurs that old books are full of."),
+    restore);
+
   const reset = button("Reset to defaults", () => {
     keepSeed = false;
     follow(OWN);
   }, { class: "quiet" });
-  const rest = Object.keys(defaults).filter((name) => name !== "seed");
+  const rest = Object.keys(defaults).filter((name) => name !== "seed" && name !== "bans");
   const root = el("section", { class: "box how", "aria-label": "How to fill" },
     el("header", {}, el("h2", {}, "How"), button("Close", () => page.closeSheet(), { label: "", shape: "close", hint: "Close", class: "sheet-closer" })),
     dial("Variety", "temperature", { min: 0, max: 1.5, step: 0.05, show: (t) => (t === 0 ? "none" : t.toFixed(2)) }),
     dial("Care", "steps", { min: 0, max: STEPS.length - 1, step: 1, toDial: nearest, fromDial: (k) => STEPS[k], show: (n) => (n === AS_NEEDED ? "as many steps as it takes" : `${n} step${n === 1 ? "" : "s"}`) }),
     row("Method", method),
+    never,
     el("details", { class: "advanced" }, el("summary", {}, "Advanced"),
       seed,
       el("div", { class: "row check" }, keep, el("label", { for: "lacuna-keep-seed" }, "Same seed each time")),
