@@ -11,6 +11,7 @@ from torch import Tensor
 from engine import checkpoint
 from engine.backends.folder import Folder, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
+from engine.backends.packed import pack
 from engine.backends.quantised import quantise
 from engine.backends.speech import Speech
 from engine.length_head import LengthHead, around, reading
@@ -100,6 +101,7 @@ def load(folder: Folder, placement: Placement) -> DiTDenoiser:
     net, tokenizer = held.model.to(placement.device, placement.dtype), held.tokenizer
     if placement.bits:
         quantise(net, placement.bits, placement.dtype)
+    pack(net)
     about: dict[str, Any] = {
         "name": held.name,
         "mask_id": tokenizer.mask_id,
