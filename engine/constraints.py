@@ -342,7 +342,7 @@ class SpanConstraint:
             beside = beside & ~clash
         if position + 1 < len(ids) and (clash := self._vocabulary.clash_before(ids[position + 1])) is not None:
             beside = beside & ~clash
-        return beside if bool(beside.any()) else row
+        return beside if beside is row or bool(beside.any()) else row
 
 
 def _kind(cell: int, size: int) -> str:

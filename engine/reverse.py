@@ -283,11 +283,11 @@ def _constrained(raw: Tensor, x: Tensor, masked: Tensor, constraint: Constraint)
     """The log-probabilities with what the constraint forbids at -inf. They are not normalised again: a forced token keeps
     the little probability that the model gives it, so that orders of confidence leave it for last.
     """
-    log_probs = raw.clone()
+    found = []
     for b, places, mine in _rows(masked):
         allowed = constraint.allowed(x[b], places)
-        if allowed is not None:
-            log_probs[mine] = log_probs[mine].masked_fill(~allowed.to(raw.device), -torch.inf)
+        found.append(raw[mine] if allowed is None else torch.where(allowed.to(raw.device), raw[mine], -torch.inf))
+    log_probs = torch.cat(found)
     if bool((log_probs.amax(-1) == -torch.inf).any()):
         raise ValueError("The constraint leaves no token for a masked place of the canvas.")
     return log_probs
