@@ -24,6 +24,7 @@ LONG = ("sentence",)
 
 TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0)
 TOP_P = (0.8, 0.9, 0.95, 1.0)
+REPETITION = (0.0, 1.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ def rows(size: Size, default: Settings | None = None) -> list[Row]:
         Row("length", "automatic", default, automatic=True),
         *_varied(default, "sampler", SAMPLERS if size == "full" else FEW_SAMPLERS),
         *_varied(default, "temperature", TEMPERATURES if size == "full" else (0.0, 1.0)),
+        *_varied(default, "repetition", REPETITION if size == "full" else (0.0,)),
     ]
     if size == "full":
         found += _varied(default, "top_p", TOP_P)
