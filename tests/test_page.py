@@ -11,7 +11,6 @@ from playwright.sync_api import Page, expect
 import engine
 from app.banned import NEVER_WRITTEN
 from engine.backends.toy import Toy
-from engine.text import bare_words
 from tests.page import (
     choose_file,
     desk,
@@ -127,38 +126,6 @@ def test_a_published_method_is_its_settings_and_only_what_matters_is_shown(page)
     page.get_by_text("Advanced", exact=True).click()
     press(page, "Reset to defaults")
     expect(method).to_have_value("Lacuna’s own")
-
-
-def test_the_words_never_written_are_folded_away_edited_kept_and_restored(new_page, url):
-    page = new_page()
-    visit(page, url)
-    shown = page.get_by_role("region", name="How to fill")
-    expect(shown).to_contain_text(f"{len(NEVER_WRITTEN)} words never written")
-    field, restore = page.get_by_label("Never write"), page.get_by_role("button", name="Default list")
-    expect(field).to_be_hidden()
-    shown.get_by_text("words never written").click()
-    expect(field).to_have_value("\n".join(NEVER_WRITTEN))
-    expect(restore).to_be_disabled()
-    field.fill(" he\n\nthe \nhe\nnot  she ")
-    open_draft(page, "The light was [[12]] so, and he said so.")
-    assert fill_sending(page)["bans"] == ["he", "the", "not  she"]
-    assert not {"he", "the"} & set(bare_words(text(page).partition(" so, ")[0][4:]))
-    page.reload()
-    visit(page, url)
-    expect(shown).to_contain_text("3 words never written")
-    shown.get_by_text("words never written").click()
-    expect(field).to_have_value("he\nthe\nnot  she")
-    page.get_by_label("Method").select_option("Fast-dLLM factor")
-    expect(field).to_have_value("he\nthe\nnot  she")
-    field.fill("")
-    expect(shown).to_contain_text("No word is banned")
-    assert fill_sending(page)["bans"] == []
-    field.fill("x" * 101)
-    press(page, "Fill")
-    said(page, "A banned word can be 100 characters long at most")
-    press(page, "Default list")
-    expect(field).to_have_value("\n".join(NEVER_WRITTEN))
-    assert "bans" not in page.evaluate("JSON.parse(localStorage.getItem('lacuna.settings')).values")
 
 
 FUNCTION = """\

@@ -140,7 +140,7 @@ export function buildPanel(page, facts) {
   });
   const never = el("details", { class: "never" }, el("summary", {}, many, el("span", { class: "edit", "aria-hidden": "true" }, "edit")),
     el("label", { for: "lacuna-never" }, "Never write"), list,
-    el("p", { class: "help", id: "lacuna-never-help" }, "A word or phrase a line; only whole words count. Your own text may hold them. Lacuna’s list holds slurs that old books are full of."),
+    el("p", { class: "help", id: "lacuna-never-help" }, "One word or phrase a line; only whole words count. Your own text may hold them. The default list holds slurs that are found in old books."),
     restore);
 
   const reset = button("Reset to defaults", () => {

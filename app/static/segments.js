@@ -51,10 +51,11 @@ export function gapMark(island) {
   return `[[${size}${keywords.length ? ": " + keywords.join(", ") : ""}${bans.length ? "; " + bans.join(", ") : ""}]]`;
 }
 
-/** A gap's length in words, for its chip. */
-export function lengthLabel({ length }) {
-  if (!length) return "auto";
+/** A gap's length in words, for its chip; and how many words it may not hold. */
+export function lengthLabel({ length, bans = [] }) {
+  const banned = bans.length ? ` · ${bans.length} banned` : "";
+  if (!length) return `auto${banned}`;
   const count = length.low === length.high ? `${length.low}` : `${length.low}–${length.high}`;
   const unit = length.unit === "tokens" ? "token" : "word";
-  return `${count} ${unit}${length.high === 1 ? "" : "s"}`;
+  return `${count} ${unit}${length.high === 1 ? "" : "s"}${banned}`;
 }
