@@ -90,13 +90,13 @@ def tempered(log_probs: Tensor, settings: Settings) -> Tensor:
 
 def _nucleus(weights: Tensor, top_p: float) -> Tensor:
     """The log-weights of the smallest set of tokens with this share of the mass, -inf elsewhere."""
-    weights = weights.log_softmax(-1)
+    total = weights.logsumexp(-1, keepdim=True)
     kept = torch.full_like(weights, -torch.inf)
     rows, width = torch.arange(len(weights), device=weights.device), NARROW
     while len(rows):  # most nuclei are narrow, and sorting a whole vocabulary costs more than the network
         width = min(width, weights.shape[-1])
         best = (weights if len(rows) == len(weights) else weights[rows]).topk(width, dim=-1)
-        share = best.values.exp()
+        share = (best.values - total[rows]).exp()
         before = share.cumsum(-1) - share  # the mass of everything likelier: 0 for the best, which always stays
         kept[rows[:, None], best.indices] = best.values.masked_fill(before >= top_p, -torch.inf)
         rows = rows[before[:, -1] < top_p] if width < weights.shape[-1] else rows[:0]
