@@ -152,10 +152,10 @@ def denoise(
         tokens, judged, wanted = best.indices, log_probs, log_probs
         known = (now.x != model.mask_id) & now.attend
         if settings.repetition:
-            rows = [
+            lowered = [
                 discouraged(log_probs[mine], *repeats(now.x[b], known[b], places), settings.repetition) for b, places, mine in _rows(asked)
             ]
-            wanted = torch.cat(rows)
+            wanted = torch.cat(lowered)
             tokens = wanted.argmax(-1)
         drawn = _are_drawn(settings, steps, asked).to(raw.device)
         if drawn.any():
