@@ -127,12 +127,12 @@ def train(args: argparse.Namespace, began: float) -> int:
 
 def grown(model: DiT, args: argparse.Namespace) -> DiT:
     """The model with the parts that the recipe asks for and it lacks; at first it computes what it did without them."""
-    wanted = {
-        "value_residual": args.value_residual or model.config.value_residual,
-        "embedding_residual": args.embedding_residual or model.config.embedding_residual,
-        "ngram_rows": model.config.ngram_rows or args.ngrams,
-    }
-    config = replace(model.config, **wanted)
+    config = replace(
+        model.config,
+        value_residual=args.value_residual or model.config.value_residual,
+        embedding_residual=args.embedding_residual or model.config.embedding_residual,
+        ngram_rows=model.config.ngram_rows or args.ngrams,
+    )
     if config == model.config:
         return model
     larger = DiT(config)
