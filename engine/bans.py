@@ -60,7 +60,8 @@ class Bans:
         self._numbers: list[int] = []
         self._texts: dict[int, tuple[list[int], list[str]]] = {}
         self._sides: dict[tuple[int, bool, tuple[int, ...]], Side] = {}
-        self._found: dict[object, Tensor] = {}
+        self._found: dict[tuple[int, Side, Side], Tensor] = {}
+        self._anywhere = [self._spellings.found_with(banned) for banned in lists]
 
     @classmethod
     def of(cls, model: Denoiser, canvas: Canvas, draft: Draft, settings: Settings) -> Bans | None:
@@ -79,23 +80,26 @@ class Bans:
     def forbidden(self, held: Sequence[int], number: int, cell: int) -> Tensor:
         """(k,) the tokens that a masked cell may not hold, as the text beside it is now; `held`: the tokens of its span."""
         i = self._numbers[number]
+        sides = i, self._side(i, held, cell, left=True), self._side(i, held, cell, left=False)
+        if sides not in self._found:
+            self._found[sides] = self._between(*sides)
+        return self._found[sides]
+
+    def _between(self, i: int, left: Side, right: Side) -> Tensor:
         words, signs = self._lists[self._of[i]]
-        left, right = self._side(i, held, cell, left=True), self._side(i, held, cell, left=False)
+        found = self._anywhere[self._of[i]]
+        written = signs.before(left.text), signs.after(right.text)
+        if written not in found:
+            found[written] = torch.tensor(sorted(self._written(signs, *written)), dtype=torch.long)
+        if left.edge or right.edge:
+            left, right = left._replace(text=words.last_of(left.text)), right._replace(text=words.first_of(right.text))
+            spoken = torch.tensor(sorted(self._spoken(i, words, left, right)), dtype=torch.long)
+            return torch.cat([spoken, found[written]])
         exact = self._known.glued is not None
-        spoken = (
-            self._of[i],
-            left if left.edge else Side(words.before(left.text, exact=exact)),
-            right if right.edge else Side(words.after(right.text, exact=exact), apart=right.apart),
-            i if left.edge or right.edge else -1,
-        )
-        if spoken not in self._found:
-            self._found[spoken] = torch.tensor(sorted(self._spoken(i, words, spoken[1], spoken[2])), dtype=torch.long)
-        if not signs.signs:
-            return self._found[spoken]
-        written = (self._of[i], signs.before(left.text), signs.after(right.text))
-        if written not in self._found:
-            self._found[written] = torch.tensor(sorted(self._written(signs, written[1], written[2])), dtype=torch.long)
-        return torch.cat([self._found[spoken], self._found[written]])
+        left, right = Side(words.before(left.text, exact=exact)), Side(words.after(right.text, exact=exact), apart=right.apart)
+        if (left, right) not in found:
+            found[left, right] = torch.tensor(sorted(self._spoken(i, words, left, right)), dtype=torch.long)
+        return torch.cat([found[left, right], found[written]])
 
     def _spoken(self, i: int, words: Words, left: Side, right: Side) -> Iterator[int]:
         before, after = skeleton(left.text), skeleton(right.text)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
+
+from torch import Tensor
 
 from engine.spacing import straighten
 from engine.text import SPACELESS, bare_words, fold, is_wordlike, placed_words
@@ -20,6 +22,8 @@ _BREAKS = re.compile(r"[\s—–…/]+")
 _LAST_RUN = re.compile(r"[^\s—–…/]*\Z")
 _FIRST_RUN = re.compile(r"[^\s—–…/]*")
 _NO_ASCII_LETTER = re.compile(r"[^a-z0-9]+")
+MOST_FOUND = 4096
+"""Surroundings of a cell whose forbidden tokens are kept from fill to fill."""
 _STRANGER = "ꙮ"
 """A letter of no word that anybody bans: stands for a piece of a word that is no piece of a banned one."""
 
@@ -68,6 +72,16 @@ class Words:
                 last = at + len(phrase) - 1
                 if last < len(found) and all(w in (p, p + "'s") for (w, _, _), p in zip(found[at:], phrase, strict=False)):
                     yield " ".join(phrase), start, found[last][2]
+
+    def last_of(self, text: str) -> str:
+        """The end of a text that may be a part of a ban."""
+        parts = text.rsplit(None, self._longest + 1)
+        return text[len(parts[0]) :] if len(parts) > self._longest + 1 else text
+
+    def first_of(self, text: str) -> str:
+        """The start of a text that may be a part of a ban."""
+        parts = text.split(None, self._longest + 1)
+        return text[: len(text) - len(parts[-1])] if len(parts) > self._longest + 1 else text
 
     def before(self, text: str, *, exact: bool) -> str:
         """What a text that ends where a token is to stand has to do with the bans: texts with the same answer forbid the same tokens.
@@ -194,6 +208,13 @@ class Spellings:
         self._squeezed: list[str] = []
         self._parts: dict[str, list[int]] = {}
         self._aligned: dict[str, list[int]] = {}
+        self._found: dict[tuple[str, ...], dict[Hashable, Tensor]] = {}
+
+    def found_with(self, phrases: tuple[str, ...]) -> dict[Hashable, Tensor]:
+        """What was found out with a list of bans that holds in every draft: to be added to, and kept from fill to fill."""
+        if sum(map(len, self._found.values())) > MOST_FOUND:
+            self._found.clear()
+        return self._found.setdefault(phrases, {})
 
     def parts(self, bones: str) -> list[int]:
         """Tokens that can be a part of a text with this skeleton, or hold it."""
