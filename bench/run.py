@@ -18,7 +18,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from engine import model as network
+from engine import attention
 from engine.backends import load
 from engine.backends.dit import DiTDenoiser, LengthwiseDiT
 from engine.denoiser import Denoiser
@@ -64,7 +64,7 @@ class Former(DiTDenoiser):
 
     def network_rows(self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None) -> Tensor:
         """(N, V) float32."""
-        with patch.object(network, "PLAIN_SCORES", 0):
+        with patch.object(attention, "PLAIN_SCORES", 0):
             states = self.model.states(ids, sigma, attend)
         rows: Tensor = self.model.head(states.flatten(0, 1)[positions.flatten()])
         return rows.float()

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.attention import attention, by_row, rotary, rotate, taken
 from engine.ngrams import Ngrams
 
 
@@ -105,66 +106,6 @@ class Norm(nn.Module):
         if self.kind == "rms":
             return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), 1e-5)
         return F.layer_norm(x, (x.shape[-1],), self.weight.to(x.dtype), None, 1e-5)
-
-
-def rotary(length: int, head_width: int, base: float, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(length, head_width) cosines and signed sines of the rotary embedding (arXiv 2104.09864), half-split layout, for `rotate`."""
-    steps = torch.arange(0, head_width, 2, device=device, dtype=torch.float32) / head_width
-    angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), base**-steps)
-    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
-    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn (..., head_width) queries or keys by their positions; `cos` and `sin` as wide when spread."""
-    a, b = x.chunk(2, dim=-1)
-    return torch.addcmul(x * cos, torch.cat((b, a), dim=-1), sin)
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, attend: Tensor | None, *, causal: bool) -> Tensor:
-    """Scaled dot product attention, (B, heads, n, head_width) queries to (B, heads, L, head_width) keys and values."""
-    plain = attend is None and not causal and not torch.is_grad_enabled()
-    if plain and q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] * k.shape[2] <= PLAIN_SCORES:
-        # torch's fused kernel takes half as long again here; its gain is memory, which rows this short don't need.
-        rows = max(1, SCORES_AT_ONCE // (q.shape[1] * q.shape[2] * k.shape[2]))
-        parts = zip((q * q.shape[-1] ** -0.5).split(rows), k.split(rows), v.split(rows), strict=True)
-        return torch.cat([torch.softmax(a @ b.mT, dim=-1) @ c for a, b, c in parts])
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=attend, is_causal=causal)
-
-
-PLAIN_SCORES = 512 * 512
-"""Queries times keys up to which bfloat16 attention on the CPU is three plain products."""
-SCORES_AT_ONCE = 2**23
-"""Scores that these hold at a time, over heads and rows."""
-
-
-def taken(x: Tensor, places: Tensor) -> Tensor:
-    """(..., L, d) and (..., n) places, as wide as each other when spread -> (..., n, d)."""
-    lead = torch.broadcast_shapes(x.shape[:-2], places.shape[:-1])
-    places = places.expand(*lead, places.shape[-1])[..., None].expand(*lead, places.shape[-1], x.shape[-1])
-    return x.expand(*lead, *x.shape[-2:]).gather(-2, places)
-
-
-def by_row(where: Tensor, batch: int, length: int) -> tuple[Tensor, Tensor] | None:
-    """Flat places (N,) of (batch, length), row-major, as (batch, n) places in each row, n being the most that a row has, and
-    as (N,) places in those, flat. Rows with fewer are made up with place 0. None where nearly every place is wanted, or none.
-    """
-    rows = where // length
-    counts = torch.bincount(rows, minlength=batch)
-    most = int(counts.max())
-    if not 0 < most <= length * SPARSE:
-        return None
-    order = rows.argsort(stable=True)
-    rank = torch.empty_like(rows)
-    rank[order] = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows[order]]
-    flat = rows * most + rank
-    places = torch.zeros(batch * most, dtype=torch.long, device=where.device)
-    places[flat] = where % length
-    return places.view(batch, most), flat
-
-
-SPARSE = 0.75
-"""The share of a row's places up to which it pays to compute the last block for these alone."""
 
 
 class KVCache:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine.model import PLAIN_SCORES, DiT, ModelConfig, attention
+from engine.attention import PLAIN_SCORES, attention
+from engine.model import DiT, ModelConfig
 
 SHAPE: dict[str, Any] = {"vocab_size": 40, "width": 32, "depth": 2, "heads": 4, "max_length": 24}
 KINDS: list[dict[str, Any]] = [

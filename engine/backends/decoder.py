@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.attention import rotary, rotate
 from engine.backends.folder import Folder, LoadError, Placement, Rename
 from engine.backends.hub_tokenizer import HubTokenizer
 from engine.backends.speech import Speech
-from engine.model import rotary, rotate
 
 
 @dataclass(frozen=True, slots=True)
