@@ -210,6 +210,9 @@ def test_a_word_is_not_put_together_either(wish: str, draft: str, ban: str, step
 def test_longer_words_and_given_ones_are_no_business_of_a_ban() -> None:
     assert says(" lamp|s", "it lamp [[2 tokens]] lamp.", "lamp", "the", sampler="left_to_right").startswith("it lamp ")
     assert says(" the| lamp|s", "so the lamp [[3 tokens]] was.", "lamp") == "so the lamp the lamps was."
+    assert "it's" in says(" it|'|s", "so [[3 tokens]] when.") and "it's" not in says(" it|'|s", "so [[3 tokens]] when.", "it"), (
+        "'s is no other word"
+    )
     assert says("s", "the lamp [[~ {{lamp}} was]]", "lamp", steps=1).startswith("the lamp lamp ")
 
 
