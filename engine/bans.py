@@ -77,6 +77,17 @@ class Bans:
 
     # Which tokens would complete a banned word
 
+    def always(self, i: int) -> Tensor:
+        """(k,) the tokens that span i may hold nowhere, because a banned sign is in them: word counts and quotes must do without."""
+        return self._signed(i, "", "")
+
+    def _signed(self, i: int, before: str, after: str) -> Tensor:
+        found = self._anywhere[self._of[i]]
+        if (before, after) not in found:
+            _, signs = self._lists[self._of[i]]
+            found[before, after] = torch.tensor(sorted(self._written(signs, before, after)), dtype=torch.long)
+        return found[before, after]
+
     def forbidden(self, held: Sequence[int], number: int, cell: int) -> Tensor:
         """(k,) the tokens that a masked cell may not hold, as the text beside it is now; `held`: the tokens of its span."""
         i = self._numbers[number]
@@ -88,18 +99,16 @@ class Bans:
     def _between(self, i: int, left: Side, right: Side) -> Tensor:
         words, signs = self._lists[self._of[i]]
         found = self._anywhere[self._of[i]]
-        written = signs.before(left.text), signs.after(right.text)
-        if written not in found:
-            found[written] = torch.tensor(sorted(self._written(signs, *written)), dtype=torch.long)
+        signed = self._signed(i, signs.before(left.text), signs.after(right.text))
         if left.edge or right.edge:
             left, right = left._replace(text=words.last_of(left.text)), right._replace(text=words.first_of(right.text))
             spoken = torch.tensor(sorted(self._spoken(i, words, left, right)), dtype=torch.long)
-            return torch.cat([spoken, found[written]])
+            return torch.cat([spoken, signed])
         exact = self._known.glued is not None
         left, right = Side(words.before(left.text, exact=exact)), Side(words.after(right.text, exact=exact), apart=right.apart)
         if (left, right) not in found:
             found[left, right] = torch.tensor(sorted(self._spoken(i, words, left, right)), dtype=torch.long)
-        return torch.cat([found[left, right], found[written]])
+        return torch.cat([found[left, right], signed])
 
     def _spoken(self, i: int, words: Words, left: Side, right: Side) -> Iterator[int]:
         before, after = skeleton(left.text), skeleton(right.text)

@@ -9,7 +9,7 @@ rest of the gap can still be completed to the count asked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -101,6 +101,11 @@ class Edges:
         if before and before[-1] in DOUBLE_QUOTES and after and after[0] in DOUBLE_QUOTES:
             inner, first, last = (tokens & ~v.double_quote & ~v.newline for tokens in (inner, first, last))
         return cls(first & last, first, inner, last, free=True)
+
+    def without(self, tokens: Tensor) -> Edges:
+        """The same without these tokens, but where they are all that there is."""
+        kinds = {kind: getattr(self, kind).index_fill(0, tokens, False) for kind in ("only", "first", "inner", "last")}
+        return replace(self, **{kind: left for kind, left in kinds.items() if left.any()})
 
     def classes(self, class_of: Tensor, size: int) -> list[list[int]]:
         """For each of `size` cells the word classes of its tokens."""

@@ -93,7 +93,12 @@ class Rules:
     def relay(self, window: Window, tokens: Sequence[list[int]]) -> None:
         """The window's cells were laid out anew."""
         spans = window.spans
-        self._spans = [SpanRule(*edges(self._model, self._canvas, i, len(tokens[i])), tokens=list(tokens[i])) for i in spans]
+        self._spans = []
+        for i in spans:
+            allowed, count = edges(self._model, self._canvas, i, len(tokens[i]))
+            if self._bans is not None:
+                allowed = allowed.without(self._bans.always(i))
+            self._spans.append(SpanRule(allowed, count, list(tokens[i])))
         self._cells = {position: (spans.index(i), c) for position, (i, c) in window.cells.items()}
         self._numbers = spans
         if self._bans is not None:
