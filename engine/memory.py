@@ -36,10 +36,15 @@ def free_memory(device: torch.device | str) -> int | None:
 
 
 def dtype_of(model: object) -> str:
-    """The numbers that most of a model's weights are in, as torch calls them ("bfloat16"), or int8, int4; empty without a network."""
+    """The numbers that most of a model's weights are in, as torch calls them ("bfloat16"), or int8, int4; empty without a network.
+
+    Tables of embeddings don't count: they are looked up, and quantising leaves them as they are.
+    """
     held: Counter[str] = Counter()
     for part in vars(model).values():
         for module in part.modules() if isinstance(part, nn.Module) else ():
+            if isinstance(module, nn.Embedding):
+                continue
             if isinstance(module, QuantisedLinear):
                 held[f"int{module.bits}"] += module.out_features * module.in_features
             for weights in module.parameters(recurse=False):

@@ -93,12 +93,12 @@ def test_attention_in_bfloat16_errs_at_most_twice_as_much_as_torchs_fused_kernel
     assert length * length <= PLAIN_SCORES
     q, k, v = torch.randn(3, rows, 4, length, 16, generator=torch.Generator().manual_seed(0))
     q, k = 4 * torch.nn.functional.normalize(q, dim=-1), 4 * torch.nn.functional.normalize(k, dim=-1)
-    narrow = [x.bfloat16() for x in (q, k, v)]
-    true = torch.nn.functional.scaled_dot_product_attention(*(x.double() for x in narrow))
-    fused = torch.nn.functional.scaled_dot_product_attention(*narrow)
+    q, k, v = q.bfloat16(), k.bfloat16(), v.bfloat16()
+    true = torch.nn.functional.scaled_dot_product_attention(q.double(), k.double(), v.double())
+    fused = torch.nn.functional.scaled_dot_product_attention(q, k, v)
     with torch.no_grad():
-        plain = attention(*narrow, None, causal=False)
-        assert torch.equal(plain[1:2], attention(*(x[1:2] for x in narrow), None, causal=False))
+        plain = attention(q, k, v, None, causal=False)
+        assert torch.equal(plain[1:2], attention(q[1:2], k[1:2], v[1:2], None, causal=False))
     assert (plain - true).abs().mean() < 2 * (fused - true).abs().mean()
 
 

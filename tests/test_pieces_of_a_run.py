@@ -145,20 +145,26 @@ def test_texts_that_cannot_be_used_are_one_sentence(
 
 
 def test_int8_weights_are_half_as_large_and_nearly_the_same(tmp_path: Path) -> None:
-    """The shipped model: what rounding each row to a 127th of its largest weight costs."""
+    """What rounding each row to a 127th of its largest weight costs: the shipped model, its weights moved off their steps."""
     held = checkpoint.load(ROOT / "assets" / "model")
-    checkpoint.save(held, tmp_path, torch.int8)
-    sizes = [(folder / "model.safetensors").stat().st_size for folder in (tmp_path, ROOT / "assets" / "model")]
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in held.model.parameters():
+            if weight.dim() == 2:
+                weight += (torch.rand_like(weight) - 0.5) * weight.abs().amax(dim=1, keepdim=True) / 127
+    checkpoint.save(held, tmp_path / "whole")
+    checkpoint.save(held, tmp_path / "rounded", torch.int8)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("rounded", "whole")]
     assert sizes[0] < 0.52 * sizes[1]
     ids = torch.tensor([held.tokenizer.encode(DEV.read_text(encoding="utf-8")[:1500])[:256]])
     masked = torch.rand(ids.shape, generator=torch.Generator().manual_seed(0)) < 0.4
     where = masked.view(-1).nonzero()[:, 0]
-    rounded = checkpoint.load(tmp_path)
+    rounded = checkpoint.load(tmp_path / "rounded")
     with torch.inference_mode():
         xt = ids.masked_fill(masked, held.tokenizer.mask_id)
         exact, near = held.model(xt, where), rounded.model(xt, where)
     loss, off = (torch.nn.functional.cross_entropy(logits, ids[masked]) for logits in (exact, near))
-    assert 0 < (exact - near).abs().max() < 1.0
+    assert 0 < (exact - near).abs().max() < 2.0
     assert abs(float(off - loss)) < 0.02
     for name, weight in held.model.state_dict().items():
         if weight.dim() == 2:

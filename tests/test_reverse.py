@@ -217,15 +217,16 @@ def test_samplers_that_are_exact_draw_from_the_models_own_distribution(how):
     """
     model, rows = Exact(), 1000
     x = torch.full((rows, 3), model.mask_id)
-    final = run(model, x, x == model.mask_id, Settings(temperature=1.0, top_p=1.0, choice="stochastic", seed=2, **how))[-1].x
+    final = run(model, x, x == model.mask_id, Settings(temperature=1.0, top_p=1.0, choice="stochastic", seed=2, repetition=0.0, **how))[
+        -1
+    ].x
     counts = (final @ torch.tensor([9, 3, 1])).bincount(minlength=27).double()
     expected = model.joint.flatten() * rows
     square = float(((counts - expected) ** 2 / expected).sum())
     assert square < 26 + 3.5 * math.sqrt(2 * 26)
     # A sampler that is not exact is told apart by the same test: everything at once forgets how the tokens hang together.
-    once = run(model, x, x == model.mask_id, Settings(sampler="random", temperature=1.0, top_p=1.0, choice="stochastic", seed=2, steps=1))[
-        -1
-    ].x
+    at_once = Settings(sampler="random", temperature=1.0, top_p=1.0, choice="stochastic", seed=2, steps=1, repetition=0.0)
+    once = run(model, x, x == model.mask_id, at_once)[-1].x
     counts = (once @ torch.tensor([9, 3, 1])).bincount(minlength=27).double()
     assert float(((counts - expected) ** 2 / expected).sum()) > 80
 
@@ -269,9 +270,8 @@ def test_choice_and_temperature():
     x = torch.full((1, 60), MASK)
 
     def text(**values: Any) -> list[int]:
-        return list(
-            run(Toy(), x, x == MASK, Settings(**{"steps": 60, "sampler": "left_to_right", "temperature": 1.0, **values}))[-1].x[0].tolist()
-        )
+        told = {"steps": 60, "sampler": "left_to_right", "temperature": 1.0, "repetition": 0.0, **values}
+        return list(run(Toy(), x, x == MASK, Settings(**told))[-1].x[0].tolist())
 
     greedy = text(choice="deterministic")
     assert (
@@ -280,7 +280,7 @@ def test_choice_and_temperature():
     assert greedy == text(choice="stochastic", top_p=1e-6)
     drawn = text(choice="stochastic")
     assert drawn != greedy and drawn != text(choice="stochastic", seed=1)
-    hybrid = run(Toy(), x, x == MASK, Settings(steps=60, sampler="left_to_right", temperature=1.0, choice="hybrid"))
+    hybrid = run(Toy(), x, x == MASK, Settings(steps=60, sampler="left_to_right", temperature=1.0, choice="hybrid", repetition=0.0))
     for k, move in enumerate(hybrid):
         rows = move.positions[0].nonzero()[:, 0].tolist()
         likeliest = [int(move.x[0, place]) == int(move.log_probs[i].argmax()) for i, place in enumerate(rows) if move.revealed[0, place]]

@@ -133,7 +133,7 @@ def test_infilling_runs_from_the_saved_draws(model, predictor):
 
     weighing = WithMass(model)
     noise = SavedRace(weighing, [run[f"uniform_{k}"] for k in range(len(states))], rates)
-    settings = Settings(sampler="ancestral", steps=len(states), temperature=1.0, choice="stochastic", top_p=1.0)
+    settings = Settings(sampler="ancestral", steps=len(states), temperature=1.0, choice="stochastic", top_p=1.0, repetition=0.0)
     moves = list(denoise(weighing, x, writable=x == model.mask_id, settings=settings, times=times, noise=noise))
     for step, expected in enumerate(states):
         assert torch.equal(moves[min(step, len(moves) - 1)].x, expected), f"step {step}"
