@@ -117,9 +117,9 @@ class KVCache:
         self.earlier: Tensor | None = None
 
     def take(self, ids: Tensor) -> Tensor | None:
-        """The (B, n) ids taken before these, which are kept for the next time."""
+        """The last (B, n) ids taken before these, as many as `Ngrams` looks back to; these are kept for the next time."""
         before = self.earlier
-        self.earlier = ids if before is None else torch.cat((before, ids), dim=1)
+        self.earlier = (ids if before is None else torch.cat((before, ids), dim=1))[:, -Ngrams.REACH :]
         return before
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

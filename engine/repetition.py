@@ -32,6 +32,18 @@ def repeats(x: Tensor, known: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     return index, token[index, column]
 
 
+def against_repeats(log_probs: Tensor, x: Tensor, known: Tensor, asked: Tensor, nats: float) -> Tensor:
+    """What tokens are chosen by: the log-probabilities with those that would be repeats lowered by so many nats.
+
+    log_probs: (N, V), of the places in `asked` (B, L) bool, row-major. x: (B, L) ids. known: (B, L) bool.
+    """
+    if not nats:
+        return log_probs
+    parts = log_probs.split(asked.sum(-1).tolist())
+    rows = zip(parts, x, known, asked, strict=True)
+    return torch.cat([discouraged(part, *repeats(ids, there, places.nonzero()[:, 0]), nats) for part, ids, there, places in rows])
+
+
 def discouraged(log_probs: Tensor, index: Tensor, tokens: Tensor, nats: float) -> Tensor:
     """(n, V) log-probabilities with these (k,) entries lowered by so many nats, each once; not normalised again."""
     lowered = log_probs.clone()

@@ -14,7 +14,7 @@ from engine.draws import Noise, SeededNoise, tempered
 from engine.forward import subs_log_probs
 from engine.growth import NEW, PADDING, Growth, aligned, parents
 from engine.pace import Pace, Step, blocks_of, counts_of
-from engine.repetition import discouraged, repeats
+from engine.repetition import against_repeats
 from engine.reveal_order import Row, reveal_order_of
 from engine.samplers import SAMPLERS, Options, everything
 from engine.schedules import schedule_of
@@ -149,14 +149,9 @@ def denoise(
             raise ValueError(
                 f"{model.name} answers with what is no number: its weights are damaged, or its dtype is too narrow; try float32."
             )
-        tokens, judged, wanted = best.indices, log_probs, log_probs
-        known = (now.x != model.mask_id) & now.attend
-        if settings.repetition:
-            lowered = [
-                discouraged(log_probs[mine], *repeats(now.x[b], known[b], places), settings.repetition) for b, places, mine in _rows(asked)
-            ]
-            wanted = torch.cat(lowered)
-            tokens = wanted.argmax(-1)
+        judged, known = log_probs, (now.x != model.mask_id) & now.attend
+        wanted = against_repeats(log_probs, now.x, known, asked, settings.repetition)
+        tokens = best.indices if wanted is log_probs else wanted.argmax(-1)
         drawn = _are_drawn(settings, steps, asked).to(raw.device)
         if drawn.any():
             weights = tempered(wanted, settings)

@@ -27,6 +27,7 @@ from engine.backends.dit import DiTDenoiser
 from engine.denoiser import Denoiser
 from engine.draws import SeededNoise, tempered
 from engine.lengths import batch
+from engine.repetition import against_repeats
 from engine.reveal_order import FEATURES, HIDDEN, SIZES, RevealOrder, Row, echo, features, rising, score
 from engine.reverse import denoise
 from engine.settings import Settings
@@ -85,7 +86,8 @@ def examples(model: Denoiser, cuts: Sequence[Cut], settings: Settings, label: st
         noise = SeededNoise(settings.seed, start)
         for k, move in enumerate(denoise(model, x, writable=cells, settings=settings, noise=noise, attend=attend)):
             log_probs, known = move.log_probs.cpu(), (x != model.mask_id) & attend
-            drawn = noise.tokens(k, move.positions, tempered(log_probs, settings))
+            weights = against_repeats(log_probs, x, known, move.positions, settings.repetition)
+            drawn = noise.tokens(k, move.positions, tempered(weights, settings))
             chances = log_probs.gather(-1, drawn[:, None])[:, 0].exp()
             best, wanted = log_probs.argmax(-1), truth[move.positions]
             rows, places = move.positions.nonzero(as_tuple=True)
