@@ -12,9 +12,12 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
+from engine import checkpoint
 from engine.backends.folder import Placement
 from engine.backends.toy import TEXT
 from engine.denoiser import Denoiser
+from engine.model import DiT, ModelConfig
+from engine.training.tokenizer import train_tokenizer
 
 CODE = '''\
 def total(items, rate=0.5):
@@ -246,4 +249,15 @@ def make_dream(
     save(folder, config | fields, tensors, shards)
     if tokenizer:
         save_tokenizer(folder, reader, chat=chat, roles=DREAM_SPECIALS)
+    return folder
+
+
+def make_untrained(folder: Path, shape: ModelConfig, texts: Sequence[str], *, std: float) -> Path:
+    """A network of ours with random numbers of this spread and a tokenizer of these texts; the folder."""
+    tokenizer = train_tokenizer(iter(texts), shape.vocab_size)
+    torch.manual_seed(0)
+    net = DiT(shape)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=std)
+    checkpoint.save(checkpoint.Checkpoint(net, tokenizer, "small"), folder)
     return folder

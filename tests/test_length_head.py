@@ -12,7 +12,7 @@ import torch
 import engine
 from engine import checkpoint
 from engine.backends.dit import LengthwiseDiT
-from engine.checkpoint import Checkpoint, CheckpointError
+from engine.checkpoint import CheckpointError
 from engine.denoiser import KnowsLengths
 from engine.evaluation.main import main as evaluate
 from engine.length_head import KNOTS, LONGEST, LengthHead, LengthHeadConfig, around, reading
@@ -20,7 +20,7 @@ from engine.model import DiT, ModelConfig
 from engine.training import length_head
 from engine.training.corpus import documents
 from engine.training.gaps import MIX
-from engine.training.tokenizer import train_tokenizer
+from tests.checkpoints import make_untrained
 
 SAMPLE = Path(__file__).parent / "data" / "dev_sample.txt"
 TEXTS = list(documents(SAMPLE))
@@ -29,14 +29,8 @@ TEXTS = list(documents(SAMPLE))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network that knows nothing, but whose states tell which tokens are near."""
-    tokenizer = train_tokenizer(iter(TEXTS[:4]), 512)
-    torch.manual_seed(0)
-    net = DiT(ModelConfig(vocab_size=512, width=48, depth=2, heads=2, max_length=64))
-    for p in net.parameters():
-        torch.nn.init.normal_(p, std=0.15)
-    path = tmp_path_factory.mktemp("small")
-    checkpoint.save(Checkpoint(net, tokenizer, "small"), path)
-    return path
+    shape = ModelConfig(vocab_size=512, width=48, depth=2, heads=2, max_length=64)
+    return make_untrained(tmp_path_factory.mktemp("small"), shape, TEXTS[:4], std=0.15)
 
 
 @pytest.fixture(scope="module")

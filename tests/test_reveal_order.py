@@ -18,7 +18,7 @@ import engine
 from engine import checkpoint
 from engine.backends.toy import MASK, Toy
 from engine.checkpoint import Checkpoint, CheckpointError
-from engine.model import ConfigError, DiT, ModelConfig
+from engine.model import ConfigError, ModelConfig
 from engine.pace import blocks_of, counts_of, grid
 from engine.reveal_order import FAR, FEATURES, SIZES, SURE, RevealOrder, Row, features
 from engine.settings import Settings
@@ -26,7 +26,7 @@ from engine.training import reveal_order
 from engine.training.corpus import documents
 from engine.training.gaps import even_cuts
 from engine.training.reveal_order import Examples
-from engine.training.tokenizer import train_tokenizer
+from tests.checkpoints import make_untrained
 from tests.orders import an_order, straight
 from tests.test_reverse import any_canvas, any_settings, run, same
 
@@ -180,15 +180,8 @@ def test_what_is_no_order_is_refused_with_one_sentence(small: Path, tmp_path: Pa
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network that knows how often each token is written, and nothing else."""
-    texts = list(documents(SAMPLE))
-    tokenizer = train_tokenizer(iter(texts[:4]), 512)
-    torch.manual_seed(0)
-    net = DiT(ModelConfig(vocab_size=512, width=32, depth=1, heads=2, max_length=256))
-    for p in net.parameters():
-        torch.nn.init.normal_(p, std=0.1)
-    path = tmp_path_factory.mktemp("small")
-    checkpoint.save(Checkpoint(net, tokenizer, "small"), path)
-    return path
+    shape = ModelConfig(vocab_size=512, width=32, depth=1, heads=2, max_length=256)
+    return make_untrained(tmp_path_factory.mktemp("small"), shape, list(documents(SAMPLE))[:4], std=0.1)
 
 
 def copied(small: Path, out: Path) -> Path:

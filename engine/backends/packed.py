@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from engine.backends.layers import put, tied_parameters
+
 ROWS = 256
 """Rows of the product that the order is chosen for. It serves any number."""
 
@@ -31,10 +33,9 @@ def pack(model: nn.Module) -> None:
     """
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")):
         return
-    weights = [parameter for _, parameter in model.named_parameters(remove_duplicate=False)]
+    tied = tied_parameters(model)
     for name, module in list(model.named_modules()):
         if type(module) is not nn.Linear or module.weight.dtype != torch.bfloat16 or module.weight.device.type != "cpu":
             continue
-        if sum(module.weight is other for other in weights) == 1 and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            path, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(path), leaf, PackedLinear(module))
+        if id(module.weight) not in tied and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            put(model, name, PackedLinear(module))

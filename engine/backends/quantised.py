@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.backends.layers import put, tied_parameters
+
 GROUP = 64
 """Columns of an int4 matrix that share a scale."""
 SMALLEST = 2**16
@@ -98,9 +100,8 @@ def replace(model: nn.Module, bits: int, tied: set[int], device: torch.device, d
         if not can_be(module, bits) or id(module.weight) in tied:
             continue
         assert isinstance(module, nn.Linear)
-        path, _, leaf = name.rpartition(".")
         new = QuantisedLinear(module.out_features, module.in_features, bits, bias=module.bias is not None, device=device, dtype=dtype)
-        setattr(model.get_submodule(path), leaf, new)
+        put(model, name, new)
         made[f"{name}.weight"] = new
     return made
 
@@ -119,17 +120,13 @@ def needed(model: nn.Module, bits: int, tied: set[int], dtype: torch.dtype) -> i
 
 def quantise(model: nn.Module, bits: int, dtype: torch.dtype) -> None:
     """Quantise a network that is in memory already, one matrix after the other."""
+    tied = tied_parameters(model)
     for name, module in list(model.named_modules()):
-        if can_be(module, bits) and sum(module.weight is other for other in _weights(model)) == 1:
+        if can_be(module, bits) and id(module.weight) not in tied:
             assert isinstance(module, nn.Linear)
             weight, bias = module.weight, module.bias
             new = QuantisedLinear(module.out_features, module.in_features, bits, bias=bias is not None, device=weight.device, dtype=dtype)
             for block in new.blocks():
                 new.store(block, weight.detach()[block])
             new.bias = None if bias is None else nn.Parameter(bias.detach().to(dtype), requires_grad=False)
-            path, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(path), leaf, new)
-
-
-def _weights(model: nn.Module) -> list[nn.Parameter]:
-    return [parameter for _, parameter in model.named_parameters(remove_duplicate=False)]
+            put(model, name, new)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from engine.backends import quantised
+from engine.backends import layers, quantised
 from engine.backends.room import check_room, one_sentence
 from engine.backends.shards import Entry, LoadError, Reader, in_order, reader
 
@@ -49,19 +48,19 @@ def fill(
     met = {id(slots[ours]) for ours in chosen}
     if missing := sorted(ours for ours, slot in slots.items() if id(slot) not in met):
         raise LoadError(f"The weights of {name} lack the tensor {missing[0]!r}; they belong to another network.")
-    tied = _tied(slots)
+    tied = layers.tied(slots.values())
     needs, asked = _needs(model, slots, tied, dtype), f"int{bits}" if bits else _name(dtype)
     check_room(name, needs, asked, device)
     with one_sentence(name, needs, asked, device), reader() as read, torch.no_grad():
-        layers = quantised.replace(model, bits, tied, device, dtype) if bits else {}
+        made = quantised.replace(model, bits, tied, device, dtype) if bits else {}
         done: set[int] = set()
         for ours, entry in in_order(chosen.items()):
             slot = slots[ours]
             if id(slot) in done:  # a tied parameter that was published under both of its names
                 continue
             done.add(id(slot))
-            if ours in layers:
-                _quantise(layers[ours], entry, read, device, dtype)
+            if ours in made:
+                _quantise(made[ours], entry, read, device, dtype)
                 continue
             tensor = torch.empty(entry.shape, dtype=dtype if slot.is_floating_point() else slot.dtype, device=device)
             read.read(entry, tensor)
@@ -84,11 +83,6 @@ def _slots(model: nn.Module) -> dict[str, Tensor]:
         yield from ((key, buffer) for key, buffer in model.named_buffers(remove_duplicate=False) if key in persistent)
 
     return dict(walk())
-
-
-def _tied(slots: Mapping[str, Tensor]) -> set[int]:
-    """The ids of the parameters that have several names."""
-    return {one for one, count in Counter(id(slot) for slot in slots.values()).items() if count > 1}
 
 
 def _needs(model: nn.Module, slots: Mapping[str, Tensor], tied: set[int], dtype: torch.dtype) -> dict[str, int]:
