@@ -20,7 +20,8 @@ from torch import Tensor
 
 from engine import attention
 from engine.backends import load
-from engine.backends.dit import DiTDenoiser, LengthwiseDiT
+from engine.backends.dit import ContextDiT, DiTDenoiser, LengthwiseDiT
+from engine.caches import ContextCache
 from engine.denoiser import Denoiser
 from engine.filling import fill
 from engine.lengths import SAMPLE
@@ -62,7 +63,9 @@ class Former(DiTDenoiser):
         net = copy.deepcopy(precise.model).to(dtype)
         return cls(net, precise.tokenizer, name=precise.name, mask_id=precise.mask_id, document_id=precise.document_id)
 
-    def network_rows(self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None) -> Tensor:
+    def network_rows(
+        self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None, context: ContextCache | None = None
+    ) -> Tensor:
         """(N, V) float32."""
         with patch.object(attention, "PLAIN_SCORES", 0):
             states = self.model.states(ids, sigma, attend)
@@ -92,7 +95,7 @@ def measure(name: str | None, device: str, rounds: int) -> list[Row]:
     compare("canvas of 64 tokens, not 256", step(model, length, 16), step(model, min(64, length), 16))
     settings = {sampler: Settings(sampler=sampler, steps=32) for sampler in SAMPLERS}
     text = draft("[[32 tokens]]")
-    if isinstance(model, DiTDenoiser) and isinstance(precise, DiTDenoiser) and type(model) in (DiTDenoiser, LengthwiseDiT):
+    if isinstance(model, DiTDenoiser) and isinstance(precise, DiTDenoiser) and type(model) in (ContextDiT, LengthwiseDiT):
         former = Former.of(precise, model.model.embedding.weight.dtype)
         compare(
             f"32 tokens, {length} context, 32 steps: as now, not as at first",

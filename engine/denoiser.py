@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from engine.caches import ContextCache
+
 
 @runtime_checkable
 class Denoiser(Protocol):
@@ -58,6 +60,17 @@ class KnowsLengths(Denoiser, Protocol):
         """(B, L) ids, (B, L) bool one mask a row, a gap of any length -> (B, N) float32 log-probabilities of its holding
         1, 2, ... N tokens. `attend` as for `logits`.
         """
+        ...
+
+
+@runtime_checkable
+class KeepsContext(Denoiser, Protocol):
+    """A denoiser that can compute some places of a canvas beside what it made of the others before (engine.context)."""
+
+    def logits_beside(
+        self, ids: Tensor, positions: Tensor, context: ContextCache, *, t: Tensor | None = None, attend: Tensor | None = None
+    ) -> Tensor:
+        """As `logits`, but only the places that `context` names are computed, the positions asked for among them."""
         ...
 
 

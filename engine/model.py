@@ -8,7 +8,6 @@ and MDLM (arXiv 2406.07524) are; without it, it knows the noise level from the m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any, Literal
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.attention import attention, by_row, rotary, rotate, taken
+from engine.caches import ContextCache, KVCache, Recall
 from engine.ngrams import Ngrams
 
 
@@ -108,32 +108,6 @@ class Norm(nn.Module):
         return F.layer_norm(x, (x.shape[-1],), self.weight.to(x.dtype), None, 1e-5)
 
 
-class KVCache:
-    """The keys and values of a causal network's earlier tokens, so that a token is computed once."""
-
-    def __init__(self, config: ModelConfig, batch: int, room: int, device: torch.device, dtype: torch.dtype) -> None:
-        shape = (config.depth, 2, batch, config.heads, room, config.width // config.heads)
-        self.held, self.used = torch.empty(shape, device=device, dtype=dtype), 0
-        self.earlier: Tensor | None = None
-
-    def take(self, ids: Tensor) -> Tensor | None:
-        """The last (B, n) ids taken before these, as many as `Ngrams` looks back to; these are kept for the next time."""
-        before = self.earlier
-        self.earlier = (ids if before is None else torch.cat((before, ids), dim=1))[:, -Ngrams.REACH :]
-        return before
-
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add (B, heads, new, head_width) keys and values of a layer; all of that layer's so far. `used` is moved on by the network."""
-        end = self.used + k.shape[2]
-        self.held[layer, 0, :, :, self.used : end] = k
-        self.held[layer, 1, :, :, self.used : end] = v
-        return self.held[layer, 0, :, :, :end], self.held[layer, 1, :, :, :end]
-
-
-Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""A layer's part of a KVCache: new keys and values in, all of them out."""
-
-
 @dataclass(slots=True)
 class First:
     """What later blocks may look back at."""
@@ -202,7 +176,7 @@ class Block(nn.Module):
             qk = F.rms_norm(qk, qk.shape[-1:])
         cos, sin = turn
         # Autocast leaves what is turned in float32, and the fast kernels want one dtype.
-        qk = rotate(qk, cos[:, None, None], sin[:, None, None]).to(v.dtype)
+        qk = rotate(qk, cos[..., None, None, :], sin[..., None, None, :]).to(v.dtype)
         q, k = qk[:, :, 0].transpose(1, 2), qk[:, :, 1].transpose(1, 2)
         if asked is not None:
             q = taken(q, asked[:, None])
@@ -288,10 +262,16 @@ class DiT(nn.Module):
             nn.init.zeros_(self.head.weight)
 
     def forward(
-        self, ids: Tensor, where: Tensor, sigma: Tensor | None = None, attend: Tensor | None = None, cache: KVCache | None = None
+        self,
+        ids: Tensor,
+        where: Tensor,
+        sigma: Tensor | None = None,
+        attend: Tensor | None = None,
+        cache: KVCache | None = None,
+        context: ContextCache | None = None,
     ) -> Tensor:
         """Raw logits (N, V) at flat positions `where` (N,) of ids (B, L), row-major; the rest as for `states`."""
-        logits: Tensor = self.head(self.states(ids, sigma, attend, cache, where))
+        logits: Tensor = self.head(self.states(ids, sigma, attend, cache, where, context))
         return logits
 
     def states(
@@ -301,6 +281,7 @@ class DiT(nn.Module):
         attend: Tensor | None = None,
         cache: KVCache | None = None,
         where: Tensor | None = None,
+        context: ContextCache | None = None,
     ) -> Tensor:
         """What the head reads, (B, L, width), of ids (B, L); or (N, width), at flat positions `where` (N,), row-major.
 
@@ -308,6 +289,8 @@ class DiT(nn.Module):
         `sigma` (B,) is the noise level, used by a time-conditioned network (None there: sigma 0).
         `attend` (B, L) bool, False where there is only padding; or (B, L, L), where row i says what position i may see.
         `cache` holds what came before `ids` in a causal network, and then `ids` too; it knows of no padding.
+        `context` holds what a network that is not causal made of other places: where it names places, only those are computed,
+        and `where` is among them.
         """
         config = self.config
         x = self.embedding(ids)
@@ -326,13 +309,16 @@ class DiT(nn.Module):
         if config.causal and length > 1 and (seen is not None or past):
             earlier = torch.ones(length, past + length, dtype=torch.bool, device=ids.device).tril(past)
             seen = earlier if seen is None else seen & earlier
-        first = First(x) if config.value_residual or config.embedding_residual else None
-        asked, kept = None, where
-        if where is not None and not config.causal and (few := by_row(where, *ids.shape)) is not None:
+        asked, kept, turn = None, where, (cos[past:], sin[past:])
+        if context is not None and context.places is not None:
+            x, kept, turn = taken(x, context.places), context.among(where), (cos[context.places], sin[context.places])
+        elif where is not None and not config.causal and (few := by_row(where, *ids.shape)) is not None:
             asked, kept = few
+        first = First(x) if config.value_residual or config.embedding_residual else None
+        memory = cache or context
         for layer, block in enumerate(self.blocks):
             last = layer == config.depth - 1
-            x = block(x, (cos[past:], sin[past:]), seen, c, partial(cache.extend, layer) if cache else None, first, asked if last else None)
+            x = block(x, turn, seen, c, partial(memory.extend, layer) if memory else None, first, asked if last else None)
         if cache:
             cache.used = past + length
         x = self.norm(x)

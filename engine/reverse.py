@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from engine.context import Context
 from engine.denoiser import Denoiser, WritesInBlocks
 from engine.draws import Noise, SeededNoise, tempered
 from engine.forward import subs_log_probs
@@ -109,7 +110,8 @@ def denoise(
     bool; nothing else ever changes. attend: (B, L) bool, False = padding at a row's end. times: the falling grid of diffusion times,
     by default `settings.steps` equal steps from 1 to 0, or as many as there are masks if these are fewer and the sampler
     reveals at least one a step; with blocks, an equal part of both for each. The last step of a block reveals all that is left
-    of it. To resume a run exactly, give the times that were left of it and the steps done as `first_step`. noise: where
+    of it. To resume a run exactly, give the times that were left of it and the steps done as `first_step`, a multiple of
+    `settings.refresh`. noise: where
     chance comes from; by default a pure function of (seed, candidate, first_step + k). blocks: (B, L) long, the semi-autoregressive block
     of each place, by default `pace.blocks_of`. growth: how far rows may change their length; None: not at all.
 
@@ -128,6 +130,7 @@ def denoise(
     suppressed = sorted(set(model.suppressed) - (growth.tokens if growth else set()))
     noise = noise or SeededNoise(settings.seed, candidate)
     reusable = not model.time_conditioned and growth is None
+    context = Context(model, settings.refresh if growth is None else 1)
     raw: Tensor | None = None
 
     k = 0
@@ -136,8 +139,9 @@ def denoise(
         asked = now.masked & (now.blocks == first)
         steps = {b: paces[b].next(int(first[b]), int(asked[b].sum())) for b, _, _ in _rows(asked)}
         room = dict.fromkeys(steps, 0)
-        if raw is None:
-            logits = _predict(model, now, asked, {b: step.told for b, (step, _) in steps.items()}, settings.guidance)
+        if raw is None or context.due(first_step + k):
+            told = {b: step.told for b, (step, _) in steps.items()}
+            logits = _predict(model, context, first_step + k, now, asked, told, settings.guidance)
             if growth is not None:
                 widths = now.attend.sum(-1).tolist()
                 room = {b: min(budgets[b], growth.longest - widths[b]) if step.later else 0 for b, (step, _) in steps.items()}
@@ -204,7 +208,7 @@ def denoise(
         now = after
 
 
-def _predict(model: Denoiser, now: _Canvas, asked: Tensor, told: dict[int, float], guidance: float) -> Tensor:
+def _predict(model: Denoiser, context: Context, step: int, now: _Canvas, asked: Tensor, told: dict[int, float], guidance: float) -> Tensor:
     """(N, V) raw logits of the places asked for; rows that are done don't go through the network."""
     rows = list(told)
     device = torch.device(getattr(model, "device", "cpu"))
@@ -215,8 +219,9 @@ def _predict(model: Denoiser, now: _Canvas, asked: Tensor, told: dict[int, float
     if guided:  # the second half is what the model would write without the given text
         x = torch.cat([x, x.masked_fill(given, model.mask_id)])
         positions, attend, t = positions.repeat(2, 1), attend.repeat(2, 1), t.repeat(2)
+        rows = [*rows, *(len(now.x) + b for b in rows)]
     seen = None if attend.all() else attend.to(device)
-    logits = model.logits(x.to(device), positions.to(device), t=t.to(device), attend=seen)
+    logits = context.logits(step, rows, x.to(device), positions.to(device), t=t.to(device), attend=seen)
     if guided:
         conditioned, free = logits.chunk(2)
         logits = free + (1 + guidance) * (conditioned - free)  # LLaDA's scale: 0 is the conditioned prediction alone

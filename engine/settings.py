@@ -50,6 +50,9 @@ class Settings:
     repetition: float = 2.0
     """Nats taken from a token that would say again what stands nearby (a pair of tokens within 32, a token within two) when tokens are
     chosen; the order is judged without. 0 is off. After the penalty of CTRL (arXiv 1909.05858)."""
+    refresh: int = 4
+    """Steps between two readings of the whole canvas: in between, the masked places are computed beside what was made of the others
+    (Fast-dLLM, dKV-Cache), by networks that can do so. 1 is a whole reading at every step, which is exact."""
     remasking: float = 0.0
     """The chance, at most, that a written token is masked again in a step, to be written anew; 0 is never (ReMDM's cap)."""
     threshold: float = 0.9
@@ -76,6 +79,7 @@ class Settings:
             (self.block_length >= 0, "block_length must be 0 (no blocks) or more"),
             (0 <= self.guidance <= 100, "guidance must be between 0 (off) and 100"),
             (0 <= self.repetition <= 100, "repetition must be between 0 (off) and 100"),
+            (1 <= self.refresh <= 4096, "refresh must be between 1 (exact) and 4096"),
             (0 <= self.remasking <= 1, "remasking must be between 0 (never) and 1"),
             (0 < self.threshold <= 1, "threshold must be above 0 and at most 1"),
             (0 < self.factor <= 100, "factor must be above 0 and at most 100"),
@@ -129,6 +133,7 @@ HELP = {
     "block_length": "tokens in a semi-autoregressive block; 0 is no blocks",
     "guidance": "classifier-free guidance by the given text; 0 is off",
     "repetition": "nats taken from a token that would say again what stands nearby; 0 is off",
+    "refresh": "the whole text is read anew every so many steps; 1 is exact and slower",
     "remasking": "the chance, at most, that a written token is masked again in a step; 0 is never",
     "threshold": "threshold sampler: reveal what is at least this probable",
     "factor": "factor sampler: the more, the more tokens together",
@@ -164,5 +169,5 @@ _METHODS: dict[str, dict[str, str | int | float]] = {
     "dllm infill, cosine": {"sampler": "confidence", "schedule": "maskgit_cosine", "rounding": "nearest", **_GREEDY},
     "EB-Sampler": {"sampler": "entropy_bound", "entropy_bound": 0.5, "steps": _AS_NEEDED, **_WHOLE},
 }
-PUBLISHED = {name: {**values, "repetition": 0.0} for name, values in _METHODS.items()}
+PUBLISHED = {name: {**values, "repetition": 0.0, "refresh": 1} for name, values in _METHODS.items()}
 """Published methods, each as the settings that give it; what a method doesn't name is the default, or the writer's choice."""

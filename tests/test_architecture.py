@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # The engine from the bottom up. A module may import those of its own line and of the lines above it, without circles.
 LAYERS = (
-    "text marks frames settings denoiser schedules ngrams repetition attention model length_head tokenizer hub",
-    "notation spacing source wordings forward reveal_order samplers draws checkpoint",
+    "text marks frames settings denoiser schedules ngrams repetition attention caches model length_head tokenizer hub",
+    "notation spacing source wordings context forward reveal_order samplers draws checkpoint",
     "draft vocabulary pace growth reverse backends",
     "canvas constraints memory phrases",
     "lengths cells rules bans",

@@ -169,7 +169,7 @@ def test_whole_runs_from_the_saved_draws(models, sampler, name):
     writable = x == model.mask_id
     recorded = Recorded(model)
     times = torch.cat([torch.linspace(1, 1e-5, steps + 1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
-    settings = Settings(sampler="ancestral", steps=steps + 1, temperature=1.0, choice="stochastic", top_p=1.0, repetition=0.0)
+    settings = Settings(sampler="ancestral", steps=steps + 1, temperature=1.0, choice="stochastic", top_p=1.0, repetition=0.0, refresh=1)
     noise = SavedNoise(run["uniform"], model.mask_id)
     moves = list(denoise(recorded, x, writable=writable, settings=settings, times=times, noise=noise))
 

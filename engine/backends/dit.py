@@ -14,6 +14,7 @@ from engine.backends.hub_tokenizer import HubTokenizer
 from engine.backends.packed import pack
 from engine.backends.quantised import quantise
 from engine.backends.speech import Speech
+from engine.caches import ContextCache
 from engine.length_head import LengthHead, around, reading
 from engine.model import DiT
 from engine.reveal_order import RevealOrder
@@ -70,13 +71,28 @@ class DiTDenoiser(Speech):
             t = (ids.eq(self.mask_id) & seen).sum(-1) / seen.sum(-1)
         return SCHEDULES["loglinear"].sigma(t).to(self.device, torch.float32)
 
-    def network_rows(self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None) -> Tensor:
+    def network_rows(
+        self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None, context: ContextCache | None = None
+    ) -> Tensor:
         """(N, V) float32, what the network says at the positions; `attend` (B, L) or (B, L, L) as the network takes it."""
         where = positions.reshape(-1).nonzero()[:, 0].to(self.device)
-        return self.model(ids.to(self.device), where, sigma, None if attend is None else attend.to(self.device)).float()
+        seen = None if attend is None else attend.to(self.device)
+        return self.model(ids.to(self.device), where, sigma, seen, context=context).float()
 
 
-class LengthwiseDiT(DiTDenoiser):
+class ContextDiT(DiTDenoiser):
+    """A DiT network that looks at all places alike: `engine.denoiser.KeepsContext`."""
+
+    @torch.inference_mode()
+    def logits_beside(
+        self, ids: Tensor, positions: Tensor, context: ContextCache, *, t: Tensor | None = None, attend: Tensor | None = None
+    ) -> Tensor:
+        """(B, L) ids, (B, L) bool positions -> (N, V) float32 raw logits, as `logits`; the context's places are on the network's device."""
+        sigma = self.noise_level(ids, t, attend) if self.time_conditioned else None
+        return self.network_rows(ids, positions, sigma, attend, context).to(ids.device)
+
+
+class LengthwiseDiT(ContextDiT):
     """A DiT network with a length head beside it: `engine.denoiser.KnowsLengths`."""
 
     def __init__(self, model: DiT, tokenizer: Tokenizer | HubTokenizer, lengths: LengthHead, **about: Any) -> None:
@@ -93,7 +109,7 @@ class LengthwiseDiT(DiTDenoiser):
         return log_probs.to(canvas.device)
 
 
-def load(folder: Folder, placement: Placement) -> DiTDenoiser:
+def load(folder: Folder, placement: Placement) -> ContextDiT:
     """A model folder in our format; CheckpointError or LoadError with a sentence otherwise."""
     for name in (checkpoint.WEIGHTS, checkpoint.TOKENIZER, checkpoint.LENGTHS):
         folder.file(name)  # refuses links out of the folder
@@ -111,5 +127,5 @@ def load(folder: Folder, placement: Placement) -> DiTDenoiser:
         "reveal_order": held.reveal_order,
     }
     if held.lengths is None:
-        return DiTDenoiser(net, tokenizer, **about)
+        return ContextDiT(net, tokenizer, **about)
     return LengthwiseDiT(net, tokenizer, held.lengths, **about)

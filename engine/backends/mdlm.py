@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from engine.backends.dit import DiTDenoiser
+from engine.backends.dit import ContextDiT
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
 from engine.model import ConfigError, DiT, ModelConfig
@@ -17,7 +17,7 @@ DOCUMENT = "<|endoftext|>"
 """What parts documents in GPT-2's vocabulary."""
 
 
-class MDLM(DiTDenoiser):
+class MDLM(ContextDiT):
     """MDLM-OWT: rows of [BOS] text [EOS] in training, both <|endoftext|>, wherever in a document they were cut."""
 
     framed: bool = True

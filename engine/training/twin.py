@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from engine import checkpoint
+from engine.caches import KVCache
 from engine.forward import token_losses
-from engine.model import DiT, KVCache
+from engine.model import DiT
 from engine.tokenizer import Tokenizer
 
 
@@ -76,8 +77,8 @@ class Twin:
         prefix = torch.as_tensor(prefix_ids, dtype=torch.long)
         prefix = prefix[None] if prefix.dim() == 1 else prefix
         rows = torch.cat((prefix.new_full((len(prefix), 1), self.tokenizer.document_id), prefix), dim=1)
-        config, fresh = self.model.config, rows.to(self.device)
-        cache = KVCache(config, len(rows), rows.shape[1] + count, self.device, self.model.head.weight.dtype) if cached else None
+        fresh = rows.to(self.device)
+        cache = KVCache(rows.shape[1] + count) if cached else None
         for _ in range(count):
             given = fresh if cache else rows.to(self.device)
             last = torch.arange(1, len(rows) + 1, device=self.device) * given.shape[1] - 1

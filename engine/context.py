@@ -1,0 +1,50 @@
+"""What a run remembers of its canvas between two whole readings of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.caches import ContextCache
+from engine.denoiser import Denoiser, KeepsContext
+
+WORTH_KEEPING = 0.5
+"""The share of a canvas up to which it pays to compute its changing places alone."""
+
+
+class Context:
+    """Asks a denoiser step after step, and has it read the whole canvas every `refresh` steps only, if it can do so."""
+
+    def __init__(self, model: Denoiser, refresh: int) -> None:
+        """`refresh` 1: the whole canvas at every step."""
+        self._model, self._refresh = model, refresh
+        self._keeper = model if refresh > 1 and isinstance(model, KeepsContext) and not model.time_conditioned else None
+        self._cache = ContextCache()
+        self._rows: list[int] = []
+        self._seen: Tensor | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether the whole canvas is to be read anew at this step, even if nothing has changed."""
+        return self._keeper is not None and step % self._refresh == 0
+
+    def logits(self, step: int, rows: list[int], ids: Tensor, positions: Tensor, *, t: Tensor, attend: Tensor | None) -> Tensor:
+        """`Denoiser.logits` of these rows of a run, which stay the same canvases from step to step; rows that are done leave."""
+        if self._keeper is None:
+            return self._model.logits(ids, positions, t=t, attend=attend)
+        seen = self._kept(rows)
+        if seen is None or self.due(step) or float((active := positions | (ids != seen)).float().mean()) > WORTH_KEEPING:
+            self._cache.all_places()
+        else:
+            self._cache.only(active)
+        self._rows, self._seen = rows, ids
+        return self._keeper.logits_beside(ids, positions, self._cache, t=t, attend=attend)
+
+    def _kept(self, rows: list[int]) -> Tensor | None:
+        """(B, L) the rows as they were seen last, the cache holding them alone; None where one of them was not."""
+        if self._seen is None or not set(rows) <= set(self._rows):
+            return None
+        if rows != self._rows:
+            wanted = [self._rows.index(row) for row in rows]
+            self._cache.rows(wanted)
+            self._seen = self._seen[torch.tensor(wanted, device=self._seen.device)]
+        return self._seen

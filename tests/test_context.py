@@ -1,0 +1,172 @@
+"""Places computed beside what was made of the others: exact where nothing else changed, and what a run makes of it."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from engine.backends.dit import ContextDiT
+from engine.backends.toy import Toy
+from engine.caches import ContextCache
+from engine.context import Context
+from engine.model import DiT, ModelConfig
+from engine.reverse import Move, denoise
+from engine.settings import PUBLISHED, Settings, SettingsError
+
+VOCABULARY, MASK = 40, 39
+
+
+def network(depth: int, ngram_rows: int = 0, *, plain: bool = False, seed: int = 0) -> ContextDiT:
+    torch.manual_seed(seed)
+    extra = {} if plain else {"value_residual": True, "embedding_residual": True, "ngram_rows": ngram_rows}
+    net = DiT(ModelConfig(VOCABULARY, 32, depth, 2, 64, **extra))
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return ContextDiT(net, None, name="small", mask_id=MASK)
+
+
+class Counted(ContextDiT):
+    """Notes how many places of each row the network was given to compute."""
+
+    places: list[int]
+
+    def network_rows(
+        self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None, context: ContextCache | None = None
+    ) -> Tensor:
+        self.places.append(ids.shape[1] if context is None or context.places is None else context.places.shape[1])
+        return super().network_rows(ids, positions, sigma, attend, context)
+
+
+def counted(depth: int = 2) -> Counted:
+    model = Counted(network(depth).model, None, name="small", mask_id=MASK)
+    model.places = []
+    return model
+
+
+def canvas(rows: int, length: int, masks: int, seed: int) -> tuple[Tensor, Tensor]:
+    """(B, L) ids with so many masks in each row, and (B, L) bool where they are."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, VOCABULARY - 1, (rows, length), generator=generator)
+    masked = torch.rand(rows, length, generator=generator).argsort(-1) < masks
+    return ids.masked_fill(masked, MASK), masked
+
+
+def run(model: ContextDiT | Toy, x: Tensor, **values: object) -> list[Move]:
+    return list(denoise(model, x, writable=x == model.mask_id, settings=Settings(**{"steps": 8, "seed": 3, **values})))  # type: ignore[arg-type]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    depth=st.integers(1, 3),
+    ngram_rows=st.sampled_from([0, 16]),
+    rows=st.integers(1, 3),
+    length=st.integers(4, 30),
+    seed=st.integers(0, 99),
+    padded=st.booleans(),
+)
+def test_where_nothing_changed_the_places_come_out_as_in_a_whole_reading(
+    depth: int, ngram_rows: int, rows: int, length: int, seed: int, padded: bool
+) -> None:
+    model = network(depth, ngram_rows, seed=seed)
+    ids, masked = canvas(rows, length, max(1, length // 4), seed)
+    attend = None
+    if padded:
+        attend = torch.ones_like(masked)
+        attend[:, -1] = False
+        masked[:, -1] = False
+        masked[:, 0] = True
+        ids[:, 0] = MASK
+    whole = model.logits(ids, masked, attend=attend)
+    cache = ContextCache()
+    cache.all_places()
+    assert torch.allclose(model.logits_beside(ids, masked, cache, attend=attend), whole, atol=1e-4)
+    generator = torch.Generator().manual_seed(seed)
+    cache.only(masked | (torch.rand(masked.shape, generator=generator) < 0.3))
+    beside = model.logits_beside(ids, masked, cache, attend=attend)
+    assert torch.allclose(beside, whole, atol=1e-4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    refresh=st.integers(2, 9),
+    rows=st.integers(1, 3),
+    sampler=st.sampled_from(["confidence", "random", "ancestral"]),
+    seed=st.integers(0, 99),
+    guidance=st.sampled_from([0.0, 1.0]),
+    remasking=st.sampled_from([0.0, 0.3]),
+)
+def test_a_network_of_one_block_fills_as_if_it_read_everything_at_every_step(
+    refresh: int, rows: int, sampler: str, seed: int, guidance: float, remasking: float
+) -> None:
+    """Its keys and values at a place are that place's own, so nothing is ever out of date."""
+    model = network(1, seed=seed)
+    x, _ = canvas(rows, 24, 7, seed)
+    how = {"sampler": sampler, "guidance": guidance, "remasking": remasking}
+    exact, kept = run(model, x, refresh=1, **how), run(model, x, refresh=refresh, **how)
+    assert len(exact) == len(kept)
+    for one, other in zip(exact, kept, strict=True):
+        assert torch.equal(one.x, other.x) and torch.equal(one.revealed, other.revealed)
+        assert torch.allclose(one.log_probs, other.log_probs, atol=1e-3)
+
+
+def test_a_row_depends_on_no_other_row() -> None:
+    model = network(3, 16)
+    x, masked = canvas(3, 28, 6, 1)
+    x[1, masked[1].nonzero()[2:, 0]] = 5  # this one is done sooner
+    for refresh in (1, 3):
+        together = run(model, x, refresh=refresh)[-1].x
+        for row in range(len(x)):
+            alone = list(
+                denoise(
+                    model,
+                    x[row : row + 1],
+                    writable=x[row : row + 1] == MASK,
+                    settings=Settings(steps=8, seed=3, refresh=refresh),
+                    candidate=row,
+                )
+            )
+            assert torch.equal(together[row], alone[-1].x[0])
+
+
+def test_the_whole_canvas_is_read_every_so_many_steps_and_only_what_changed_in_between() -> None:
+    model = counted()
+    x, _ = canvas(1, 30, 8, 2)
+    run(model, x, refresh=4)
+    assert model.places == [30, 8, 7, 6, 30, 4, 3, 2]  # the masks left, and the one revealed in the step before
+    model.places.clear()
+    run(model, x, refresh=1)
+    assert model.places == [30] * 8
+
+
+def test_a_canvas_that_is_mostly_masks_is_read_whole() -> None:
+    model = counted()
+    run(model, torch.full((1, 20), MASK), refresh=4)
+    assert model.places[:4] == [20] * 4
+
+
+def test_text_far_from_a_gap_is_out_of_date_by_little() -> None:
+    """The approximation: the rest of the canvas does not hear of new tokens for some steps."""
+    model = network(3, 16)
+    x, _ = canvas(1, 40, 8, 4)
+    exact, kept = run(model, x, refresh=1), run(model, x, refresh=4)
+    assert torch.allclose(exact[0].log_probs, kept[0].log_probs)
+    assert not torch.allclose(exact[1].log_probs, kept[1].log_probs, atol=1e-6)
+
+
+def test_networks_that_keep_nothing_are_asked_as_ever() -> None:
+    model = Toy()
+    x = torch.full((1, 6), model.mask_id)
+    with patch.object(Toy, "logits", autospec=True, side_effect=Toy.logits) as asked:
+        run(model, x, steps=6, refresh=4)
+    assert asked.call_count == 6 and not Context(model, 4).due(0)
+
+
+def test_published_methods_read_everything_at_every_step() -> None:
+    assert all(values["refresh"] == 1 for values in PUBLISHED.values())
+    with pytest.raises(SettingsError, match="between 1"):
+        Settings(refresh=0)
