@@ -55,13 +55,14 @@ class Vocabulary:
         self.class_of = torch.tensor(class_of)
         """(V,) the class of each token, and what each class does to a fill's words and quotes."""
 
-        self._starts = [_sign(s[:1]) for s in self.texts]
-        self._ends = [_sign(s[-1:]) for s in self.texts]
+        words = self.carries_spaces and self.glued is None
+        self._starts = [_start(s, words=words) for s in self.texts]
+        self._ends = [_end(s, words=words) for s in self.texts]
         space, parts = (" ", set[int]()) if self.glued is None else ("", set(self.glued.nonzero()[:, 0].tolist()))
         at = len(space)
         self._once = {i for i, s in enumerate(self.texts) if s[:at] == space and s[at : at + 1].isalnum() and i not in parts}
         """Words: none stands twice in a row."""
-        self._sets: dict[tuple[str, str], Tensor] = {}
+        self._sets: dict[tuple[str, frozenset[str]], Tensor] = {}
 
     def _holding(self, wanted: object) -> Tensor:
         """The tokens that hold a character for which this is true."""
@@ -86,25 +87,29 @@ class Vocabulary:
         return _flags(glued(i, s) for i, s in enumerate(self.texts))
 
     def fit(self, left: int, right: int) -> bool:
-        """Whether two tokens may stand side by side: not the same word twice, nor two stops, nor two quotes."""
-        return not (left == right and left in self._once) and not (self._ends[left] and self._ends[left] == self._starts[right])
+        """Whether two tokens may stand side by side: not the same word twice, nor two stops or two quotes, nor a word run into what is
+        before it ("end.he", "theYes"), where words bring their own space.
+        """
+        return not (left == right and left in self._once) and (self._ends[left], self._starts[right]) not in _CLASHES
 
     def clash_after(self, token: int) -> Tensor | None:
         """(V,) bool, the tokens that don't fit after this one; None when all do."""
-        return self._clash(token, self._ends[token], "starts", self._starts)
+        return self._clash(token, {right for left, right in _CLASHES if left == self._ends[token]}, self._starts, "starts")
 
     def clash_before(self, token: int) -> Tensor | None:
         """(V,) bool, the tokens that don't fit before this one; None when all do."""
-        return self._clash(token, self._starts[token], "ends", self._ends)
+        return self._clash(token, {left for left, right in _CLASHES if right == self._starts[token]}, self._ends, "ends")
 
-    def _clash(self, token: int, sign: str, side: str, signs: list[str]) -> Tensor | None:
-        if sign:
-            if (side, sign) not in self._sets:
-                self._sets[side, sign] = torch.tensor([found == sign for found in signs])
-            return self._sets[side, sign]
-        if token in self._once:
-            return torch.arange(self.size) == token
-        return None
+    def _clash(self, token: int, kinds: set[str], sides: list[str], side: str) -> Tensor | None:
+        key = (side, frozenset(kinds))
+        if kinds and key not in self._sets:
+            self._sets[key] = torch.tensor([found in kinds for found in sides])
+        clash = self._sets[key] if kinds else None
+        if token not in self._once:
+            return clash
+        own = torch.zeros(self.size, dtype=torch.bool) if clash is None else clash.clone()
+        own[token] = True
+        return own
 
 
 def _flags(values: Iterable[bool]) -> Tensor:
@@ -135,6 +140,36 @@ def _classes(texts: Sequence[str]) -> tuple[list[int], list[Moves]]:
             by_shape[shape] = classes.setdefault(word_moves(shape), len(classes))
         found.append(by_shape[shape])
     return found, list(classes)
+
+
+_CLASHES = {
+    *(("stop", "stop"), ("dash", "stop"), ("quote", "quote")),
+    *(("stop", "name"), ("stop", "word"), ("small", "name"), ("small", "initial")),
+}
+"""What doesn't stand side by side: (what a token ends with, what the next one starts with)."""
+_ENDS_OF_CLAUSES = ",.;:!?"
+_JOINED = {"Mc", "Mac"}
+"""What a name goes on after without a space."""
+
+
+def _start(text: str, *, words: bool) -> str:
+    """What a token starts with; `words`: whether words bring their space with them, so that one without goes on with what is before."""
+    if found := _sign(text[:1]):
+        return found
+    if not words or not text[:1].isalpha():
+        return ""
+    if text[0].isupper():
+        return "name" if len(text) > 1 else "initial"
+    return "word" if len(text) > 1 else ""  # a letter alone may go on with "a." to "a.m"
+
+
+def _end(text: str, *, words: bool) -> str:
+    """What a token ends with."""
+    if (found := _sign(text[-1:])) and not (words and found == "stop" and text[-1] not in _ENDS_OF_CLAUSES):
+        return found
+    if found:
+        return "dash"
+    return "small" if words and text[-1:].islower() and text.strip() not in _JOINED else ""
 
 
 def _sign(char: str) -> str:

@@ -65,6 +65,21 @@ def test_no_word_stands_twice_in_a_row(gpt2, bert):
     assert known.fit(part, part)
 
 
+def test_no_word_is_run_into_what_stands_before_it(gpt2, bert):
+    known = vocabulary(gpt2)
+    (stop,), (comma,), (dash,) = (gpt2.encode(sign) for sign in (".", ",", "—"))
+    name, word, they = (next(i for i, s in enumerate(known.texts) if s == wanted) for wanted in ("Yes", "ab", " They"))
+    letter, capital, digit, mac = (next(i for i, s in enumerate(known.texts) if s == wanted) for wanted in ("m", "S", "5", " Mac"))
+    for left, right in ((stop, name), (stop, word), (comma, word), (they, name), (they, capital)):
+        assert not known.fit(left, right) and known.clash_after(left)[right] and known.clash_before(right)[left]
+    apart = [(stop, letter), (stop, capital), (stop, digit), (comma, digit), (they, word), (mac, name), (dash, name), (name, stop)]
+    for left, right in apart:
+        after, before = known.clash_after(left), known.clash_before(right)
+        assert known.fit(left, right) and not (after is not None and after[right]) and not (before is not None and before[left])
+    by_pieces = vocabulary(bert)  # decoding puts the spaces there
+    assert by_pieces.fit(bert.encode(".")[0], bert.encode("yes")[0])
+
+
 def shown(model: Scripted, draft: str, ids: list[int]) -> list[str]:
     return Canvas(model, Draft.parse(draft)).texts(0, ids)
 
