@@ -108,15 +108,15 @@ def set_length_head(folder: Path, head: LengthHead) -> None:
     _write_config(folder, config | {"lengths": head.config.as_dict(), "sha256": sha256})
 
 
-def load(folder: Path, *, causal: bool = False) -> Checkpoint:
+def load(folder: Path, *, causal: bool | None = False) -> Checkpoint:
     """Read a folder that `save` wrote, weights in float32 on the CPU; CheckpointError for anything that is not whole and ours.
 
-    `causal`: whether an autoregressive twin is asked for; the other kind of model is refused.
+    `causal`: whether an autoregressive twin is asked for; the other kind of model is refused, unless it is None.
     """
     config = _read_config(folder)
     try:
         shape = ModelConfig.of(config["model"])
-        if shape.causal != causal:
+        if causal is not None and shape.causal != causal:
             raise CheckpointError(
                 f"The model in {folder.name} fills gaps and is no autoregressive twin; name a folder that train --causal wrote."
                 if causal

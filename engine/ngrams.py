@@ -16,8 +16,9 @@ class Ngrams(nn.Module):
 
     PAIRS = ((-2, -1), (1, 2), (-1, 1))
     """The neighbours of each pair, as distances."""
-    CAUSAL_PAIRS = ((-1, 0), (-2, -1))
-    """Those of the autoregressive twin, which sees its own token and no later one."""
+    CAUSAL_PAIRS = ((-1, 0),)
+    """Of the autoregressive twin. Its row j holds token j - 1 and predicts token j, so these are the denoiser's first pair, in the same
+    rows of the table: a denoiser can go on from a twin."""
     REACH = 2
 
     def __init__(self, rows: int, width: int, vocab_size: int, *, causal: bool = False) -> None:

@@ -186,6 +186,21 @@ def test_parts_are_added_to_a_given_model_which_at_first_says_what_it_said(texts
     assert torch.allclose(plain(ids, torch.arange(32)), grown(ids, torch.arange(32)), atol=1e-3)
 
 
+def test_a_denoiser_goes_on_from_a_twin_and_a_twin_from_a_denoiser(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(texts, tmp_path / "twin", "--tokens", "30000", "--causal") == 0
+    shared = ["--data", str(texts), "--held-out", "0.1", *SMALL[len(SHAPE) :], "--tokens", "3000"]
+    rates = ["--muon-rate", "1e-9", "--adam-rate", "1e-9"]
+    from_twin = ["--init", str(tmp_path / "twin" / "model"), "--out", str(tmp_path / "denoiser")]
+    assert train.main([*shared, *rates, *from_twin]) == 0
+    assert "held out" in capsys.readouterr().err  # there is no figure of before: the other kind's is none of this kind
+    twin = checkpoint.load(tmp_path / "twin" / "model", causal=True).model
+    denoiser = checkpoint.load(tmp_path / "denoiser" / "model").model
+    for name, weight in twin.state_dict().items():
+        assert torch.allclose(weight, denoiser.state_dict()[name], atol=1e-3)
+    assert train.main([*shared, "--causal", "--init", str(tmp_path / "denoiser" / "model"), "--out", str(tmp_path / "again")]) == 0
+    assert checkpoint.load(tmp_path / "again" / "model", causal=True).model.config.causal
+
+
 def test_a_long_run_ends_with_teaching_lengths_and_tuning_keeps_what_was_taught(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,8 +27,11 @@ class MaskingRecipe:
     """Levels by this learned schedule (engine.schedules.Learned), weighed so that the mean is the NELBO; None: by the bell."""
     weight_limit: float = 20.0
     """The NELBO's weight 1/t is cut here: the rare rows with few masks would shake the gradient."""
-    gap_rows: float = 0.25
-    """The share of rows that are masked in runs, as gaps are."""
+    gap_rows: float = 0.0625
+    """The share of rows that are masked in runs, as gaps are. A quarter of them, at weights up to 8, cost 0.2 nats of NELBO in small runs
+    (docs/DECISIONS.md)."""
+    gap_weight_limit: float = 3.0
+    """A token's weight in such a row is what makes the row count whole, but no more than this."""
     gap_lengths: tuple[float, float] = (2.0, 24.0)
     """Mean length of a row's gaps in tokens, log-uniform between these: from a word to a sentence (each gap geometric)."""
 
@@ -42,7 +45,7 @@ def draw_masks(recipe: MaskingRecipe, batch: int, length: int, rng: np.random.Ge
         low, high = map(math.log, recipe.gap_lengths)
         mean = math.exp(rng.uniform(low, high))
         masks[b] = mask_runs(length, rng.uniform(0.04, 0.36), mean, rng)
-        weights[b] = min(length / masks[b].sum(), 8.0)
+        weights[b] = min(length / masks[b].sum(), recipe.gap_weight_limit)
     alone = batch - gap_rows
     if alone:
         levels = ((np.arange(alone) + rng.random()) / alone).clip(1e-3, 1 - 1e-3)

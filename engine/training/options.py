@@ -48,7 +48,11 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
         help="start from this model: --init assets/model --data my_texts is all that tuning it needs",
     )
     add("--name", help="what the page calls the model")
-    add("--causal", action="store_true", help="train the autoregressive twin: each token predicted from earlier ones")
+    add(
+        "--causal",
+        action="store_true",
+        help="train the autoregressive twin, each token predicted from earlier ones; either kind can begin from the other (--init)",
+    )
 
     corpus = parser.add_argument_group("corpus")
     add = corpus.add_argument
@@ -106,7 +110,7 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
         default="bell",
         help="where masking levels are drawn from; learned: by the schedule in --init",
     )
-    add("--gap-rows", type=share, default=0.25, help="share of the rows that are masked in runs")
+    add("--gap-rows", type=share, default=0.0625, help="share of the rows that are masked in runs")
     add("--seed", type=int, default=0)
 
     machine = parser.add_argument_group("machine")

@@ -61,7 +61,7 @@ def train(args: argparse.Namespace, began: float) -> int:
     """One run, from nothing, from `--init` or from its saved state, to the end of its budget or of its piece."""
     crew = Crew.of_environment(args.device)
     machine.set_up(crew.device)
-    start = checkpoint.load(args.init, causal=args.causal) if args.init else None
+    start = checkpoint.load(args.init, causal=None) if args.init else None
     rows, tokenizer = crew.first_alone(lambda: prepare(args, start.tokenizer if start else None))
     if args.prepare:
         return 0
@@ -121,14 +121,20 @@ def train(args: argparse.Namespace, began: float) -> int:
     finally:
         trainer.close()
     if crew.leads:
-        finish(args, run, plan, held, crew)
+        comparable = start is not None and start.model.config.causal == args.causal
+        finish(args, run, plan, held, crew, before=args.init if comparable else None)
     return 0
 
 
 def grown(model: DiT, args: argparse.Namespace) -> DiT:
-    """The model with the parts that the recipe asks for and it lacks; at first it computes what it did without them."""
+    """The model with the parts that the recipe asks for and it lacks; at first it computes what it did without them.
+
+    A denoiser goes on as a twin and a twin as a denoiser with the same weights: what one has learned is worth much to the other
+    (arXiv 2507.00994 finds so for encoders; docs/DECISIONS.md says what it gave here).
+    """
     config = replace(
         model.config,
+        causal=args.causal,
         value_residual=args.value_residual or model.config.value_residual,
         embedding_residual=args.embedding_residual or model.config.embedding_residual,
         ngram_rows=model.config.ngram_rows or args.ngrams,
@@ -270,8 +276,8 @@ def upcoming(plan: Plan, trainer: Trainer, done: float, tokens: int) -> list[tup
     return steps
 
 
-def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray], crew: Crew) -> None:
-    """Save, export, judge what was held out, and say where the model is."""
+def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray], crew: Crew, *, before: Path | None) -> None:
+    """Save, export, judge what was held out beside the model of `before`, and say where the model is."""
     run.save()
     run.plot()
     folder = run.export()
@@ -285,8 +291,8 @@ def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray
         )
         return
     if held:
-        before, after = (tuning.judge(f, held, crew.device, causal=args.causal) if f else None for f in (args.init, folder))
-        print(tuning.verdict(before, after), file=sys.stderr)
+        nats = [tuning.judge(f, held, crew.device, causal=args.causal) if f else None for f in (before, folder)]
+        print(tuning.verdict(*nats), file=sys.stderr)
     opened = "" if args.causal else f" Open it with: python launch.py --model {shlex.quote(str(folder))}"
     print(f"The model is in {folder}.{opened}", file=sys.stderr)
 
