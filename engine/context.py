@@ -10,6 +10,8 @@ from engine.denoiser import Denoiser, KeepsContext
 
 WORTH_KEEPING = 0.5
 """The share of a canvas up to which it pays to compute its changing places alone."""
+MOST_KEPT = 2**30
+"""Bytes that may be kept: LLaDA-8B takes half a megabyte a token."""
 
 
 class Context:
@@ -30,6 +32,8 @@ class Context:
     def logits(self, step: int, rows: list[int], ids: Tensor, positions: Tensor, *, t: Tensor, attend: Tensor | None) -> Tensor:
         """`Denoiser.logits` of these rows of a run, which stay the same canvases from step to step; rows that are done leave."""
         if self._keeper is None:
+            return self._model.logits(ids, positions, t=t, attend=attend)
+        if ids.numel() * self._keeper.kept_bytes > MOST_KEPT:
             return self._model.logits(ids, positions, t=t, attend=attend)
         seen = self._kept(rows)
         if seen is None or self.due(step) or float((active := positions | (ids != seen)).float().mean()) > WORTH_KEEPING:

@@ -67,6 +67,9 @@ class KnowsLengths(Denoiser, Protocol):
 class KeepsContext(Denoiser, Protocol):
     """A denoiser that can compute some places of a canvas beside what it made of the others before (engine.context)."""
 
+    kept_bytes: int
+    """What it keeps for that, of each token of a canvas."""
+
     def logits_beside(
         self, ids: Tensor, positions: Tensor, context: ContextCache, *, t: Tensor | None = None, attend: Tensor | None = None
     ) -> Tensor:

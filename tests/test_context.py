@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from engine.backends.decoder import Decoder, DecoderDenoiser, Shape
 from engine.backends.dit import ContextDiT
 from engine.backends.toy import Toy
 from engine.caches import ContextCache
@@ -21,13 +22,21 @@ from engine.settings import PUBLISHED, Settings, SettingsError
 VOCABULARY, MASK = 40, 39
 
 
-def network(depth: int, ngram_rows: int = 0, *, plain: bool = False, seed: int = 0) -> ContextDiT:
+def network(depth: int, ngram_rows: int = 0, *, seed: int = 0) -> ContextDiT:
     torch.manual_seed(seed)
-    extra = {} if plain else {"value_residual": True, "embedding_residual": True, "ngram_rows": ngram_rows}
-    net = DiT(ModelConfig(VOCABULARY, 32, depth, 2, 64, **extra))
+    net = DiT(ModelConfig(VOCABULARY, 32, depth, 2, 64, value_residual=True, embedding_residual=True, ngram_rows=ngram_rows))
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return ContextDiT(net, None, name="small", mask_id=MASK)
+
+
+def decoder(depth: int, *, shifted: bool, seed: int) -> DecoderDenoiser:
+    """LLaDA's network, or Dream's, whose row j predicts place j + 1."""
+    torch.manual_seed(seed)
+    net = Decoder(Shape(rows=VOCABULARY, width=32, depth=depth, heads=4, kv_heads=2, hidden=48, eps=1e-5, rotary_base=1e4))
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return DecoderDenoiser(net.eval(), None, name="small", mask_id=MASK, max_length=64, device=torch.device("cpu"), shifted=shifted)
 
 
 class Counted(ContextDiT):
@@ -60,19 +69,21 @@ def run(model: ContextDiT | Toy, x: Tensor, **values: object) -> list[Move]:
     return list(denoise(model, x, writable=x == model.mask_id, settings=Settings(**{"steps": 8, "seed": 3, **values})))  # type: ignore[arg-type]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     depth=st.integers(1, 3),
-    ngram_rows=st.sampled_from([0, 16]),
+    kind=st.sampled_from(["ours", "ours with a table", "LLaDA", "Dream"]),
     rows=st.integers(1, 3),
     length=st.integers(4, 30),
     seed=st.integers(0, 99),
     padded=st.booleans(),
 )
 def test_where_nothing_changed_the_places_come_out_as_in_a_whole_reading(
-    depth: int, ngram_rows: int, rows: int, length: int, seed: int, padded: bool
+    depth: int, kind: str, rows: int, length: int, seed: int, padded: bool
 ) -> None:
-    model = network(depth, ngram_rows, seed=seed)
+    model: ContextDiT | DecoderDenoiser = network(depth, 16 if "table" in kind else 0, seed=seed)
+    if kind in ("LLaDA", "Dream"):
+        model = decoder(depth, shifted=kind == "Dream", seed=seed)
     ids, masked = canvas(rows, length, max(1, length // 4), seed)
     attend = None
     if padded:
@@ -140,6 +151,15 @@ def test_the_whole_canvas_is_read_every_so_many_steps_and_only_what_changed_in_b
     assert model.places == [30, 8, 7, 6, 30, 4, 3, 2]  # the masks left, and the one revealed in the step before
     model.places.clear()
     run(model, x, refresh=1)
+    assert model.places == [30] * 8
+
+
+def test_what_would_take_too_much_memory_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = counted()
+    x, _ = canvas(1, 30, 8, 2)
+    assert model.kept_bytes == 2 * 2 * 32 * 4  # keys and values, two blocks, width 32, float32
+    monkeypatch.setattr("engine.context.MOST_KEPT", 30 * model.kept_bytes - 1)
+    run(model, x, refresh=4)
     assert model.places == [30] * 8
 
 

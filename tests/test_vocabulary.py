@@ -71,7 +71,8 @@ def test_no_word_is_run_into_what_stands_before_it(gpt2, bert):
     name, word, they = (next(i for i, s in enumerate(known.texts) if s == wanted) for wanted in ("Yes", "ab", " They"))
     letter, capital, digit, mac = (next(i for i, s in enumerate(known.texts) if s == wanted) for wanted in ("m", "S", "5", " Mac"))
     for left, right in ((stop, name), (stop, word), (comma, word), (they, name), (they, capital)):
-        assert not known.fit(left, right) and known.clash_after(left)[right] and known.clash_before(right)[left]
+        after, before = known.clash_after(left), known.clash_before(right)
+        assert not known.fit(left, right) and after is not None and after[right] and before is not None and before[left]
     apart = [(stop, letter), (stop, capital), (stop, digit), (comma, digit), (they, word), (mac, name), (dash, name), (name, stop)]
     for left, right in apart:
         after, before = known.clash_after(left), known.clash_before(right)

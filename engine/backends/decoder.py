@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.attention import rotary, rotate
+from engine.attention import rotary, rotate, taken
 from engine.backends.folder import Folder, LoadError, Placement, Rename
 from engine.backends.hub_tokenizer import HubTokenizer
 from engine.backends.speech import Speech
+from engine.caches import ContextCache, Recall
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +80,21 @@ class Layer(nn.Module):
         self.up = nn.Linear(shape.width, shape.hidden, bias=False)
         self.down = nn.Linear(shape.hidden, shape.width, bias=False)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None) -> Tensor:
-        """(B, L, width) -> (B, L, width); `attend` (B, 1, 1, L) bool, False for keys that are not seen."""
-        x = x + self.attention(self.norm1(x), turn, attend)
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None, recall: Recall | None = None) -> Tensor:
+        """(B, L, width) -> (B, L, width); `attend` (B, 1, 1, keys) bool, False for keys that are not seen."""
+        x = x + self.attention(self.norm1(x), turn, attend, recall)
         inner = self.norm2(x)
         out: Tensor = x + self.down(F.silu(self.gate(inner)) * self.up(inner))
         return out
 
-    def attention(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None) -> Tensor:
-        """Every position to every other."""
+    def attention(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None, recall: Recall | None) -> Tensor:
+        """Every position to every other, and to those that are recalled."""
         batch, length, width = x.shape
         q, k, v = (part(x).view(batch, length, -1, width // self.shape.heads).transpose(1, 2) for part in (self.q, self.k, self.v))
         wide = turn[0].dtype
         q, k = rotate(q.to(wide), *turn).to(v.dtype), rotate(k.to(wide), *turn).to(v.dtype)
+        if recall is not None:
+            k, v = recall(k, v)
         if (share := self.shape.heads // self.shape.kv_heads) > 1:  # not every fast kernel takes shared heads together with a mask
             k, v = k.repeat_interleave(share, 1), v.repeat_interleave(share, 1)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
@@ -111,16 +115,23 @@ class Decoder(nn.Module):
         if shape.tied:
             self.head.weight = self.embedding.weight
 
-    def forward(self, ids: Tensor, where: Tensor, attend: Tensor | None = None) -> Tensor:
-        """(B, L) ids, (N,) flat positions -> (N, rows) logits of these positions. `attend` (B, L) bool, False = padding."""
+    def forward(self, ids: Tensor, where: Tensor, attend: Tensor | None = None, context: ContextCache | None = None) -> Tensor:
+        """(B, L) ids, (N,) flat positions -> (N, rows) logits of these positions. `attend` (B, L) bool, False = padding.
+
+        `context`: where it names places, only those are computed, and `where` is among them.
+        """
         x = self.embedding(ids)
         shape = self.shape
         dtype = torch.float32 if shape.wide_rotation else x.dtype
         turn = rotary(ids.shape[1], shape.width // shape.heads, shape.rotary_base, ids.device, dtype)
         seen = None if attend is None or bool(attend.all()) else attend[:, None, None, :]
-        for layer in self.layers:
-            x = layer(x, turn, seen)
-        out: Tensor = self.head(self.norm(x.flatten(0, 1)[where]))
+        rows: Tensor | None = where
+        if context is not None and context.places is not None:
+            x, rows = taken(x, context.places), context.among(where)
+            turn = turn[0][context.places][:, None], turn[1][context.places][:, None]
+        for number, layer in enumerate(self.layers):
+            x = layer(x, turn, seen, partial(context.extend, number) if context else None)
+        out: Tensor = self.head(self.norm(x.flatten(0, 1)[rows]))
         return out
 
 
@@ -166,15 +177,40 @@ class DecoderDenoiser(Speech):
         In a shifted family row j of the network predicts position j + 1. Here each row predicts its own position; a row's first
         token, which nothing predicts, gets its own row.
         """
-        where = positions.flatten().nonzero()[:, 0]
-        if self._shifted:
-            first = torch.zeros_like(positions)
-            first[:, 0] = True
-            if attend is not None:
-                first[:, 1:] |= ~attend[:, :-1]
-            where = where - (~first.flatten()[where]).long()
         seen = None if attend is None else attend.to(self.device)
-        return self.network(ids.to(self.device), where.to(self.device), seen).to(ids.device).float()
+        where = self._rows_of(positions, attend).to(self.device)
+        return self.network(ids.to(self.device), where, seen).to(ids.device).float()
+
+    @property
+    def kept_bytes(self) -> int:
+        """Keys and values of all layers."""
+        shape = self.network.shape
+        numbers = 2 * shape.depth * shape.kv_heads * (shape.width // shape.heads)
+        return numbers * self.network.norm.weight.element_size()
+
+    @torch.inference_mode()
+    def logits_beside(
+        self, ids: Tensor, positions: Tensor, context: ContextCache, *, t: Tensor | None = None, attend: Tensor | None = None
+    ) -> Tensor:
+        """As `logits` (KeepsContext); a shifted family computes the places before the masks besides, which predict them."""
+        seen = None if attend is None else attend.to(self.device)
+        where = self._rows_of(positions, attend).to(self.device)
+        if context.active is not None and self._shifted:
+            read = torch.zeros(ids.numel(), dtype=torch.bool, device=self.device)
+            read[where] = True
+            context.only(context.active | read.view(ids.shape))
+        return self.network(ids.to(self.device), where, seen, context).to(ids.device).float()
+
+    def _rows_of(self, positions: Tensor, attend: Tensor | None) -> Tensor:
+        """(N,) flat places of the network's rows that predict the positions."""
+        where = positions.flatten().nonzero()[:, 0]
+        if not self._shifted:
+            return where
+        first = torch.zeros_like(positions)
+        first[:, 0] = True
+        if attend is not None:
+            first[:, 1:] |= ~attend[:, :-1]
+        return where - (~first.flatten()[where]).long()
 
     def _known(self, ids: list[int]) -> list[int]:
         if max(ids, default=0) >= self.vocab_size:

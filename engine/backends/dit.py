@@ -83,6 +83,11 @@ class DiTDenoiser(Speech):
 class ContextDiT(DiTDenoiser):
     """A DiT network that looks at all places alike: `engine.denoiser.KeepsContext`."""
 
+    @property
+    def kept_bytes(self) -> int:
+        """Keys and values of all blocks."""
+        return 2 * self.model.config.depth * self.model.config.width * self.model.embedding.weight.element_size()
+
     @torch.inference_mode()
     def logits_beside(
         self, ids: Tensor, positions: Tensor, context: ContextCache, *, t: Tensor | None = None, attend: Tensor | None = None
