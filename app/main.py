@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--port", type=int, default=7860, help="port to listen on; a busy one moves to the next")
     options.add_argument("--model", help="folder or hub name of a model (default: the embedded one)")
     options.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    options.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16; int8 or int4 keep large models small")
+    options.add_argument("--dtype", default="auto", choices=engine.DTYPES, help="int8 or int4 keep large models small")
     options.add_argument("--no-browser", action="store_true", help="do not open the browser")
     return options
 

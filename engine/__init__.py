@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.draft import Draft, DraftError, Gap, Length, Pin, Rewrite, words
 from engine.frames import MASKED_TEXT, Cell, Frame, Result, score
-from engine.settings import HELP, ONLY_FOR, PUBLISHED, Settings, SettingsError
+from engine.settings import DTYPES, HELP, ONLY_FOR, PUBLISHED, Settings, SettingsError
 
 if TYPE_CHECKING:
     from engine.backends import load
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from engine.schedules import SCHEDULES
 
 __all__ = [
+    "DTYPES",
     "HELP",
     "MASKED_TEXT",
     "ONLY_FOR",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from engine.draft import Draft, DraftError
-from engine.settings import HELP, Settings, SettingsError
+from engine.settings import DTYPES, HELP, Settings, SettingsError
 
 DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 130
 BOM = "\ufeff"
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", metavar="MODEL", help="a folder or a name on the hub; the embedded model by default")
     parser.add_argument("--revision", metavar="REVISION", help="the model's branch, tag or commit on the hub (default: main)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16; int8 or int4 keep large models small")
+    parser.add_argument("--dtype", default="auto", choices=DTYPES, help="int8 or int4 keep large models small")
     help_of_ban = f"{HELP['bans']}: one of them; may be given several times"
     parser.add_argument("--ban", metavar="WORD", action="append", dest="bans", default=[], help=help_of_ban)
     for field in (field for field in fields(Settings) if field.name != "bans"):

@@ -11,6 +11,8 @@ Rounding = Literal["every_step", "nearest", "up", "down"]
 Scores = Literal["model", "tempered"]
 
 
+DTYPES = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
+"""The numbers a model can be kept in."""
 MOST_BANS = 500
 LONGEST_BAN = 100
 """How many words a list of banned words may hold, and how many characters each."""

@@ -84,6 +84,7 @@ def test_banned_words_are_given_one_by_one():
         (["--ban", " ", "It was [[3]]"], b"", "Bans must be words, not ' '."),
         (["--steps", "0", "[[]]"], b"", "Steps must be between 1 and 4096."),
         (["--steps", "few", "[[]]"], b"", "Argument --steps: invalid int value: 'few'; see fill --help."),
+        (["--dtype", "int9", "[[]]"], b"", "Argument --dtype: invalid choice: 'int9'"),
         (["--sampler", "best", "[[]]"], b"", "There is no sampler called 'best'; there are ancestral"),
         (["--schedule", "best", "[[]]"], b"", "There is no schedule called 'best'; there are loglinear"),
         ([], b"", "Give either a draft or --file"),

@@ -39,6 +39,12 @@ def stream(client: Client, *arguments: object) -> list[dict]:
     return job.outputs()
 
 
+def test_numbers_that_no_model_is_kept_in_are_refused_before_anything_starts(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["--dtype", "int9", "--no-browser"])
+    assert "invalid choice: 'int9'" in capsys.readouterr().err
+
+
 def test_gradio_client_streams_the_same_frames_as_the_engine(client):
     *frames, last = stream(client, DRAFT, SETTINGS)
     expected = [json.loads(json.dumps(frame.as_dict())) for frame in engine.fill(Toy(), DRAFT, engine.Settings.of(SETTINGS))]

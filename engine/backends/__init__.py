@@ -15,8 +15,9 @@ from engine.denoiser import Denoiser
 from engine.hub import HubError, Progress
 from engine.hub.families import FAMILIES, kind_of, supported
 from engine.hub.installed import EMBEDDED, TOKENIZER_FILES, embedded_name
+from engine.settings import DTYPES
 
-__all__ = ["DTYPES", "EMBEDDED", "Folder", "LoadError", "Placement", "computes_in_bf16", "load", "pick_device"]
+__all__ = ["EMBEDDED", "Folder", "LoadError", "Placement", "computes_in_bf16", "load", "pick_device"]
 
 
 def load(
@@ -41,8 +42,8 @@ def load(
     if name_or_path is None and not EMBEDDED.is_dir():
         raise LoadError("The embedded model is missing from assets/model; get the checkout whole, or name a model's folder.")
     where = pick_device(device)
-    if dtype not in ("auto", *DTYPES, "int8", "int4"):
-        raise LoadError(f"There is no dtype {dtype!r}; choose auto, {', '.join(DTYPES)}, int8, int4.")
+    if dtype not in DTYPES:
+        raise LoadError(f"There is no dtype {dtype!r}; choose {', '.join(DTYPES)}.")
     path = EMBEDDED if name_or_path is None else _folder(name_or_path)
     name = None if path else str(name_or_path)
     folder = Folder(path or _from_hub(str(name_or_path), revision, progress), name)
@@ -110,13 +111,10 @@ def computes_in_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and any(known.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
 def _placement(name: str, device: torch.device, folder: Folder) -> Placement:
     """Where and in which numbers."""
-    if name in DTYPES:
-        return Placement(device, DTYPES[name])
+    if name in ("float32", "bfloat16", "float16"):
+        return Placement(device, getattr(torch, name))
     # What was published in float32 keeps its precision on a CPU, where memory is not scarce.
     narrow = computes_in_bf16(device) and (device.type == "cuda" or folder.in_16_bits)
     weights: Weights = "int8" if name == "int8" else "int4" if name == "int4" else "plain"
