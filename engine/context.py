@@ -11,7 +11,7 @@ from engine.denoiser import Denoiser, KeepsContext
 WORTH_KEEPING = 0.5
 """The share of a canvas up to which it pays to compute its changing places alone."""
 MOST_KEPT = 2**30
-"""Bytes that may be kept: LLaDA-8B takes half a megabyte a token."""
+"""Bytes that may be kept of a row: LLaDA-8B takes half a megabyte a token."""
 
 
 class Context:
@@ -21,25 +21,27 @@ class Context:
         """`refresh` 1: the whole canvas at every step."""
         self._model, self._refresh = model, refresh
         self._keeper = model if refresh > 1 and isinstance(model, KeepsContext) and not model.time_conditioned else None
-        self._cache = ContextCache()
+        self._cache, self._stale = ContextCache(), False
         self._rows: list[int] = []
         self._seen: Tensor | None = None
 
     def due(self, step: int) -> bool:
-        """Whether the whole canvas is to be read anew at this step, even if nothing has changed."""
-        return self._keeper is not None and step % self._refresh == 0
+        """Whether the whole canvas is to be read anew at this step, even if nothing has changed since the last one."""
+        return self._stale and step % self._refresh == 0
 
     def logits(self, step: int, rows: list[int], ids: Tensor, positions: Tensor, *, t: Tensor, attend: Tensor | None) -> Tensor:
         """`Denoiser.logits` of these rows of a run, which stay the same canvases from step to step; rows that are done leave."""
-        if self._keeper is None:
-            return self._model.logits(ids, positions, t=t, attend=attend)
-        if ids.numel() * self._keeper.kept_bytes > MOST_KEPT:
+        if self._keeper is None or ids.shape[1] * self._keeper.kept_bytes > MOST_KEPT:
             return self._model.logits(ids, positions, t=t, attend=attend)
         seen = self._kept(rows)
-        if seen is None or self.due(step) or float((active := positions | (ids != seen)).float().mean()) > WORTH_KEEPING:
-            self._cache.all_places()
-        else:
+        active = positions if seen is None else positions | (ids != seen)
+        # Each row decides for itself, so that what comes of it depends on no other.
+        active = active | (active.float().mean(-1, keepdim=True) > WORTH_KEEPING)
+        self._stale = seen is not None and step % self._refresh != 0 and not bool(active.all())
+        if self._stale:
             self._cache.only(active)
+        else:
+            self._cache.all_places()
         self._rows, self._seen = rows, ids
         return self._keeper.logits_beside(ids, positions, self._cache, t=t, attend=attend)
 

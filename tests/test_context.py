@@ -125,23 +125,18 @@ def test_a_network_of_one_block_fills_as_if_it_read_everything_at_every_step(
         assert torch.allclose(one.log_probs, other.log_probs, atol=1e-3)
 
 
-def test_a_row_depends_on_no_other_row() -> None:
+@settings(max_examples=15, deadline=None)
+@given(refresh=st.sampled_from([1, 3, 4]), masks=st.lists(st.integers(1, 24), min_size=2, max_size=3), seed=st.integers(0, 99))
+def test_a_row_depends_on_no_other_row(refresh: int, masks: list[int], seed: int) -> None:
+    """Whether it has many masks or few, and is done sooner or later."""
     model = network(3, 16)
-    x, masked = canvas(3, 28, 6, 1)
-    x[1, masked[1].nonzero()[2:, 0]] = 5  # this one is done sooner
-    for refresh in (1, 3):
-        together = run(model, x, refresh=refresh)[-1].x
-        for row in range(len(x)):
-            alone = list(
-                denoise(
-                    model,
-                    x[row : row + 1],
-                    writable=x[row : row + 1] == MASK,
-                    settings=Settings(steps=8, seed=3, refresh=refresh),
-                    candidate=row,
-                )
-            )
-            assert torch.equal(together[row], alone[-1].x[0])
+    x = torch.cat([canvas(1, 28, count, seed + row)[0] for row, count in enumerate(masks)])
+    how = Settings(steps=8, seed=3, refresh=refresh)
+    together = run(model, x, refresh=refresh)[-1].x
+    for row in range(len(x)):
+        one = x[row : row + 1]
+        alone = list(denoise(model, one, writable=one == MASK, settings=how, candidate=row))
+        assert torch.equal(together[row], alone[-1].x[0])
 
 
 def test_the_whole_canvas_is_read_every_so_many_steps_and_only_what_changed_in_between() -> None:
@@ -152,6 +147,14 @@ def test_the_whole_canvas_is_read_every_so_many_steps_and_only_what_changed_in_b
     model.places.clear()
     run(model, x, refresh=1)
     assert model.places == [30] * 8
+
+
+def test_nothing_is_read_twice_while_nothing_changes() -> None:
+    model = counted()
+    x, _ = canvas(1, 30, 4, 2)
+    moves = run(model, x, sampler="ancestral", steps=400, refresh=4)
+    changes = sum(bool(move.revealed.any()) for move in moves)
+    assert len(model.places) <= 2 * changes < len(moves) / 4  # beside what was made of the rest, and once more with the rest
 
 
 def test_what_would_take_too_much_memory_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
