@@ -62,7 +62,7 @@ class ContextCache:
     def only(self, active: Tensor) -> None:
         """Compute the places in `active` (B, L) bool next, at least one, and keep what they become; the others stay as they were."""
         self.active, counts = active, active.sum(-1, keepdim=True)
-        places = active.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, : int(counts.max())]
+        places = active.int().argsort(dim=-1, descending=True, stable=True)[:, : int(counts.max())]
         batch, count = places.shape
         # A row with fewer computes its first place again, so that no row depends on what another one needs.
         self.places = torch.where(torch.arange(count, device=active.device) < counts, places, places[:, :1])
