@@ -31,12 +31,13 @@ class Context:
 
     def logits(self, step: int, rows: list[int], ids: Tensor, positions: Tensor, *, t: Tensor, attend: Tensor | None) -> Tensor:
         """`Denoiser.logits` of these rows of a run, which stay the same canvases from step to step; rows that are done leave."""
-        if self._keeper is None or ids.shape[1] * self._keeper.kept_bytes > MOST_KEPT:
+        widths = torch.tensor([[ids.shape[1]]], device=ids.device) if attend is None else attend.sum(-1, keepdim=True)
+        if self._keeper is None or int(widths.max()) * self._keeper.kept_bytes > MOST_KEPT:
             return self._model.logits(ids, positions, t=t, attend=attend)
         seen = self._kept(rows)
         active = positions if seen is None else positions | (ids != seen)
         # Each row decides for itself, so that what comes of it depends on no other.
-        active = active | (active.float().mean(-1, keepdim=True) > WORTH_KEEPING)
+        active = active | (active.sum(-1, keepdim=True) > WORTH_KEEPING * widths)
         self._stale = seen is not None and step % self._refresh != 0 and not bool(active.all())
         if self._stale:
             self._cache.only(active)

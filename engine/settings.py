@@ -12,7 +12,7 @@ Scores = Literal["model", "tempered"]
 
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
-"""The numbers a model can be kept in."""
+"""What a model's numbers can be kept in; `auto` leaves it to the machine."""
 MOST_BANS = 500
 LONGEST_BAN = 100
 """How many words a list of banned words may hold, and how many characters each."""

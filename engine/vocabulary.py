@@ -160,7 +160,8 @@ def _start(text: str, *, words: bool) -> str:
         return ""
     if text[0].isupper():
         return "name" if len(text) > 1 else "initial"
-    return "word" if len(text) > 1 else ""  # a letter alone may go on with "a." to "a.m"
+    # A letter alone may go on with "a." to "a.m"; scripts without case bring no spaces.
+    return "word" if len(text) > 1 and text[0].islower() else ""
 
 
 def _end(text: str, *, words: bool) -> str:

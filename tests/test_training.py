@@ -197,8 +197,13 @@ def test_a_denoiser_goes_on_from_a_twin_and_a_twin_from_a_denoiser(texts: Path, 
     denoiser = checkpoint.load(tmp_path / "denoiser" / "model").model
     for name, weight in twin.state_dict().items():
         assert torch.allclose(weight, denoiser.state_dict()[name], atol=1e-3)
-    assert train.main([*shared, "--causal", "--init", str(tmp_path / "denoiser" / "model"), "--out", str(tmp_path / "again")]) == 0
+    on = ["--causal", "--init", str(tmp_path / "denoiser" / "model")]
+    assert train.main([*shared, *on, "--out", str(tmp_path / "denoiser")]) == 2  # the state there is the other kind's
+    assert "name another --out" in capsys.readouterr().err
+    assert train.main([*shared, *on, "--out", str(tmp_path / "again")]) == 0
     assert checkpoint.load(tmp_path / "again" / "model", causal=True).model.config.causal
+    assert train.main([*shared, *on, "--done", "3000", "--out", str(tmp_path / "over")]) == 2
+    assert "give more --tokens" in capsys.readouterr().err
 
 
 def test_a_long_run_ends_with_teaching_lengths_and_tuning_keeps_what_was_taught(

@@ -77,6 +77,8 @@ def test_no_word_is_run_into_what_stands_before_it(gpt2, bert):
     for left, right in apart:
         after, before = known.clash_after(left), known.clash_before(right)
         assert known.fit(left, right) and not (after is not None and after[right]) and not (before is not None and before[left])
+    kana = next(i for i, s in enumerate(known.texts) if len(s) > 1 and all("\u30a0" <= char <= "\u30ff" for char in s))
+    assert known.fit(comma, kana)  # no spaces between words there
     by_pieces = vocabulary(bert)  # decoding puts the spaces there
     assert by_pieces.fit(bert.encode(".")[0], bert.encode("yes")[0])
 

@@ -27,7 +27,7 @@ export function buildPanel(page, facts) {
   const { settings: defaults, help, options, only_for: onlyFor, never_written: slurs } = facts;
   const methods = { [OWN]: {}, ...facts.published };
   const saved = read();
-  const values = { ...defaults, bans: slurs, ...saved.values };
+  const values = { ...defaults, bans: slurs, ...methods[saved.method], ...saved.values }; // a setting that is new since is the method's
   let keepSeed = saved.keepSeed ?? false;
   let chosen = saved.method; // the method that was picked; others may come to the same
   if (saved.values?.seed === undefined) values.seed = randomSeed();

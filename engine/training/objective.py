@@ -38,7 +38,7 @@ class MaskingRecipe:
 
 def draw_masks(recipe: MaskingRecipe, batch: int, length: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(B, L) bool masks and (B,) weights of a masked token's loss; rows of both kinds in random order."""
-    gap_rows = round(recipe.gap_rows * batch)
+    gap_rows = int(recipe.gap_rows * batch + rng.random())  # a share of less than a row now and then
     masks = np.zeros((batch, length), dtype=bool)
     weights = np.ones(batch, dtype=np.float32)
     for b in range(gap_rows):

@@ -135,5 +135,6 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
             setattr(args, name, value)
     if args.out is None:
         stem = args.data[0].resolve().name.partition(".")[0]
-        args.out = Path("runs") / ("corpus" if args.prepare else stem if args.tunes else "model")
+        name = "corpus" if args.prepare else stem if args.tunes else "model"
+        args.out = Path("runs") / (f"{name}-twin" if args.causal else name)
     return args

@@ -75,7 +75,7 @@ class Run:
         tensors |= {f"average.{n}": p for n, p in self.average.weights.items()}
         tensors |= {f"optimiser.{n}": p for n, p in self.optimiser.state().items()}
         self.folder.mkdir(parents=True, exist_ok=True)
-        facts = {"progress": asdict(self.progress), "average_steps": self.average.steps}
+        facts = {"progress": asdict(self.progress), "average_steps": self.average.steps, "causal": self.model.config.causal}
         partial = self._state.with_suffix(".part")
         save_file({n: t.cpu().contiguous().clone() for n, t in tensors.items()}, partial, metadata={"facts": json.dumps(facts)})
         os.replace(partial, self._state)
@@ -100,6 +100,8 @@ class Run:
         def part(prefix: str) -> dict[str, torch.Tensor]:
             return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
+        if facts.get("causal", self.model.config.causal) != self.model.config.causal:
+            raise ValueError("a twin's state has a denoiser's shapes, and says so here alone")
         self.model.load_state_dict(part("model."))
         for name, weight in part("average.").items():
             self.average.weights[name].copy_(weight)

@@ -87,6 +87,10 @@ def train(args: argparse.Namespace, began: float) -> int:
     if start and plan.longest > model.config.max_length:  # rotary positions have no table to outgrow
         model.config = replace(model.config, max_length=plan.longest)
     model.to(crew.device).train()
+    if args.done >= plan.tokens:
+        raise CorpusError(
+            f"--done says that {args.done:.3g} tokens lie behind, and the run is to have {plan.tokens:.3g} in all: give more --tokens."
+        )
     run = run_of(args, model, tokenizer, plan, rows, start)
     if run.resume():
         over = plan.done(run.progress.tokens, run.progress.seconds) >= 1
@@ -186,7 +190,7 @@ def run_of(args: argparse.Namespace, model: DiT, tokenizer: Tokenizer, plan: Pla
         name=name,
         told=told,
         store=checkpoint.STORED[args.store],
-        lengths=start.lengths if start and args.tunes else None,
+        lengths=start.lengths if start and args.tunes and start.model.config.causal == args.causal else None,
     )
 
 
