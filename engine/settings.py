@@ -49,7 +49,7 @@ class Settings:
     """Semi-autoregressive blocks of this many masked tokens, from left to right, with an equal share of the steps each; 0 is none."""
     guidance: float = 0.0
     """Classifier-free guidance: how far to go beyond what would be written without the given text; 0 is off, and costs half."""
-    repetition: float = 2.0
+    repetition: float = 3.0
     """Nats taken from a token that would say again what stands nearby (a pair of tokens within 32, a token within two) when tokens are
     chosen; the order is judged without. 0 is off. After the penalty of CTRL (arXiv 1909.05858)."""
     refresh: int = 4

@@ -15,6 +15,7 @@ from engine.backends.dit import ContextDiT
 from engine.backends.toy import Toy
 from engine.caches import ContextCache
 from engine.context import Context
+from engine.evaluation.infilling import Calls
 from engine.model import DiT, ModelConfig
 from engine.reverse import Move, denoise
 from engine.settings import PUBLISHED, Settings, SettingsError
@@ -150,6 +151,10 @@ def test_the_whole_canvas_is_read_every_so_many_steps_and_only_what_changed_in_b
     x, _ = canvas(1, 30, 8, 2)
     run(model, x, refresh=4)
     assert model.places == [30, 8, 7, 6, 30, 4, 3, 2]  # the masks left, and the one revealed in the step before
+    model.places.clear()
+    with Calls(model) as calls:
+        run(model, x, refresh=4)
+    assert calls.count == len(model.places) == 8  # the report counts both kinds
     model.places.clear()
     run(model, x, refresh=1)
     assert model.places == [30] * 8

@@ -187,7 +187,7 @@ def test_parts_are_added_to_a_given_model_which_at_first_says_what_it_said(texts
 
 
 def test_a_denoiser_goes_on_from_a_twin_and_a_twin_from_a_denoiser(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(texts, tmp_path / "twin", "--tokens", "30000", "--causal") == 0
+    assert run(texts, tmp_path / "twin", "--tokens", "3000", "--causal") == 0
     shared = ["--data", str(texts), "--held-out", "0.1", *SMALL[len(SHAPE) :], "--tokens", "3000"]
     rates = ["--muon-rate", "1e-9", "--adam-rate", "1e-9"]
     from_twin = ["--init", str(tmp_path / "twin" / "model"), "--out", str(tmp_path / "denoiser")]

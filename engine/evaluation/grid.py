@@ -24,7 +24,7 @@ LONG = ("sentence",)
 
 TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0)
 TOP_P = (0.8, 0.9, 0.95, 1.0)
-REPETITION = (0.0, 1.0, 2.0, 4.0)
+REPETITION = (0.0, 1.0, 2.0, 3.0, 4.0)
 REFRESH = (1, 2, 4, 8, 16)
 
 

@@ -37,7 +37,7 @@ Figures = dict[str, tuple[float, float]]
 class Calls:
     """Counts a denoiser's calls while it is entered; the denoiser stays the object it is, whatever else it offers."""
 
-    METHODS = ("logits", "gap_lengths")
+    METHODS = ("logits", "logits_beside", "gap_lengths")
 
     def __init__(self, model: Denoiser) -> None:
         self._model, self.count, self._inside = model, 0, False
