@@ -49,19 +49,17 @@ class ContextCache:
 
     def __init__(self) -> None:
         self.held: list[tuple[Tensor, Tensor]] = []
-        self.active: Tensor | None = None
-        """(B, L) bool, the places to compute; None: the whole canvas, to be kept."""
         self.places: Tensor | None = None
-        """(B, n) the same as numbers."""
+        """(B, n) the places to compute; None: the whole canvas, to be kept."""
         self._rank: Tensor | None = None
 
     def all_places(self) -> None:
         """Read the whole canvas next, and keep it."""
-        self.held, self.active, self.places, self._rank = [], None, None, None
+        self.held, self.places, self._rank = [], None, None
 
     def only(self, active: Tensor) -> None:
         """Compute the places in `active` (B, L) bool next, at least one, and keep what they become; the others stay as they were."""
-        self.active, counts = active, active.sum(-1, keepdim=True)
+        counts = active.sum(-1, keepdim=True)
         places = active.int().argsort(dim=-1, descending=True, stable=True)[:, : int(counts.max())]
         batch, count = places.shape
         # A row with fewer computes its first place again, so that no row depends on what another one needs.

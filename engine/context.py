@@ -17,10 +17,12 @@ MOST_KEPT = 2**30
 class Context:
     """Asks a denoiser step after step, and has it read the whole canvas every `refresh` steps only, if it can do so."""
 
-    def __init__(self, model: Denoiser, refresh: int) -> None:
-        """`refresh` 1: the whole canvas at every step."""
+    def __init__(self, model: Denoiser, refresh: int, longest: int) -> None:
+        """`refresh` 1: the whole canvas at every step. `longest`: tokens in the longest row."""
         self._model, self._refresh = model, refresh
-        self._keeper = model if refresh > 1 and isinstance(model, KeepsContext) and not model.time_conditioned else None
+        self._keeper: KeepsContext | None = None
+        if refresh > 1 and isinstance(model, KeepsContext) and not model.time_conditioned and longest * model.kept_bytes <= MOST_KEPT:
+            self._keeper = model
         self._cache, self._stale = ContextCache(), False
         self._rows: list[int] = []
         self._seen: Tensor | None = None
@@ -31,26 +33,24 @@ class Context:
 
     def logits(self, step: int, rows: list[int], ids: Tensor, positions: Tensor, *, t: Tensor, attend: Tensor | None) -> Tensor:
         """`Denoiser.logits` of these rows of a run, which stay the same canvases from step to step; rows that are done leave."""
-        widths = torch.tensor([[ids.shape[1]]], device=ids.device) if attend is None else attend.sum(-1, keepdim=True)
-        if self._keeper is None or int(widths.max()) * self._keeper.kept_bytes > MOST_KEPT:
+        if self._keeper is None:
             return self._model.logits(ids, positions, t=t, attend=attend)
+        widths = ids.shape[1] if attend is None else attend.sum(-1, keepdim=True)
         seen = self._kept(rows)
         active = positions if seen is None else positions | (ids != seen)
         # Each row decides for itself, so that what comes of it depends on no other.
         active = active | (active.sum(-1, keepdim=True) > WORTH_KEEPING * widths)
         self._stale = seen is not None and step % self._refresh != 0 and not bool(active.all())
         if self._stale:
-            self._cache.only(active)
+            self._cache.only(active | self._keeper.read_from(positions, attend))
         else:
             self._cache.all_places()
         self._rows, self._seen = rows, ids
-        return self._keeper.logits_beside(ids, positions, self._cache, t=t, attend=attend)
+        return self._keeper.logits_beside(ids, positions, self._cache, attend=attend)
 
     def _kept(self, rows: list[int]) -> Tensor | None:
-        """(B, L) the rows as they were seen last, the cache holding them alone; None where one of them was not."""
-        if self._seen is None or not set(rows) <= set(self._rows):
-            return None
-        if rows != self._rows:
+        """(B, L) the rows as they were seen last, the cache holding them alone; None at first."""
+        if self._seen is not None and rows != self._rows:
             wanted = [self._rows.index(row) for row in rows]
             self._cache.rows(wanted)
             self._seen = self._seen[torch.tensor(wanted, device=self._seen.device)]

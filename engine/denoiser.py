@@ -70,10 +70,12 @@ class KeepsContext(Denoiser, Protocol):
     kept_bytes: int
     """What it keeps for that, of each token of a canvas."""
 
-    def logits_beside(
-        self, ids: Tensor, positions: Tensor, context: ContextCache, *, t: Tensor | None = None, attend: Tensor | None = None
-    ) -> Tensor:
-        """As `logits`, but only the places that `context` names are computed, the positions asked for among them."""
+    def read_from(self, positions: Tensor, attend: Tensor | None) -> Tensor:
+        """(B, L) bool, the places whose rows of the network predict these (B, L) bool positions."""
+        ...
+
+    def logits_beside(self, ids: Tensor, positions: Tensor, context: ContextCache, *, attend: Tensor | None = None) -> Tensor:
+        """As `logits`, but only the places that `context` names are computed, those that the positions are read from among them."""
         ...
 
 

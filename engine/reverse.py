@@ -130,7 +130,7 @@ def denoise(
     suppressed = sorted(set(model.suppressed) - (growth.tokens if growth else set()))
     noise = noise or SeededNoise(settings.seed, candidate)
     reusable = not model.time_conditioned and growth is None
-    context = Context(model, settings.refresh if growth is None else 1)
+    context = Context(model, settings.refresh if growth is None else 1, int(attend.sum(-1).max()))
     raw: Tensor | None = None
 
     k = 0

@@ -62,7 +62,7 @@ class Vocabulary:
         at = len(space)
         self._once = {i for i, s in enumerate(self.texts) if s[:at] == space and s[at : at + 1].isalnum() and i not in parts}
         """Words: none stands twice in a row."""
-        self._sets: dict[tuple[str, frozenset[str]], Tensor] = {}
+        self._sets: dict[tuple[str, str], Tensor] = {}
 
     def _holding(self, wanted: object) -> Tensor:
         """The tokens that hold a character for which this is true."""
@@ -94,17 +94,18 @@ class Vocabulary:
 
     def clash_after(self, token: int) -> Tensor | None:
         """(V,) bool, the tokens that don't fit after this one; None when all do."""
-        return self._clash(token, {right for left, right in _CLASHES if left == self._ends[token]}, self._starts, "starts")
+        return self._clash(token, ("after", self._ends[token]), self._starts)
 
     def clash_before(self, token: int) -> Tensor | None:
         """(V,) bool, the tokens that don't fit before this one; None when all do."""
-        return self._clash(token, {left for left, right in _CLASHES if right == self._starts[token]}, self._ends, "ends")
+        return self._clash(token, ("before", self._starts[token]), self._ends)
 
-    def _clash(self, token: int, kinds: set[str], sides: list[str], side: str) -> Tensor | None:
-        key = (side, frozenset(kinds))
-        if kinds and key not in self._sets:
-            self._sets[key] = torch.tensor([found in kinds for found in sides])
-        clash = self._sets[key] if kinds else None
+    def _clash(self, token: int, side: tuple[str, str], kinds: list[str]) -> Tensor | None:
+        clash = None
+        if side in _UNFIT:
+            if side not in self._sets:
+                self._sets[side] = _flags(kind in _UNFIT[side] for kind in kinds)
+            clash = self._sets[side]
         if token not in self._once:
             return clash
         own = torch.zeros(self.size, dtype=torch.bool) if clash is None else clash.clone()
@@ -147,6 +148,10 @@ _CLASHES = {
     *(("stop", "name"), ("stop", "word"), ("small", "name"), ("small", "initial")),
 }
 """What doesn't stand side by side: (what a token ends with, what the next one starts with)."""
+_UNFIT = {("after", end): {start for e, start in _CLASHES if e == end} for end, _ in _CLASHES} | {
+    ("before", start): {end for end, s in _CLASHES if s == start} for _, start in _CLASHES
+}
+"""The same, looked up: what doesn't start after such an end, what doesn't end before such a start."""
 _ENDS_OF_CLAUSES = ",.;:!?"
 _JOINED = {"Mc", "Mac"}
 """What a name goes on after without a space."""
@@ -166,10 +171,8 @@ def _start(text: str, *, words: bool) -> str:
 
 def _end(text: str, *, words: bool) -> str:
     """What a token ends with."""
-    if (found := _sign(text[-1:])) and not (words and found == "stop" and text[-1] not in _ENDS_OF_CLAUSES):
-        return found
-    if found:
-        return "dash"
+    if found := _sign(text[-1:]):
+        return "dash" if found == "stop" and text[-1] not in _ENDS_OF_CLAUSES else found
     return "small" if words and text[-1:].islower() and text.strip() not in _JOINED else ""
 
 

@@ -177,9 +177,7 @@ class DecoderDenoiser(Speech):
         In a shifted family row j of the network predicts position j + 1. Here each row predicts its own position; a row's first
         token, which nothing predicts, gets its own row.
         """
-        seen = None if attend is None else attend.to(self.device)
-        where = self._rows_of(positions, attend).to(self.device)
-        return self.network(ids.to(self.device), where, seen).to(ids.device).float()
+        return self._predictions(ids, positions, attend)
 
     @property
     def kept_bytes(self) -> int:
@@ -188,17 +186,20 @@ class DecoderDenoiser(Speech):
         numbers = 2 * shape.depth * shape.kv_heads * (shape.width // shape.heads)
         return numbers * self.network.norm.weight.element_size()
 
+    def read_from(self, positions: Tensor, attend: Tensor | None) -> Tensor:
+        """In a shifted family each position from the place before it; see `logits`."""
+        read = torch.zeros_like(positions)
+        read.view(-1)[self._rows_of(positions, attend)] = True
+        return read
+
     @torch.inference_mode()
-    def logits_beside(
-        self, ids: Tensor, positions: Tensor, context: ContextCache, *, t: Tensor | None = None, attend: Tensor | None = None
-    ) -> Tensor:
-        """As `logits` (KeepsContext); a shifted family computes the places before the masks besides, which predict them."""
-        seen = None if attend is None else attend.to(self.device)
+    def logits_beside(self, ids: Tensor, positions: Tensor, context: ContextCache, *, attend: Tensor | None = None) -> Tensor:
+        """As `logits` (KeepsContext); the context's places are on the network's device."""
+        return self._predictions(ids, positions, attend, context)
+
+    def _predictions(self, ids: Tensor, positions: Tensor, attend: Tensor | None, context: ContextCache | None = None) -> Tensor:
         where = self._rows_of(positions, attend).to(self.device)
-        if context.active is not None and self._shifted:
-            read = torch.zeros(ids.numel(), dtype=torch.bool, device=self.device)
-            read[where] = True
-            context.only(context.active | read.view(ids.shape))
+        seen = None if attend is None else attend.to(self.device)
         return self.network(ids.to(self.device), where, seen, context).to(ids.device).float()
 
     def _rows_of(self, positions: Tensor, attend: Tensor | None) -> Tensor:

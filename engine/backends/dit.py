@@ -81,20 +81,21 @@ class DiTDenoiser(Speech):
 
 
 class ContextDiT(DiTDenoiser):
-    """A DiT network that looks at all places alike: `engine.denoiser.KeepsContext`."""
+    """A DiT network that looks at all places alike and, to keep a context, at no clock: `engine.denoiser.KeepsContext`."""
 
     @property
     def kept_bytes(self) -> int:
         """Keys and values of all blocks."""
         return 2 * self.model.config.depth * self.model.config.width * self.model.embedding.weight.element_size()
 
+    def read_from(self, positions: Tensor, attend: Tensor | None) -> Tensor:
+        """Each position from its own row."""
+        return positions
+
     @torch.inference_mode()
-    def logits_beside(
-        self, ids: Tensor, positions: Tensor, context: ContextCache, *, t: Tensor | None = None, attend: Tensor | None = None
-    ) -> Tensor:
+    def logits_beside(self, ids: Tensor, positions: Tensor, context: ContextCache, *, attend: Tensor | None = None) -> Tensor:
         """(B, L) ids, (B, L) bool positions -> (N, V) float32 raw logits, as `logits`; the context's places are on the network's device."""
-        sigma = self.noise_level(ids, t, attend) if self.time_conditioned else None
-        return self.network_rows(ids, positions, sigma, attend, context).to(ids.device)
+        return self.network_rows(ids, positions, None, attend, context).to(ids.device)
 
 
 class LengthwiseDiT(ContextDiT):
