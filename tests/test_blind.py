@@ -13,13 +13,20 @@ from engine.evaluation.main import main
 from engine.training.gaps import Cut
 
 BEFORE, AFTER = "Some text before. " * 20, ", and went on. " * 20
-CUTS = [Cut(f"phrase {i}", i, "s", "phrase", (f"{BEFORE}Passage {i} said ", AFTER), (f"the truth {i}",)) for i in range(30)]
+KINDS = ["word"] * 12 + ["phrase"] * 18
+CUTS = [Cut(f"gap {i}", i, "s", kind, (f"{BEFORE}Passage {i} said ", AFTER), (f"the truth {i}",)) for i, kind in enumerate(KINDS)]
 WRITERS = {"model": [f"a *fill* {i}" for i in range(30)], "twin": [f"the twin {i}" for i in range(30)]}
 
 
 def test_every_gap_stands_once_and_authors_share_the_passages(tmp_path: Path) -> None:
     items = blind.draw(CUTS, WRITERS, 30, seed=0)
     assert Counter(item.author for item in items) == {"person": 10, "model": 10, "twin": 10}
+    assert Counter((item.author, item.cut.kind) for item in items if item.cut.kind == "word") == {
+        ("person", "word"): 4,
+        ("model", "word"): 4,
+        ("twin", "word"): 4,
+    }
+    assert Counter(item.cut.kind for item in blind.draw(CUTS, WRITERS, 20, seed=0)) == {"word": 10, "phrase": 10}
     assert len({item.cut.id for item in items}) == 30
     for item in items:
         number = int(item.cut.id.split()[1])
@@ -50,10 +57,12 @@ def test_answers_count_by_author(tmp_path: Path, capsys: pytest.CaptureFixture[s
     sheet = path.read_text(encoding="utf-8")
     path.write_text(re.sub(r"^answer:$", lambda found: f"{found[0]} {next(answers, '')}", sheet, flags=re.M), encoding="utf-8")
     counts = blind.score(tmp_path)
-    assert sum(answered for _, answered in counts.values()) == 29
-    assert counts["model"][0] == 0 and counts["person"][0] == counts["person"][1] and counts["twin"][0] == counts["twin"][1]
+    assert sum(answered for own in counts.values() for _, answered in own.values()) == 29
+    assert all(taken == 0 for taken, _ in counts["model"].values())
+    assert all(taken == answered for who in ("person", "twin") for taken, answered in counts[who].values())
     assert main(["--score", str(tmp_path)]) == 0
-    assert "the authors' own words" in capsys.readouterr().out.splitlines()[0]
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("the authors' own words") and "phrase 6 of 6" in first
 
 
 def test_an_unanswered_or_missing_sheet_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

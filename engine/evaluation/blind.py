@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import re
@@ -13,6 +14,7 @@ from engine.training.gaps import Cut
 
 SHEET, KEY = "blind.md", "blind-key.tsv"
 PERSON = "person"
+Counts = dict[str, dict[str, tuple[int, int]]]
 _SHOWN = 260
 """Characters of given text on each side."""
 _INSTRUCTIONS = """\
@@ -39,33 +41,40 @@ class Item:
 
 
 def draw(cuts: Sequence[Cut], writers: Mapping[str, Sequence[str]], count: int, seed: int) -> list[Item]:
-    """Up to `count` passages, each gap once, its text by a person or one of the writers (name -> fills, one a cut), in equal shares."""
+    """Up to `count` passages, each gap once, its text by a person or one of the writers (name -> fills, one a cut).
+
+    Every kind of gap has an equal share of the passages, and every author an equal share of each kind.
+    """
     rng = random.Random(f"blind {seed}")
-    chosen = sorted(rng.sample(range(len(cuts)), min(count, len(cuts))))
-    authors = [PERSON, *writers]
-    by = [authors[i % len(authors)] for i in range(len(chosen))]
-    rng.shuffle(by)
-    items = [Item(cuts[i], name, cuts[i].truth if name == PERSON else writers[name][i]) for i, name in zip(chosen, by, strict=True)]
+    authors, kinds = [PERSON, *writers], list(dict.fromkeys(cut.kind for cut in cuts))
+    by_kind = [rng.sample(own, len(own)) for own in ([i for i, cut in enumerate(cuts) if cut.kind == kind] for kind in kinds)]
+    in_turn = [i for turn in itertools.zip_longest(*by_kind) for i in turn if i is not None]
+    rank = {i: place for own in by_kind for place, i in enumerate(own)}
+    items = []
+    for i in in_turn[:count]:
+        # The kinds begin with different authors, so that the odd passages of each don't add up to one's advantage.
+        name = authors[(rank[i] + kinds.index(cuts[i].kind)) % len(authors)]
+        items.append(Item(cuts[i], name, cuts[i].truth if name == PERSON else writers[name][i]))
     rng.shuffle(items)
     return items
 
 
 def write(items: Sequence[Item], folder: Path) -> None:
     """The sheet, and the key beside it."""
-    sheet, key = [_INSTRUCTIONS], ["number\tauthor\tgap\tthe author's words"]
+    sheet, key = [_INSTRUCTIONS], ["number\tauthor\tgap\tkind\tthe author's words"]
     for number, item in enumerate(items, 1):
         left, right = item.cut.left[-_SHOWN:], item.cut.right[:_SHOWN]
         left = left if left == item.cut.left else "… " + left.partition(" ")[2]
         right = right if right == item.cut.right else right.rpartition(" ")[0] + " …"
         sheet.append(f"## {number}\n\n{_plain(left)}{_bold(item.text)}{_plain(right)}\n\nanswer:\n")
-        key.append(f"{number}\t{item.author}\t{item.cut.id}\t{' '.join(item.cut.truth.split())}")
+        key.append(f"{number}\t{item.author}\t{item.cut.id}\t{item.cut.kind}\t{' '.join(item.cut.truth.split())}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SHEET).write_text("\n".join(sheet), encoding="utf-8")
     (folder / KEY).write_text("\n".join(key) + "\n", encoding="utf-8")
 
 
-def score(folder: Path) -> dict[str, tuple[int, int]]:
-    """Author -> (passages taken for a person's, passages answered); BlindError when there is nothing to count."""
+def score(folder: Path) -> Counts:
+    """Author -> kind of gap -> (passages taken for a person's, passages answered); BlindError when there is nothing to count."""
     try:
         sheet = (folder / SHEET).read_text(encoding="utf-8")
         lines = (folder / KEY).read_text(encoding="utf-8").splitlines()[1:]
@@ -74,24 +83,28 @@ def score(folder: Path) -> dict[str, tuple[int, int]]:
     found = {
         int(number): answer.strip()[:1].upper() for number, answer in re.findall(r"^## (\d+)\n.*?^answer:([^\n]*)", sheet, re.M | re.S)
     }
-    counts: dict[str, tuple[int, int]] = {}
+    counts: Counts = {}
     for line in lines:
-        number, author = line.split("\t")[:2]
+        number, author, _, kind = line.split("\t")[:4]
         if (answer := found.get(int(number), "")) in ("P", "M"):
-            taken, answered = counts.get(author, (0, 0))
-            counts[author] = taken + (answer == "P"), answered + 1
+            own = counts.setdefault(author, {})
+            taken, answered = own.get(kind, (0, 0))
+            own[kind] = taken + (answer == "P"), answered + 1
     if not counts:
         raise BlindError(f"No passage in {folder / SHEET} is answered yet; write P or M after each `answer:`.")
     return counts
 
 
-def told(counts: dict[str, tuple[int, int]]) -> str:
-    """The score as lines for a person, with Wilson's 95 % interval."""
+def told(counts: Counts) -> str:
+    """The score as lines for a person, with Wilson's 95 % interval, and what it is by kind of gap."""
     lines = []
-    for author, (taken, answered) in sorted(counts.items(), key=lambda pair: pair[0] != PERSON):
+    for author, kinds in sorted(counts.items(), key=lambda pair: pair[0] != PERSON):
+        taken, answered = map(sum, zip(*kinds.values(), strict=True))
         low, high = wilson(taken, answered)
         who = "the authors' own words" if author == PERSON else author
-        lines.append(f"{who}: {taken} of {answered} taken for a person's ({taken / answered:.0%}, 95 % interval {low:.0%} to {high:.0%})")
+        each = ", ".join(f"{kind} {t} of {n}" for kind, (t, n) in sorted(kinds.items()))
+        share = f"{taken / answered:.0%}, 95 % interval {low:.0%} to {high:.0%}"
+        lines.append(f"{who}: {taken} of {answered} taken for a person's ({share}): {each}")
     return "\n".join(lines)
 
 

@@ -95,10 +95,9 @@ class Session:
             judge=self.judge,
         )
 
-    def infilling(self, count: int, kinds: tuple[str, ...] = tuple(EVEN)) -> Infilling:
-        """`count` gaps of each of these kinds, cut from the documents."""
-        found = even_cuts([(text.source, text.text) for text in self.texts], count, self.args.seed)
-        cuts = [cut for cut in found if cut.kind in kinds]
+    def infilling(self, count: int) -> Infilling:
+        """`count` gaps of each kind, cut from the documents."""
+        cuts = even_cuts([(text.source, text.text) for text in self.texts], count, self.args.seed)
         if not cuts:
             raise CorpusError("The texts are too short to cut gaps from; name longer ones, or leave --out away.")
         return Infilling(self.model, cuts, self.store, seed=self.args.seed, judge=self.judge)
@@ -111,8 +110,8 @@ class Session:
         return lengths.measure(self.model, cuts, self.store, cal_gaps=cal_gaps, seed=self.args.seed)
 
     def write_sheet(self, count: int) -> None:
-        """The blind sheet: phrases and sentences, at their true lengths, so that length tells nothing."""
-        found = self.infilling(-(-count // 2), ("phrase", "sentence"))
+        """The blind sheet: gaps of all kinds, as writers leave them, at their true lengths, so that length tells nothing."""
+        found = self.infilling(-(-count // len(EVEN)))
         writers = {self.model.name: [fill["text"] for fill in found.measure(rows("quick")[0]).fills]}
         if self.judge is not None:
             writers[f"twin {self.judge.twin.name}"] = [fill["text"] for fill in found.by_twin().fills]
