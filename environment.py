@@ -307,10 +307,12 @@ def child_environment() -> dict[str, str]:
     return {**kept, "PIP_USER": "0", "PYTHONUTF8": "1"}
 
 
-def enter(arguments: list[str]) -> int:
-    """Run the environment's Python in place of this one; the exit code where the system cannot do that."""
+def enter(arguments: list[str], variables: dict[str, str]) -> int:
+    """Run the environment's Python in place of this one, with these variables set, unless they are already; the exit code where the
+    system cannot do that.
+    """
     line = [PYTHON, *arguments]
-    environment = {**child_environment(), "LACUNA_PYTHON": "this"}
+    environment = {**variables, **child_environment(), "LACUNA_PYTHON": "this"}
     sys.stdout.flush()
     if os.name != "nt":
         os.execve(PYTHON, line, environment)  # the same process: signals and the exit code need no passing on

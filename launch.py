@@ -67,6 +67,10 @@ REQUIREMENTS = {
 }
 """What a command needs; the others need requirements.txt alone."""
 OLDEST_TORCH = (2, 11)
+KEEP = ":".join(f"glibc.malloc.{name}" for name in ("hugetlb=1", "mmap_threshold=4294967296", "trim_threshold=8589934592"))
+VARIABLES = {command: {"GLIBC_TUNABLES": KEEP} for command in ("train", "train-lengths")}
+"""What a command's environment has besides. A training step gives hundreds of megabytes back and takes them again, and with glibc's own
+thresholds the kernel clears new pages each time, a quarter of a step on a CPU (docs/DECISIONS.md). Other systems don't read it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -91,7 +95,7 @@ def main(arguments: list[str]) -> int:
         if command == "extras":
             say("The extras are in .venv.")
             return 0
-        return enter([__file__, *([] if command == "app" else [command]), *rest])
+        return enter([__file__, *([] if command == "app" else [command]), *rest], VARIABLES.get(command, {}))
     except Problem as problem:
         say(str(problem))
         return 1
