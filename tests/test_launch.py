@@ -61,7 +61,7 @@ def checkout(folder: Path) -> Path:
 
 def variables(home: Path, **changes: str) -> dict[str, str]:
     """This process's variables without those that steer Python or pip; pip sees the folder `wheels` and no network."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON", "LACUNA_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON", "LACUNA_", "GLIBC_"))}
     return {**kept, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": (home / "wheels").as_uri(), **changes}
 
 
@@ -98,6 +98,13 @@ def test_second_start_installs_nothing_and_passes_arguments_and_exit_code_on(hom
     assert result.stdout == f"1.0|{home / '.venv'}|It was [[]] here.|--seed|3\n"
     assert result.returncode == 3
     assert (home / ".venv" / "lacuna.json").stat().st_mtime_ns == state
+
+
+def test_training_is_told_to_keep_its_memory_unless_somebody_said_otherwise(home: Path) -> None:
+    (home / "engine" / "training").mkdir()
+    (home / "engine" / "training" / "train.py").write_text("import os\ndef main(argv):\n    print(os.environ['GLIBC_TUNABLES'])\n")
+    assert "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=" in start(home, "train").stdout
+    assert start(home, "train", GLIBC_TUNABLES="glibc.malloc.perturb=0").stdout == "glibc.malloc.perturb=0\n"
 
 
 def test_changed_requirements_are_installed_into_the_same_environment(home: Path) -> None:

@@ -175,13 +175,16 @@ def test_fine_tuning_starts_from_the_given_model(texts: Path, tmp_path: Path) ->
 
 def test_parts_are_added_to_a_given_model_which_at_first_says_what_it_said(texts: Path, tmp_path: Path) -> None:
     assert run(texts, tmp_path / "plain", "--tokens", "3000") == 0
-    parts = ["--value-residual", "--embedding-residual", "--ngrams", "64"]
+    parts = ["--value-residual", "--embedding-residual", "--ngrams", "64", "--depth", "4"]
     given = ["--init", str(tmp_path / "plain" / "model")]
     small = ["--held-out", "0", *SMALL[len(SHAPE) :]]
     again = ["--data", str(texts), "--out", str(tmp_path / "grown"), *given, *parts, *small, "--tokens", "300"]
     assert train.main([*again, "--muon-rate", "1e-9", "--adam-rate", "1e-9"]) == 0
     plain, grown = (checkpoint.load(tmp_path / name / "model").model for name in ("plain", "grown"))
     assert grown.config.ngram_rows == 64 and grown.config.value_residual and grown.config.embedding_residual
+    assert len(plain.blocks) < 4 == len(grown.blocks) == grown.config.depth
+    for block in grown.blocks[len(plain.blocks) :]:  # reads what the last one reads, so that it has something to learn from
+        assert torch.allclose(block.qkv.weight, plain.blocks[-1].qkv.weight, atol=1e-3) and block.out.weight.abs().max() < 1e-3
     ids = torch.randint(2, 300, (2, 16))
     assert torch.allclose(plain(ids, torch.arange(32)), grown(ids, torch.arange(32)), atol=1e-3)
 

@@ -51,6 +51,12 @@ class Crew:
             torch.distributed.barrier()
         return done
 
+    def part(self) -> None:
+        """End what the processes share, together: one that leaves while another still waits for it brings that one down."""
+        if self.size > 1:
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
+
     def average_gradients(self, model: nn.Module) -> None:
         """Give every process the mean of all processes' gradients, in one message."""
         if self.size == 1:

@@ -8,6 +8,8 @@ from pathlib import Path
 from engine.checkpoint import STORED
 
 NEW = {"muon_rate": 0.02, "adam_rate": 3e-3, "hold": 0.55, "held_out": 0.0}
+DEPTH = 6
+"""Blocks of a new model."""
 TUNING = {"muon_rate": 0.01, "adam_rate": 1.2e-3, "hold": 0.2, "held_out": 0.1}
 """With --init: small rates, falling soon, and a tenth of the texts kept apart to see what it did."""
 
@@ -80,7 +82,7 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     recipe = parser.add_argument_group("recipe")
     add = recipe.add_argument
     add("--width", type=whole, default=320)
-    add("--depth", type=whole, default=6)
+    add("--depth", type=whole, help=f"blocks ({DEPTH}); with --init, more than the model has are added to it")
     add("--heads", type=whole, default=5)
     add("--tied", action="store_true", help="the head uses the embedding matrix")
     add(

@@ -26,7 +26,7 @@ from engine.training.corpus import CorpusError, files_of, sample, training_docum
 from engine.training.crew import Crew
 from engine.training.objective import MaskingRecipe
 from engine.training.optimiser import Average, Optimiser, learning_rate_scale
-from engine.training.options import arguments
+from engine.training.options import DEPTH, arguments
 from engine.training.plan import Plan, Shape
 from engine.training.rows import Rows
 from engine.training.run import Run
@@ -64,15 +64,20 @@ def train(args: argparse.Namespace, began: float) -> int:
     start = checkpoint.load(args.init, causal=None) if args.init else None
     rows, tokenizer = crew.first_alone(lambda: prepare(args, start.tokenizer if start else None))
     if args.prepare:
+        crew.part()
         return 0
     rows, held = tuning.hold_out(rows, args.held_out)
     tuning.check(rows.tokens)
     plan = plan_of(args, rows.tokens, start.model.config.max_length if start else 0)
+    if args.done >= plan.tokens:
+        raise CorpusError(
+            f"--done says that {args.done:.3g} tokens lie behind, and the run is to have {plan.tokens:.3g} in all: give more --tokens."
+        )
     torch.manual_seed(args.seed)
     shape = ModelConfig(
         tokenizer.vocab_size,
         args.width,
-        args.depth,
+        args.depth or DEPTH,
         args.heads,
         plan.longest,
         mlp_ratio=args.mlp_ratio,
@@ -87,11 +92,8 @@ def train(args: argparse.Namespace, began: float) -> int:
     if start and plan.longest > model.config.max_length:  # rotary positions have no table to outgrow
         model.config = replace(model.config, max_length=plan.longest)
     model.to(crew.device).train()
-    if args.done >= plan.tokens:
-        raise CorpusError(
-            f"--done says that {args.done:.3g} tokens lie behind, and the run is to have {plan.tokens:.3g} in all: give more --tokens."
-        )
-    run = run_of(args, model, tokenizer, plan, rows, start)
+    akin = start is not None and start.model.config.causal == args.causal
+    run = run_of(args, model, tokenizer, plan, rows, start, akin=akin)
     if run.resume():
         over = plan.done(run.progress.tokens, run.progress.seconds) >= 1
         if crew.leads and over:
@@ -124,9 +126,9 @@ def train(args: argparse.Namespace, began: float) -> int:
             loop(args, run, trainer, plan, crew, began)
     finally:
         trainer.close()
+    crew.part()
     if crew.leads:
-        comparable = start is not None and start.model.config.causal == args.causal
-        finish(args, run, plan, held, crew, before=args.init if comparable else None)
+        finish(args, run, plan, held, crew, before=args.init if akin else None)
     return 0
 
 
@@ -139,6 +141,7 @@ def grown(model: DiT, args: argparse.Namespace) -> DiT:
     config = replace(
         model.config,
         causal=args.causal,
+        depth=max(model.config.depth, args.depth or 0),
         value_residual=args.value_residual or model.config.value_residual,
         embedding_residual=args.embedding_residual or model.config.embedding_residual,
         ngram_rows=model.config.ngram_rows or args.ngrams,
@@ -147,6 +150,10 @@ def grown(model: DiT, args: argparse.Namespace) -> DiT:
         return model
     larger = DiT(config)
     larger.load_state_dict(model.state_dict(), strict=False)
+    last = larger.blocks[model.config.depth - 1].state_dict()
+    for block in larger.blocks[model.config.depth :]:
+        # It reads as the last block does and writes nothing yet, so that it has something to learn from at once.
+        block.load_state_dict(last | {name: torch.zeros_like(last[name]) for name in ("out.weight", "down.weight")})
     return larger
 
 
@@ -166,8 +173,10 @@ def plan_of(args: argparse.Namespace, tokens: int, longest: int) -> Plan:
     return Plan.of(stages, int(budget), args.minutes, args.seed)
 
 
-def run_of(args: argparse.Namespace, model: DiT, tokenizer: Tokenizer, plan: Plan, rows: Rows, start: checkpoint.Checkpoint | None) -> Run:
-    """The run in its folder, at its start."""
+def run_of(
+    args: argparse.Namespace, model: DiT, tokenizer: Tokenizer, plan: Plan, rows: Rows, start: checkpoint.Checkpoint | None, *, akin: bool
+) -> Run:
+    """The run in its folder, at its start. akin: whether it goes on with a model of its own kind, denoiser or twin."""
     name = args.name or ("lacuna" if start is None else start.name if args.done else f"{start.name} on {args.data[0].resolve().name}")
     told = {
         "stages": args.stages,
@@ -190,7 +199,7 @@ def run_of(args: argparse.Namespace, model: DiT, tokenizer: Tokenizer, plan: Pla
         name=name,
         told=told,
         store=checkpoint.STORED[args.store],
-        lengths=start.lengths if start and args.tunes and start.model.config.causal == args.causal else None,
+        lengths=start.lengths if start and akin and args.tunes else None,
     )
 
 
