@@ -18,6 +18,7 @@ from engine.denoiser import Denoiser
 from engine.evaluation.likelihood import Judge
 from engine.evaluation.metrics import ratio_by_document
 from engine.evaluation.store import Store
+from engine.evaluation.variates import steadied
 from engine.training.corpus import CorpusError, documents
 
 SHARES = (0.15, 0.5, 0.9)
@@ -102,7 +103,8 @@ def bound(
 ) -> tuple[list[Tally], list[float | None]]:
     """The NELBO of each document, and the mean nats of a masked token in each tenth of the masked share.
 
-    `passes` draws of t and masks a row, the times of each pass spread evenly over all rows.
+    `passes` draws of t and masks a row, the times of each pass spread evenly over all rows; what a row owes to them is taken
+    out again (`variates.steadied`).
     """
     tallies, parts = empty(texts), batches(texts, rows_at_once)
     generator = torch.Generator().manual_seed(seed)
@@ -122,11 +124,14 @@ def bound(
 
         key = ["nelbo", number, passes, rows_at_once, len(parts)]
         records = store.records(key, [str(i) for i in range(len(parts))], compute, f"NELBO {number + 1}/{passes}")
-        for (_, _, owners), (t, _), record in zip(parts, drawn, records, strict=True):
-            for owner, time, nats, count in zip(owners, t.tolist(), record["nats"], record["masked"], strict=True):
-                tallies[owner].nats += nats / passes
-                lost[min(int(time * BINS), BINS - 1)] += nats * time  # the weight of the log-linear bound is 1 / t
-                masked[min(int(time * BINS), BINS - 1)] += count
+        nats, counts = (np.array([x for record in records for x in record[name]], dtype=float) for name in ("nats", "masked"))
+        levels = times.double().numpy()
+        sizes = np.concatenate([valid.sum(-1).numpy() for _, valid, _ in parts]).astype(float)
+        for owner, own in zip((d for _, _, owners in parts for d in owners), steadied(nats, sizes, levels, counts), strict=True):
+            tallies[owner].nats += own / passes
+        bins = np.minimum((levels * BINS).astype(int), BINS - 1)
+        lost += np.bincount(bins, nats * levels, BINS)  # the weight of the log-linear bound is 1 / t
+        masked += np.bincount(bins, counts, BINS)
     return tallies, [float(a / b) if b else None for a, b in zip(lost, masked, strict=True)]
 
 
