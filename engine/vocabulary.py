@@ -58,6 +58,7 @@ class Vocabulary:
         words = self.carries_spaces and self.glued is None
         self._starts = [_start(s, words=words) for s in self.texts]
         self._ends = [_end(s, words=words) for s in self.texts]
+        self._ends[model.mask_id] = "mask"
         space, parts = (" ", set[int]()) if self.glued is None else ("", set(self.glued.nonzero()[:, 0].tolist()))
         at = len(space)
         self._once = {i for i, s in enumerate(self.texts) if s[:at] == space and s[at : at + 1].isalnum() and i not in parts}
@@ -146,6 +147,7 @@ def _classes(texts: Sequence[str]) -> tuple[list[int], list[Moves]]:
 _CLASHES = {
     *(("stop", "stop"), ("dash", "stop"), ("quote", "quote")),
     *(("stop", "name"), ("stop", "word"), ("small", "name"), ("small", "initial")),
+    ("mask", "word"),  # words are written from their beginning: an end that is there first gets a beginning that is none
 }
 """What doesn't stand side by side: (what a token ends with, what the next one starts with)."""
 _UNFIT = {("after", end): {start for e, start in _CLASHES if e == end} for end, _ in _CLASHES} | {

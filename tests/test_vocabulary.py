@@ -65,6 +65,16 @@ def test_no_word_stands_twice_in_a_row(gpt2, bert):
     assert known.fit(part, part)
 
 
+def test_words_are_written_from_their_beginning(gpt2):
+    known = vocabulary(gpt2)
+    after = known.clash_after(gpt2.mask_id)
+    assert after is not None
+    kept = {" house", " House", "House", ",", "s", "5", "\u30ab", "\n"}  # 's' may end "it's"; some scripts have no spaces
+    for text in ("ing", "ability", "house", *kept):
+        (token, *rest) = gpt2.encode(text)
+        assert rest or bool(after[token]) == (text not in kept), text
+
+
 def test_no_word_is_run_into_what_stands_before_it(gpt2, bert):
     known = vocabulary(gpt2)
     (stop,), (comma,), (dash,) = (gpt2.encode(sign) for sign in (".", ",", "—"))
