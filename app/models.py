@@ -118,4 +118,10 @@ class Models:
             return {"state": "loading", "chosen": coming[-1].name if coming else None} | told
         if model is None:
             return {"state": "failed", "error": refused.error if refused else ""} | told
-        return {"state": "ready", "chosen": used.name, "name": model.name, "device": self.device, "dtype": engine.dtype_of(model)} | told
+        about = {
+            "name": model.name,
+            "device": self.device,
+            "dtype": engine.dtype_of(model),
+            "recommended": getattr(model, "recommended", {}),
+        }
+        return {"state": "ready", "chosen": used.name} | about | told

@@ -84,14 +84,17 @@ class Service:
     async def fill(self, draft: str, settings: dict[str, Any], with_text: bool = True) -> AsyncIterator[dict[str, Any]]:
         """Stream one fill as JSON objects: frames, then `{"done": true, "text", "candidates"}` or `{"error", ...}`.
 
+        A setting that isn't given is as it is recommended for the model in use.
+
         `with_text=False` leaves the whole draft's text out of every message: a reader that holds the draft needs
         only the cells, and in a novel the text would be most of the traffic.
         """
         self.start()
         try:
-            chosen, parsed = engine.Settings.of(settings), await asyncio.to_thread(engine.Draft.parse, draft)
+            engine.Settings.of(settings)
+            parsed = await asyncio.to_thread(engine.Draft.parse, draft)
             result = engine.Result()
-            async for frame in self._frames(parsed, chosen):
+            async for frame in self._frames(parsed, settings):
                 result.take(frame)
                 message = frame.as_dict()
                 if not with_text:
@@ -101,7 +104,7 @@ class Service:
         except Exception as error:
             yield failure(error)
 
-    async def _frames(self, draft: engine.Draft, settings: engine.Settings) -> AsyncIterator[engine.Frame]:
+    async def _frames(self, draft: engine.Draft, settings: dict[str, Any]) -> AsyncIterator[engine.Frame]:
         """Each step on the worker thread. When the reader goes away, the engine stops after the step in hand."""
         loop, run = asyncio.get_running_loop(), object()
         try:
@@ -111,8 +114,9 @@ class Service:
         finally:
             self._worker.submit(self._end, run)
 
-    def _begin(self, run: object, draft: engine.Draft, settings: engine.Settings) -> None:
-        self._runs[run] = engine.fill(self.models.model, draft, settings)
+    def _begin(self, run: object, draft: engine.Draft, settings: dict[str, Any]) -> None:
+        model = self.models.model
+        self._runs[run] = engine.fill(model, draft, engine.recommended(model, settings))
 
     def _step(self, run: object) -> engine.Frame | None:
         frame: engine.Frame | None = next(self._runs[run], None)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.draft import Draft, DraftError, Gap, Length, Pin, Rewrite, words
 from engine.frames import MASKED_TEXT, Cell, Frame, Result, score
-from engine.settings import DTYPES, HELP, ONLY_FOR, PUBLISHED, Settings, SettingsError
+from engine.settings import DTYPES, HELP, ONLY_FOR, PUBLISHED, Settings, SettingsError, recommended
 
 if TYPE_CHECKING:
     from engine.backends import load
@@ -54,6 +54,7 @@ __all__ = [
     "free_memory",
     "load",
     "models",
+    "recommended",
     "release_memory",
     "resolve",
     "sampler_help",

@@ -18,11 +18,12 @@ from safetensors.torch import load_file, save_file
 from engine.length_head import LengthHead, LengthHeadConfig
 from engine.model import ConfigError, DiT, ModelConfig
 from engine.reveal_order import RevealOrder
+from engine.settings import Settings, SettingsError
 from engine.tokenizer import Tokenizer, TokenizerError
 
 FORMAT = "lacuna-dit-1"
 CONFIG, WEIGHTS, TOKENIZER, LENGTHS = "config.json", "model.safetensors", "tokenizer.model", "lengths.safetensors"
-_FIELDS = {"format", "name", "model", "sha256", "length_bias", "lengths", "trained", "stored", "schedule", "reveal_order"}
+_FIELDS = {"format", "name", "model", "sha256", "length_bias", "lengths", "trained", "stored", "schedule", "reveal_order", "settings"}
 _SCALE = ".scale"
 STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 """The numbers that weights can be kept in."""
@@ -49,6 +50,8 @@ class Checkpoint:
     """Fitted to these weights' losses by engine.training.schedule: the times of engine.schedules.Learned."""
     reveal_order: RevealOrder | None = None
     """Trained on these weights' fills by engine.training.reveal_order."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What was measured to be best for this model, where it isn't the usual: fields of engine.Settings."""
 
 
 def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -74,6 +77,7 @@ def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat
         "length_bias": checkpoint.length_bias,
         "schedule": checkpoint.schedule,
         "reveal_order": checkpoint.reveal_order and checkpoint.reveal_order.numbers,
+        "settings": checkpoint.settings,
         "trained": checkpoint.trained,
         "stored": next(name for name, kind in STORED.items() if kind == dtype),
         "sha256": {name: _digest(folder / name) for name in (WEIGHTS, TOKENIZER)},
@@ -97,6 +101,12 @@ def set_schedule(folder: Path, times: Sequence[float]) -> None:
 def set_reveal_order(folder: Path, order: RevealOrder) -> None:
     """Put a reveal order that was trained on a finished model into its config.json."""
     _write_config(folder, _read_config(folder) | {"reveal_order": list(order.numbers)})
+
+
+def set_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Put the settings that are best for a finished model into its config.json; SettingsError for what are none."""
+    Settings.of(settings)
+    _write_config(folder, _read_config(folder) | {"settings": settings})
 
 
 def set_length_head(folder: Path, head: LengthHead) -> None:
@@ -150,6 +160,7 @@ def load(folder: Path, *, causal: bool | None = False) -> Checkpoint:
         head,
         _schedule(folder, config),
         _reveal_order(folder, config),
+        _settings(folder, config),
     )
 
 
@@ -171,6 +182,15 @@ def _reveal_order(folder: Path, config: dict[str, Any]) -> RevealOrder | None:
         return RevealOrder.of(values)
     except ConfigError as error:
         raise CheckpointError(f"The reveal order in {folder.name} is damaged; train it again or copy the model folder again.") from error
+
+
+def _settings(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    values = config.get("settings") or {}
+    try:
+        Settings.of(values if isinstance(values, dict) else {str(values): None})
+    except SettingsError as error:
+        raise CheckpointError(f"The settings in {folder.name} can't be used; take them out of {CONFIG}: {error}") from error
+    return dict(values)
 
 
 def _length_head(folder: Path, values: Any, net: DiT) -> LengthHead:

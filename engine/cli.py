@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from engine.draft import Draft, DraftError
-from engine.settings import DTYPES, HELP, Settings, SettingsError
+from engine.settings import DTYPES, HELP, Settings, SettingsError, recommended
 
 DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 130
 BOM = "\ufeff"
@@ -48,18 +48,18 @@ def main(arguments: list[str]) -> int:
 def _run(options: argparse.Namespace) -> int:
     source, bom = _read(options)
     draft = Draft.parse(source)
-    settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
+    given = {field.name: getattr(options, field.name) for field in fields(Settings) if hasattr(options, field.name)}
 
     from engine.backends import load
     from engine.cli_hub import progress_bar
     from engine.filling import check, fill_events
 
-    check(draft, settings)
+    check(draft, Settings.of(given))
     with progress_bar(sys.stderr) as tell:
         model = load(options.model, device=options.device, dtype=options.dtype, revision=options.revision, progress=tell)
     out = sys.stdout.buffer
     event: dict[str, Any] = {}
-    for event in _progress(fill_events(model, draft, settings)):
+    for event in _progress(fill_events(model, draft, recommended(model, given))):
         if options.json:
             _write(out, json.dumps(event, ensure_ascii=False) + "\n")
     if not options.json:
@@ -124,9 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     help_of_ban = f"{HELP['bans']}: one of them; may be given several times"
     parser.add_argument("--ban", metavar="WORD", action="append", dest="bans", default=[], help=help_of_ban)
     for field in (field for field in fields(Settings) if field.name != "bans"):
-        text = f"{HELP[field.name]} (default {field.default})"
+        text = f"{HELP[field.name]} (default {field.default}, or as the model's makers found best)"
         parser.add_argument(
-            "--" + field.name.replace("_", "-"), dest=field.name, type=type(field.default), default=field.default, help=text
+            "--" + field.name.replace("_", "-"), dest=field.name, type=type(field.default), default=argparse.SUPPRESS, help=text
         )
     return parser
 

@@ -19,17 +19,17 @@ from engine.reverse import denoise
 from engine.rules import Rules, edges, elastic, growth_of, room_to_grow
 from engine.samplers import SAMPLERS
 from engine.schedules import SCHEDULES
-from engine.settings import Settings, SettingsError
+from engine.settings import Settings, SettingsError, recommended
 
 
 def fill(model: Denoiser, draft: str | Draft, settings: Settings | None = None) -> Iterator[Frame]:
     """Fill every gap of a draft, yielding a Frame after each denoiser call; nothing runs ahead of the consumer.
 
     Frame 0 comes when the lengths of the gaps are known and holds every cell. Windows over a long draft are filled
-    one after the other in reading order. Raises DraftError (what the draft asks for can't be done) and SettingsError
-    before the first frame.
+    one after the other in reading order. Without settings those that are recommended for the model are used. Raises
+    DraftError (what the draft asks for can't be done) and SettingsError before the first frame.
     """
-    settings = settings or Settings()
+    settings = settings or recommended(model)
     draft = Draft.parse(draft) if isinstance(draft, str) else draft
     check(draft, settings)
     return _run(model, draft, settings)

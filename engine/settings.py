@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 Choice = Literal["deterministic", "stochastic", "hybrid"]
@@ -108,6 +109,14 @@ class Settings:
         return cls(**values)
 
 
+def recommended(model: object, given: Mapping[str, Any] = MappingProxyType({})) -> Settings:
+    """The settings given, the others as they were measured to be best for this model (its `recommended`) or else as they usually are.
+
+    Raises SettingsError as `Settings.of` does.
+    """
+    return Settings.of({**getattr(model, "recommended", {}), **given})
+
+
 def _phrases(bans: object) -> tuple[str, ...]:
     """The list of banned words, checked, without the space at their edges."""
     if not isinstance(bans, list | tuple):
@@ -171,5 +180,7 @@ _METHODS: dict[str, dict[str, str | int | float]] = {
     "dllm infill, cosine": {"sampler": "confidence", "schedule": "maskgit_cosine", "rounding": "nearest", **_GREEDY},
     "EB-Sampler": {"sampler": "entropy_bound", "entropy_bound": 0.5, "steps": _AS_NEEDED, **_WHOLE},
 }
-PUBLISHED = {name: {**values, "repetition": 0.0, "refresh": 1} for name, values in _METHODS.items()}
+PUBLISHED = {
+    name: {**values, "guidance": values.get("guidance", 0.0), "repetition": 0.0, "refresh": 1} for name, values in _METHODS.items()
+}
 """Published methods, each as the settings that give it; what a method doesn't name is the default, or the writer's choice."""

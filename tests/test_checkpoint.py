@@ -24,7 +24,7 @@ def small(**changes: Any) -> Checkpoint:
     model = DiT(ModelConfig(**{"vocab_size": 300, "width": 16, "depth": 2, "heads": 2, "max_length": 32} | changes))
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.3)
-    return Checkpoint(model, tokenizer, "small", {"1": 0.5, "8": 0.25}, {"tokens": 7})
+    return Checkpoint(model, tokenizer, "small", {"1": 0.5, "8": 0.25}, {"tokens": 7}, settings={"guidance": 0.5})
 
 
 @pytest.mark.parametrize("changes", [{}, {"tied": True}, {"cond_width": 8, "time_conditioning": True, "biases": True, "norm": "layer"}])
@@ -36,6 +36,9 @@ def test_a_checkpoint_comes_back_as_written(tmp_path: Path, changes: dict[str, A
     where = torch.tensor([0, 4, 17])
     assert torch.equal(written.model(ids, where), read.model(ids, where))
     assert (read.name, read.length_bias, read.trained) == ("small", {"1": 0.5, "8": 0.25}, {"tokens": 7})
+    assert read.settings == {"guidance": 0.5}
+    checkpoint.set_settings(tmp_path, {"steps": 8})
+    assert checkpoint.load(tmp_path).settings == {"steps": 8}
     assert read.tokenizer.proto == written.tokenizer.proto
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors", "tokenizer.model"]
 
@@ -77,6 +80,9 @@ def a_huge_header(folder: Path) -> None:
         (edit_config(lambda c: c.update(format="other")), "not a Lacuna model"),
         (edit_config(lambda c: c.update(auto_map={"AutoModel": "evil.py"})), "'auto_map'"),
         (edit_config(lambda c: c["model"].update(experts=8)), "'experts'"),
+        (edit_config(lambda c: c.update(settings={"guidance": -1.0})), "settings .* Guidance must be"),
+        (edit_config(lambda c: c.update(settings={"trust": True})), "no setting called 'trust'"),
+        (edit_config(lambda c: c.update(settings=["steps"])), "settings"),
         (edit_config(lambda c: c["model"].pop("heads")), "incomplete"),
         (edit_config(lambda c: c["model"].update(width=2**40)), "width"),
         (edit_config(lambda c: c["model"].update(heads=3)), "heads"),

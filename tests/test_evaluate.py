@@ -120,14 +120,14 @@ def test_what_was_kept_is_not_computed_again_and_a_line_cut_off_is(tmp_path: Pat
 
 def test_one_factor_at_a_time() -> None:
     for size in ("quick", "card", "full"):
-        found = rows(size)
+        found = rows(size, Settings())
         assert found[0].settings == Settings() and not found[0].automatic
         assert len({row.name for row in found}) == len(found)
         for row in found[1:]:
             changed = {name for name in Settings.__slots__ if getattr(row.settings, name) != getattr(Settings(), name)}
             assert row.factor == "published" or changed <= ({"sampler", "steps"} if row.factor == "steps" else {row.factor})
-    assert {row.value for row in rows("full") if row.factor == "sampler"} == set(engine.SAMPLERS) - {Settings().sampler}
-    assert {row.value for row in rows("full") if row.factor == "schedule"} == set(engine.SCHEDULES) - {Settings().schedule}
+    assert {row.value for row in rows("full", Settings()) if row.factor == "sampler"} == set(engine.SAMPLERS) - {Settings().sampler}
+    assert {row.value for row in rows("full", Settings()) if row.factor == "schedule"} == set(engine.SCHEDULES) - {Settings().schedule}
 
 
 def result(name: str, **figures: float) -> Result:

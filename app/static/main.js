@@ -120,7 +120,10 @@ export async function mount(element, facts) {
   page.runs.addEventListener("state", tools.draw);
   page.timeline.drawState();
   tools.draw();
-  model.addEventListener("change", page.timeline.drawState);
+  model.addEventListener("change", () => {
+    page.timeline.drawState();
+    if (model.model?.state === "ready") page.panel.recommend(model.model.recommended);
+  });
   page.say(begun ? "Your draft is as you left it." : "Press Fill, and the model writes the gaps. To make one of your own, select words and press Gap.");
   root.dataset.ready = "true";
 }

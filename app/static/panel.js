@@ -25,8 +25,8 @@ const title = (name) => TITLES[name] ?? sentence(name.replaceAll("_", " ")).slic
 
 export function buildPanel(page, facts) {
   const { settings: defaults, help, options, only_for: onlyFor, never_written: slurs } = facts;
-  const methods = { [OWN]: {}, ...facts.published };
   const saved = read();
+  const methods = { [OWN]: saved.recommended, ...facts.published };
   const values = { ...defaults, bans: slurs, ...methods[saved.method], ...saved.values }; // a setting that is new since is the method's
   let keepSeed = saved.keepSeed ?? false;
   let chosen = saved.method; // the method that was picked; others may come to the same
@@ -35,18 +35,19 @@ export function buildPanel(page, facts) {
 
   function read() {
     try {
-      const { values: kept = {}, keepSeed, method } = JSON.parse(localStorage.getItem(KEY)) ?? {};
+      const { values: kept = {}, recommended = {}, keepSeed, method } = JSON.parse(localStorage.getItem(KEY)) ?? {};
       const known = ([name, value]) => (name === "bans" ? Array.isArray(value) && value.every((ban) => typeof ban === "string")
         : typeof value === typeof defaults[name] && (options[name]?.includes(value) ?? true));
-      return { values: Object.fromEntries(Object.entries(kept).filter(known)), keepSeed, method };
+      const these = (settings) => Object.fromEntries(Object.entries(settings).filter(known));
+      return { values: these(kept), recommended: these(recommended), keepSeed, method };
     } catch {
-      return {};
+      return { recommended: {} };
     }
   }
   const changed = () => {
     for (const draw of fields) draw();
     const kept = { ...values, bans: isDefaultList() ? undefined : values.bans }; // else a better list would never reach who edited nothing
-    try { localStorage.setItem(KEY, JSON.stringify({ values: kept, keepSeed, method: chosen })); } catch { /* a full store loses only the settings */ }
+    try { localStorage.setItem(KEY, JSON.stringify({ values: kept, recommended: methods[OWN], keepSeed, method: chosen })); } catch { /* a full store loses only the settings */ }
   };
   const isDefaultList = () => JSON.stringify(values.bans) === JSON.stringify(slurs);
   const set = (name, value) => { values[name] = value; changed(); };
@@ -66,6 +67,16 @@ export function buildPanel(page, facts) {
     if (!(method in methods)) return;
     chosen = method;
     Object.assign(values, defaults, { seed: values.seed, bans: values.bans }, methods[method]);
+    changed();
+  }
+
+  /** What is best for the model in use is Lacuna's own method while it is in use; who has another one, or a mix, keeps it. */
+  function recommend(settings) {
+    const former = methods[OWN];
+    if (JSON.stringify(settings) === JSON.stringify(former)) return;
+    const own = methodNow() === OWN;
+    methods[OWN] = settings;
+    if (own) for (const name of Object.keys({ ...former, ...settings })) values[name] = settings[name] ?? defaults[name];
     changed();
   }
 
@@ -163,6 +174,7 @@ export function buildPanel(page, facts) {
 
   return {
     root,
+    recommend,
     /** The settings for the next run; unless the seed is kept, each run gets a new one, which is shown. */
     settingsForRun() {
       if (!keepSeed && page.runs.current) values.seed = randomSeed();

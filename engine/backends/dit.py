@@ -36,11 +36,15 @@ class DiTDenoiser(Speech):
         length_bias: dict[str, float] | None = None,
         learned_schedule: tuple[float, ...] | None = None,
         reveal_order: RevealOrder | None = None,
+        recommended: dict[str, Any] | None = None,
     ) -> None:
-        """`model` is where it shall run. `document_id`: the token that stands before each document in training."""
+        """`model` is where it shall run. `document_id`: the token that stands before each document in training. `recommended`: the
+        settings that are best for it (`engine.settings.recommended`).
+        """
         self.model, self.tokenizer, self.name = model.eval().requires_grad_(False), tokenizer, name
         self.mask_id, self.document_id, self.length_bias = mask_id, document_id, length_bias
         self.learned_schedule, self.reveal_order = learned_schedule, reveal_order
+        self.recommended = recommended or {}
         self.device = model.embedding.weight.device
         self.vocab_size = model.config.vocab_size
         self.max_length = model.config.max_length
@@ -131,6 +135,7 @@ def load(folder: Folder, placement: Placement) -> ContextDiT:
         "length_bias": held.length_bias,
         "learned_schedule": held.schedule,
         "reveal_order": held.reveal_order,
+        "recommended": held.settings,
     }
     if held.lengths is None:
         return ContextDiT(net, tokenizer, **about)

@@ -14,7 +14,6 @@ from engine.evaluation.lengths import WAYS
 from engine.evaluation.nelbo import short
 from engine.evaluation.report import BASE, BOUND_HEAD, Report, bound_row, infilling_rows, lengths_section, pm, table
 from engine.filling import fill
-from engine.settings import Settings
 from engine.training.gaps import Cut
 
 START, END = "<!-- figures: written by launch.py evaluate --card -->", "<!-- end of the figures -->"
@@ -114,7 +113,7 @@ def unchosen(model: Denoiser, cuts: Sequence[Cut]) -> list[tuple[str, str, str]]
 
 def _filled(model: Denoiser, draft: Draft) -> str:
     """The draft with its gaps filled at seed 0, what was written in bold."""
-    *_, last = fill(model, draft, Settings())
+    *_, last = fill(model, draft)
     pattern = "".join(re.escape(part) if isinstance(part, str) else r"(\s*)(.*?)(\s*)" for part in draft.parts)
     found = re.fullmatch(pattern, last.text, re.DOTALL)
     assert found is not None, "given text never changes"

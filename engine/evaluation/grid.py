@@ -26,6 +26,7 @@ TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0)
 TOP_P = (0.8, 0.9, 0.95, 1.0)
 REPETITION = (0.0, 1.0, 2.0, 3.0, 4.0)
 REFRESH = (1, 2, 4, 8, 16)
+GUIDANCE = (0.0, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,8 @@ class Row:
         return f"{self.factor} {self.value}".strip()
 
 
-def rows(size: Size, default: Settings | None = None) -> list[Row]:
+def rows(size: Size, default: Settings) -> list[Row]:
     """The rows of a report, the default first; the steps' rows last."""
-    default = default or Settings()
     found = [
         Row(DEFAULT, "", default),
         Row("length", "automatic", default, automatic=True),
@@ -57,6 +57,7 @@ def rows(size: Size, default: Settings | None = None) -> list[Row]:
         *_varied(default, "temperature", TEMPERATURES if size == "full" else (0.0, 1.0)),
         *_varied(default, "repetition", REPETITION if size == "full" else (0.0,)),
         *_varied(default, "refresh", REFRESH if size == "full" else (1,)),
+        *_varied(default, "guidance", GUIDANCE if size == "full" else (0.0,)),
     ]
     if size == "full":
         found += _varied(default, "top_p", TOP_P)
@@ -65,7 +66,6 @@ def rows(size: Size, default: Settings | None = None) -> list[Row]:
         found += _varied(default, "schedule", SCHEDULES)
         found += _varied(default, "rounding", get_args(Rounding))
         found += _varied(default, "scores", get_args(Scores))
-        found += _varied(default, "guidance", (0.5,))
         found += _published(default)
     samplers = (default.sampler,) if size != "full" else tuple(s for s in CURVES if s in SAMPLERS)
     for sampler in samplers:

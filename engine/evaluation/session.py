@@ -23,7 +23,7 @@ from engine.evaluation.likelihood import Judge
 from engine.evaluation.nelbo import evaluate, figures_of, read
 from engine.evaluation.report import Report, markdown
 from engine.evaluation.store import Store, fingerprint_of_model
-from engine.settings import Settings
+from engine.settings import Settings, recommended
 from engine.training.corpus import CorpusError, files_of
 from engine.training.gaps import EVEN, even_cuts, mixed_cuts
 from engine.training.twin import Twin
@@ -112,7 +112,7 @@ class Session:
     def write_sheet(self, count: int) -> None:
         """The blind sheet: gaps of all kinds, as writers leave them, at their true lengths, so that length tells nothing."""
         found = self.infilling(-(-count // len(EVEN)))
-        writers = {self.model.name: [fill["text"] for fill in found.measure(rows("quick")[0]).fills]}
+        writers = {self.model.name: [fill["text"] for fill in found.measure(rows("quick", recommended(self.model))[0]).fills]}
         if self.judge is not None:
             writers[f"twin {self.judge.twin.name}"] = [fill["text"] for fill in found.by_twin().fills]
         items = blind.draw(found.cuts, writers, count, self.args.seed)
@@ -155,10 +155,11 @@ class Session:
         return report
 
     def _rows(self, found: Infilling) -> dict[str, Any]:
-        human = {kinds: found.human(kinds) for kinds in {row.kinds for row in rows(self.size)}}
+        table = rows(self.size, recommended(self.model))
+        human = {kinds: found.human(kinds) for kinds in {row.kinds for row in table}}
         results: list[Result] = []
         left_out: dict[str, str] = {}
-        for row in rows(self.size):
+        for row in table:
             try:
                 results.append(found.measure(row))
             except ValueError as error:

@@ -56,13 +56,16 @@ class Run:
         told: dict[str, Any],
         store: torch.dtype = torch.bfloat16,
         lengths: LengthHead | None = None,
+        settings: dict[str, Any] | None = None,
     ) -> None:
         """`told`: what the model's config shall tell of the recipe. `store`: the numbers that exported weights are kept in.
 
-        `lengths`: the head of the model that this one is tuned from, whose states stay near enough for it.
+        `lengths`, `settings`: the length head and the recommended settings of the model that this one is tuned from, whose states
+        stay near enough for them.
         """
         self.folder, self.model, self.optimiser, self.average = folder, model, optimiser, average
         self.tokenizer, self.name, self.told, self.store, self.lengths = tokenizer, name, told, store, lengths
+        self.settings = settings or {}
         self.progress = Progress()
 
     @property
@@ -116,7 +119,8 @@ class Run:
         averaged.load_state_dict(self.average.weights, assign=True)
         folder = self.folder / "model"
         done = {"tokens": self.progress.tokens, "steps": self.progress.step, "seconds": round(self.progress.seconds)}
-        save(Checkpoint(averaged, self.tokenizer, self.name, None, done | self.told, self.lengths), folder, self.store)
+        told = done | self.told
+        save(Checkpoint(averaged, self.tokenizer, self.name, None, told, self.lengths, settings=self.settings), folder, self.store)
         return folder
 
     def plot(self) -> Path | None:

@@ -200,6 +200,7 @@ def run_of(
         told=told,
         store=checkpoint.STORED[args.store],
         lengths=start.lengths if start and akin and args.tunes else None,
+        settings=start.settings if start and akin else None,
     )
 
 
