@@ -42,7 +42,7 @@ def test_the_command_line_takes_it_too_and_what_is_given_comes_first(monkeypatch
     for options, settings in ((["--seed", "4"], {"seed": 4}), (["--guidance", "0", "--steps", "5"], {"guidance": 0.0, "steps": 5})):
         assert cli.main(["--json", *options, DRAFT]) == 0
         lines = [json.loads(line) for line in capfdbinary.readouterr().out.decode().splitlines()]
-        events = list(engine.fill_events(Choosy(), DRAFT, engine.Settings(**{**Choosy.recommended, **settings})))
+        events = list(engine.fill_events(Choosy(), DRAFT, engine.Settings.of({**Choosy.recommended, **settings})))
         assert lines == json.loads(json.dumps(events))
 
 
