@@ -14,8 +14,7 @@ from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap
 from engine.frames import Frame, Result
 from engine.lengths import decide_lengths
-from engine.pace import planned_steps
-from engine.reverse import denoise
+from engine.revision import revised, steps_planned
 from engine.rules import Rules, edges, elastic, growth_of, room_to_grow
 from engine.samplers import SAMPLERS
 from engine.schedules import SCHEDULES
@@ -63,7 +62,7 @@ def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
     may_grow = [elastic(canvas, group, sizes) for group in plan]
     growths = [growth_of(model, spans) for spans in may_grow]
     steps_of = [
-        planned_steps(settings, sum(end - start for _, start, end in group), grows=growth is not None)
+        steps_planned(model, settings, sum(end - start for _, start, end in group), growth)
         for group, growth in zip(plan, growths, strict=True)
     ]
     steps = sum(steps_of)
@@ -76,11 +75,11 @@ def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
         writable[0, list(window.cells)] = True
         rules = Rules(model, canvas, window, cells.tokens, growth, may_grow[number], bans)
         step = 0
-        for move in denoise(model, x, writable=writable, settings=settings, first_step=done, constraint=rules, growth=growth):
+        for move in revised(model, x, writable=writable, settings=settings, first_step=done, constraint=rules, growth=growth):
             window, changed, relaid = cells.take(window, move)
             if relaid:
                 rules.relay(window, cells.tokens)
-            last = all(cells.tokens[i][c] != model.mask_id for i, c in window.cells.values())
+            last = not move.more and all(cells.tokens[i][c] != model.mask_id for i, c in window.cells.values())
             step = planned if last else step + 1
             time = (len(plan) - 1 - number + (0.0 if last else move.time)) / len(plan)
             yield Frame(done + step, steps, time, 0, cells.text(), changed, relaid)

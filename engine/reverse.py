@@ -57,6 +57,8 @@ class Move:
     origin: Tensor | None = None
     """(B, L) long where rows changed their length in this step: the place before it, growth.NEW for the second half of a mask
     that became two, growth.PADDING beyond a row's end. None: every place is where it was."""
+    more: bool = False
+    """Whether steps follow even if nothing is masked: what was written is to be read over (engine.revision)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ LAYERS = (
     "text marks frames settings denoiser schedules ngrams repetition attention caches model length_head tokenizer hub",
     "notation spacing source wordings context forward reveal_order samplers draws checkpoint",
     "draft vocabulary pace growth reverse backends",
-    "canvas constraints memory phrases",
+    "canvas constraints memory phrases revision",
     "lengths cells rules bans",
     "filling",
     "cli_hub cli training evaluation",

@@ -1,0 +1,114 @@
+"""Second thoughts: what was written is read over, and the words that fit least are taken back and written anew.
+
+A confident order settles the easy tokens first, "the" and "," before what they belong to, and keeps them. Here each token is judged
+with itself left out and all others there (pseudo-log-likelihood, arXiv 1910.14659), and those that the model would rather not have
+written are masked again, as Mask-Predict does at each of its rounds (arXiv 1904.09324).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from engine.denoiser import Denoiser, WritesInBlocks
+from engine.forward import subs_log_probs
+from engine.growth import Growth
+from engine.pace import even_grid, planned_steps
+from engine.reverse import Constraint, Move, denoise
+from engine.settings import Settings
+
+ROWS = 8
+"""Readings of the canvas to judge all tokens: in each every eighth is left out, or one where there are fewer."""
+SHARE = 0.25
+"""Of the tokens written, at most so many are taken back in a round, one at least."""
+DOUBT = 1.0
+"""Nats by which another token must fit better."""
+
+
+def rounds(model: Denoiser, settings: Settings, growth: Growth | None) -> int:
+    """How often a window is read over: not where gaps still change their length, nor where what stands to the right is never seen."""
+    return 0 if growth is not None or isinstance(model, WritesInBlocks) else settings.revision
+
+
+def steps_planned(model: Denoiser, settings: Settings, masks: int, growth: Growth | None) -> int:
+    """The steps that a window with so many masks may take, those of its revision among them."""
+    first = planned_steps(settings, masks, grows=growth is not None)
+    return first + rounds(model, settings, growth) * (1 + planned_steps(_again(settings), _most(masks))) if masks else 0
+
+
+def revised(
+    model: Denoiser,
+    x: Tensor,
+    *,
+    writable: Tensor,
+    settings: Settings,
+    first_step: int = 0,
+    constraint: Constraint | None = None,
+    growth: Growth | None = None,
+) -> Iterator[Move]:
+    """`denoise` of one row, and then `settings.revision` rounds: a step that takes back, and those that write anew.
+
+    It ends early when every token is what the model would have there. `Move.more` tells whether steps follow when nothing is masked.
+    """
+    left = rounds(model, settings, growth)
+    written = (x == model.mask_id) & writable
+    steps = 0
+    for move in denoise(model, x, writable=writable, settings=settings, first_step=first_step, constraint=constraint, growth=growth):
+        steps += 1
+        yield replace(move, more=left > 0)
+        x = move.x
+    while left and written.any():
+        left -= 1
+        doubted, chances, log_probs = _read_over(model, x, written, constraint)
+        x, share = x.masked_fill(doubted, model.mask_id), int(doubted.sum()) / int(written.sum())
+        steps += 1
+        nothing = torch.zeros_like(doubted)
+        yield Move(x, nothing, doubted, chances, written, log_probs, share, more=bool(doubted.any()))
+        if not doubted.any():
+            return
+        times = share * even_grid(planned_steps(_again(settings), int(doubted.sum())))
+        anew = denoise(model, x, writable=doubted, settings=settings, first_step=first_step + steps, constraint=constraint, times=times)
+        for move in anew:
+            steps += 1
+            yield replace(move, more=left > 0)
+            x = move.x
+
+
+def _again(settings: Settings) -> Settings:
+    """Slower than the first writing, since the few that are written see nearly all others: one a step, if there are steps enough."""
+    return replace(settings, block_length=0, remasking=0.0)
+
+
+def _most(written: int) -> int:
+    return max(1, round(SHARE * written))
+
+
+def _read_over(model: Denoiser, x: Tensor, written: Tensor, constraint: Constraint | None) -> tuple[Tensor, Tensor, Tensor]:
+    """(1, L) a full canvas, (1, L) what was written in it -> (1, L) what to take back, (1, L) the chance of the best token at each
+    place, and (n, V) log-probabilities of the places written, each judged without itself.
+    """
+    places = written[0].nonzero()[:, 0]
+    groups = [places[g :: min(ROWS, len(places))] for g in range(min(ROWS, len(places)))]
+    rows, masked = x.repeat(len(groups), 1), torch.zeros(len(groups), x.shape[-1], dtype=torch.bool)
+    for row, own in enumerate(groups):
+        masked[row, own] = True
+    rows[masked] = model.mask_id
+    device = torch.device(getattr(model, "device", "cpu"))
+    log_probs = subs_log_probs(model.logits(rows.to(device), masked.to(device)), model.suppressed)
+    if constraint is not None:
+        allowed = [constraint.allowed(rows[row], own) for row, own in enumerate(groups)]
+        for part, mine in zip(log_probs.split([len(own) for own in groups]), allowed, strict=True):
+            if mine is not None:
+                part.masked_fill_(~mine.to(device), -torch.inf)
+    log_probs = log_probs[torch.cat(groups).argsort().to(device)]
+    best = log_probs.max(-1).values.cpu()
+    own = log_probs.gather(-1, x[0, places][:, None].to(device))[:, 0].cpu()
+    doubts = best - own  # what a constraint rules out by now is infinitely doubtful, and where nothing is left nothing is
+    most = doubts.nan_to_num(0.0, posinf=torch.inf).topk(_most(len(places)))
+    doubted = torch.zeros_like(written)
+    doubted[0, places[most.indices[most.values > DOUBT]]] = True
+    chances = torch.ones(x.shape).masked_scatter(written, best.exp())
+    return doubted, chances, log_probs
