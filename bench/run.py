@@ -26,7 +26,7 @@ from engine.denoiser import Denoiser
 from engine.filling import fill
 from engine.lengths import SAMPLE
 from engine.samplers import SAMPLERS
-from engine.settings import Settings
+from engine.settings import Settings, recommended
 
 Row = dict[str, Any]
 
@@ -101,6 +101,13 @@ def measure(name: str | None, device: str, rounds: int) -> list[Row]:
             f"32 tokens, {length} context, 32 steps: as now, not as at first",
             lambda: list(fill(former, text, settings["confidence"])),
             lambda: list(fill(model, text, settings["confidence"])),
+        )
+    best = recommended(model)
+    if best != Settings():
+        compare(
+            "32 tokens as the page fills them: in plain settings, not as recommended",
+            lambda: list(fill(model, text)),
+            lambda: list(fill(model, text, Settings())),
         )
     for sampler in SAMPLERS:
         if sampler != "confidence":
