@@ -217,7 +217,7 @@ def test_the_picker_is_a_window_for_keyboard_and_screen_reader(page):
     page.keyboard.press("Enter")
     window = picker(page)
     expect(window.get_by_role("list", name="On this machine").get_by_role("listitem").first).to_contain_text("lacuna")
-    expect(window.get_by_role("button", name="In use lacuna-20m")).to_be_visible()
+    expect(window.get_by_role("button", name="In use lacuna-23m")).to_be_visible()
     assert window.get_by_role("list", name="To download").get_by_role("listitem").count() >= 5
     window.get_by_role("textbox", name="Find or load").fill("llada-8b")
     shown = window.get_by_role("listitem").filter(visible=True)
