@@ -30,7 +30,7 @@ DOUBT = 1.0
 
 def rounds(model: Denoiser, settings: Settings, growth: Growth | None) -> int:
     """How often a window is read over: not where gaps still change their length, nor where what stands to the right is never seen."""
-    return 0 if growth is not None or isinstance(model, WritesInBlocks) else settings.revision
+    return 0 if growth is not None or isinstance(model, WritesInBlocks) else settings.revise
 
 
 def steps_planned(model: Denoiser, settings: Settings, masks: int, growth: Growth | None) -> int:
@@ -49,7 +49,7 @@ def revised(
     constraint: Constraint | None = None,
     growth: Growth | None = None,
 ) -> Iterator[Move]:
-    """`denoise` of one row, and then `settings.revision` rounds: a step that takes back, and those that write anew.
+    """`denoise` of one row, and then `settings.revise` rounds: a step that takes back, and those that write anew.
 
     It ends early when every token is what the model would have there. `Move.more` tells whether steps follow when nothing is masked.
     """
@@ -69,8 +69,9 @@ def revised(
         yield Move(x, nothing, doubted, chances, written, log_probs, share, more=bool(doubted.any()))
         if not doubted.any():
             return
-        times = share * even_grid(planned_steps(_again(settings), int(doubted.sum())))
-        anew = denoise(model, x, writable=doubted, settings=settings, first_step=first_step + steps, constraint=constraint, times=times)
+        again = _again(settings)
+        times = share * even_grid(planned_steps(again, int(doubted.sum())))
+        anew = denoise(model, x, writable=doubted, settings=again, first_step=first_step + steps, constraint=constraint, times=times)
         for move in anew:
             steps += 1
             yield replace(move, more=left > 0)

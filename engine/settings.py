@@ -56,7 +56,7 @@ class Settings:
     refresh: int = 4
     """Steps between two readings of the whole canvas: in between, the masked places are computed beside what was made of the others
     (Fast-dLLM, dKV-Cache), by networks that can do so. 1 is a whole reading at every step, which is exact."""
-    revision: int = 0
+    revise: int = 0
     """Rounds in which what was written is read over: what fits least, each token judged without itself, is masked and written anew
     (after Mask-Predict, arXiv 1904.09324)."""
     remasking: float = 0.0
@@ -86,7 +86,7 @@ class Settings:
             (0 <= self.guidance <= 100, "guidance must be between 0 (off) and 100"),
             (0 <= self.repetition <= 100, "repetition must be between 0 (off) and 100"),
             (1 <= self.refresh <= 4096, "refresh must be between 1 (exact) and 4096"),
-            (0 <= self.revision <= 100, "revision must be between 0 (never) and 100"),
+            (0 <= self.revise <= 100, "revise must be between 0 (never) and 100"),
             (0 <= self.remasking <= 1, "remasking must be between 0 (never) and 1"),
             (0 < self.threshold <= 1, "threshold must be above 0 and at most 1"),
             (0 < self.factor <= 100, "factor must be above 0 and at most 100"),
@@ -149,7 +149,7 @@ HELP = {
     "guidance": "classifier-free guidance by the given text; 0 is off",
     "repetition": "nats taken from a token that would say again what stands nearby; 0 is off",
     "refresh": "the whole text is read anew every so many steps; 1 is exact and slower",
-    "revision": "rounds in which what fits least is taken back and written anew; 0 is none",
+    "revise": "rounds in which what fits least is taken back and written anew; 0 is none",
     "remasking": "the chance, at most, that a written token is masked again in a step; 0 is never",
     "threshold": "threshold sampler: reveal what is at least this probable",
     "factor": "factor sampler: the more, the more tokens together",
@@ -186,7 +186,7 @@ _METHODS: dict[str, dict[str, str | int | float]] = {
     "EB-Sampler": {"sampler": "entropy_bound", "entropy_bound": 0.5, "steps": _AS_NEEDED, **_WHOLE},
 }
 PUBLISHED = {
-    name: {**values, "guidance": values.get("guidance", 0.0), "repetition": 0.0, "refresh": 1, "revision": 0}
+    name: {**values, "guidance": values.get("guidance", 0.0), "repetition": 0.0, "refresh": 1, "revise": 0}
     for name, values in _METHODS.items()
 }
 """Published methods, each as the settings that give it; what a method doesn't name is the default, or the writer's choice."""

@@ -200,6 +200,7 @@ def says(wish: str, draft: str, *bans: str, **settings: Any) -> str:
 )
 def test_a_word_is_not_put_together_either(wish: str, draft: str, ban: str, steps: int, sampler: str) -> None:
     before, after = draft.split("[[")[0], draft.split("]]")[1]
+    steps = 4 if "known" in wish else steps  # an end of a word is written when its beginning is there, not in the same step
     for bans in ((), (ban,)):
         text = says(wish, draft, *bans, steps=steps, sampler=sampler)
         assert text.startswith(before) and text.endswith(after)

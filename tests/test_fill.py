@@ -56,7 +56,7 @@ def check_run(draft: Draft, settings: Settings, model: Toy) -> None:
     sizes = [sum(c.gap == s.gap and c.token >= 0 for c in cells.values()) for s in canvas.spans]
     if all(isinstance(mark, Gap) for mark in draft.marks):
         once = settings.steps * len(canvas.windows(sizes))
-        assert model.calls <= frames[-1].steps if settings.revision else model.calls <= once
+        assert model.calls <= frames[-1].steps if settings.revise else model.calls <= once
 
     inside: dict[int, list[Cell]] = {number: [] for number in range(len(draft.marks))}
     for cell in sorted(cells.values(), key=lambda c: c.id):

@@ -74,7 +74,15 @@ def shop() -> Shop:
 def service(shop) -> Service:
     service = Service(shop.load)
     service.start()
-    assert state(service) == {"state": "ready", "chosen": None, "name": "first", "device": "cpu", "dtype": "", "refused": None}
+    assert state(service) == {
+        "state": "ready",
+        "chosen": None,
+        "name": "first",
+        "device": "cpu",
+        "dtype": "",
+        "recommended": {},
+        "refused": None,
+    }
     return service
 
 

@@ -52,14 +52,14 @@ def test_what_was_written_in_haste_is_written_anew(masks: int) -> None:
     hasty = Settings(steps=16, choice="deterministic", repetition=0.0)
     *_, plain = denoise(model, x, writable=writable, settings=hasty)
     assert masks == 1 or "x" in text(plain.x)
-    *_, last = revised(model, x, writable=writable, settings=replace(hasty, revision=80))
+    *_, last = revised(model, x, writable=writable, settings=replace(hasty, revise=80))
     assert text(last.x) == f"A{'o' * masks}B" and not last.more
 
 
 def test_a_round_takes_back_a_quarter_of_what_was_written_at_most_and_nothing_that_was_given() -> None:
     model = Hasty()
     x, writable = canvas(model, 24)
-    settings = Settings(steps=6, choice="deterministic", repetition=0.0, revision=3)
+    settings = Settings(steps=6, choice="deterministic", repetition=0.0, revise=3)
     moves = list(revised(model, x, writable=writable, settings=settings))
     assert len(moves) <= steps_planned(model, settings, 24, None)
     taken = [int(move.retaken.sum()) for move in moves if move.retaken.any()]
@@ -72,32 +72,32 @@ def test_a_round_takes_back_a_quarter_of_what_was_written_at_most_and_nothing_th
 def test_a_canvas_without_masks_is_not_read_over() -> None:
     model = Exact(length=4, letters=3)
     x = torch.tensor([[0, 1, 2, 0]])
-    assert list(revised(model, x, writable=torch.ones_like(x, dtype=torch.bool), settings=Settings(revision=9))) == []
+    assert list(revised(model, x, writable=torch.ones_like(x, dtype=torch.bool), settings=Settings(revise=9))) == []
     assert model.calls == 0
 
 
 def test_a_small_doubt_is_none_and_reading_over_takes_few_rows() -> None:
     model = Hasty(nats=DOUBT / 2)
     x, writable = canvas(model, 40)
-    moves = list(revised(model, x, writable=writable, settings=Settings(steps=5, choice="deterministic", repetition=0.0, revision=3)))
+    moves = list(revised(model, x, writable=writable, settings=Settings(steps=5, choice="deterministic", repetition=0.0, revise=3)))
     assert len(moves) == 6 and not any(move.retaken.any() for move in moves)
     assert model.calls == 6 and model.rows == 5 + ROWS
 
 
 def test_the_frames_tell_of_it_and_come_to_an_end() -> None:
-    frames = list(engine.fill(Hasty(), "It [[12 tokens]] so.", Settings(steps=4, choice="deterministic", repetition=0.0, revision=2)))
+    frames = list(engine.fill(Hasty(), "It [[12 tokens]] so.", Settings(steps=4, choice="deterministic", repetition=0.0, revise=2)))
     states = [cell.state for frame in frames for cell in frame.cells]
     assert "retaken" in states
     assert frames[-1].step == frames[-1].steps and frames[-1].time == 0 and "░" not in frames[-1].text
     assert all(a.step < b.step for a, b in itertools.pairwise(frames))
     for before, after in itertools.pairwise(frames):
         assert after.time <= before.time or any(cell.state == "retaken" for cell in after.cells)
-    again = list(engine.fill(Hasty(), "It [[12 tokens]] so.", Settings(steps=4, choice="deterministic", repetition=0.0, revision=2)))
+    again = list(engine.fill(Hasty(), "It [[12 tokens]] so.", Settings(steps=4, choice="deterministic", repetition=0.0, revise=2)))
     assert frames == again
 
 
 def test_it_is_left_out_where_it_can_not_be_done_and_in_published_methods() -> None:
-    assert rounds(Toy(), Settings(revision=2), Growth(1, 2, longest=64, budget=8)) == 0 and rounds(Toy(), Settings(revision=2), None) == 2
-    assert all(values["revision"] == 0 for values in PUBLISHED.values())
-    with pytest.raises(engine.SettingsError, match="Revision must be between 0"):
-        Settings(revision=-1)
+    assert rounds(Toy(), Settings(revise=2), Growth(1, 2, longest=64, budget=8)) == 0 and rounds(Toy(), Settings(revise=2), None) == 2
+    assert all(values["revise"] == 0 for values in PUBLISHED.values())
+    with pytest.raises(engine.SettingsError, match="Revise must be between 0"):
+        Settings(revise=-1)

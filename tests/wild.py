@@ -103,7 +103,7 @@ settings = st.builds(
     block_length=st.sampled_from([0, 0, 1, 4]),
     guidance=st.sampled_from([0.0, 0.0, 1.5]),
     remasking=st.sampled_from([0.0, 0.0, 0.3]),
-    revision=st.sampled_from([0, 0, 0, 0, 0, 0, 0, 1]),
+    revise=st.sampled_from([0, 0, 0, 0, 0, 0, 0, 1]),
     seed=st.integers(0, 2**32),
 )
 

@@ -27,7 +27,7 @@ TOP_P = (0.8, 0.9, 0.95, 1.0)
 REPETITION = (0.0, 1.0, 2.0, 3.0, 4.0)
 REFRESH = (1, 2, 4, 8, 16)
 GUIDANCE = (0.0, 0.5, 1.0, 2.0)
-REVISION = (0, 1, 2, 3, 5)
+REVISE = (0, 1, 2, 3, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def rows(size: Size, default: Settings) -> list[Row]:
         *_varied(default, "repetition", REPETITION if size == "full" else (0.0,)),
         *_varied(default, "refresh", REFRESH if size == "full" else (1,)),
         *_varied(default, "guidance", GUIDANCE if size == "full" else (0.0,)),
-        *_varied(default, "revision", REVISION if size == "full" else (0,)),
+        *_varied(default, "revise", REVISE if size == "full" else (0,)),
     ]
     if size == "full":
         found += _varied(default, "top_p", TOP_P)
