@@ -138,7 +138,11 @@ def run(command: str, arguments: list[str]) -> int:
         check_torch()
     try:
         module, _, function = COMMANDS[command].partition(":")
-        return int(getattr(importlib.import_module(module), function or "main")(arguments) or 0)
+        code = int(getattr(importlib.import_module(module), function or "main")(arguments) or 0)
+        if command == "app":
+            sys.stdout.flush()
+            os._exit(code)  # at once, as below
+        return code
     except KeyboardInterrupt:
         say("Stopped.")
         sys.stdout.flush()

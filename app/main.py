@@ -23,6 +23,8 @@ from app import page
 from app.service import Service
 
 PORTS_TRIED = 50
+CLOSING = 5.0
+"""Seconds that the server has to close in; whoever ends the app waits for no more."""
 WILDCARDS = ("0.0.0.0", "::")
 
 
@@ -42,7 +44,9 @@ def main(argv: list[str]) -> int:
         webbrowser.open(server.url)
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
-    server.close()
+    closing = threading.Thread(target=server.close, daemon=True)
+    closing.start()
+    closing.join(CLOSING)
     return 0
 
 
