@@ -149,8 +149,10 @@ def denoise(
                 room = {b: min(budgets[b], growth.longest - widths[b]) if step.later else 0 for b, (step, _) in steps.items()}
                 logits = growth.barred(logits, torch.tensor([room[b] <= 0 for b, places, _ in _rows(asked) for _ in places]))
             raw = subs_log_probs(logits, suppressed)
-        log_probs = raw if constraint is None else _constrained(raw, now.x, asked, constraint)
+        log_probs = constrained(raw, now.x, asked, constraint)
         best = log_probs.max(-1)
+        if constraint is not None and bool((best.values == -torch.inf).any()):
+            raise ValueError("The constraint leaves no token for a masked place of the canvas.")
         if bool(best.values.isnan().any()):
             raise ValueError(
                 f"{model.name} answers with what is no number: its weights are damaged, or its dtype is too narrow; try float32."
@@ -281,15 +283,14 @@ def _rows(masked: Tensor) -> Iterator[tuple[int, Tensor, slice]]:
             yield b, places, slice(start, end)
 
 
-def _constrained(raw: Tensor, x: Tensor, masked: Tensor, constraint: Constraint) -> Tensor:
-    """The log-probabilities with what the constraint forbids at -inf. They are not normalised again: a forced token keeps
-    the little probability that the model gives it, so that orders of confidence leave it for last.
+def constrained(raw: Tensor, x: Tensor, masked: Tensor, constraint: Constraint | None) -> Tensor:
+    """(N, V) log-probabilities of the masked places of (B, L) x, with what the constraint forbids at -inf. They are not normalised
+    again: a forced token keeps the little probability that the model gives it, so that orders of confidence leave it for last.
     """
+    if constraint is None:
+        return raw
     found = []
     for b, places, mine in _rows(masked):
         allowed = constraint.allowed(x[b], places)
         found.append(raw[mine] if allowed is None else torch.where(allowed.to(raw.device), raw[mine], -torch.inf))
-    log_probs = torch.cat(found)
-    if bool((log_probs.amax(-1) == -torch.inf).any()):
-        raise ValueError("The constraint leaves no token for a masked place of the canvas.")
-    return log_probs
+    return torch.cat(found)

@@ -17,7 +17,7 @@ from engine.denoiser import Denoiser, WritesInBlocks
 from engine.forward import subs_log_probs
 from engine.growth import Growth
 from engine.pace import even_grid, planned_steps
-from engine.reverse import Constraint, Move, denoise
+from engine.reverse import Constraint, Move, constrained, denoise
 from engine.settings import Settings
 
 ROWS = 8
@@ -53,29 +53,26 @@ def revised(
 
     It ends early when every token is what the model would have there. `Move.more` tells whether steps follow when nothing is masked.
     """
-    left = rounds(model, settings, growth)
     written = (x == model.mask_id) & writable
-    steps = 0
-    for move in denoise(model, x, writable=writable, settings=settings, first_step=first_step, constraint=constraint, growth=growth):
-        steps += 1
-        yield replace(move, more=left > 0)
-        x = move.x
-    while left and written.any():
-        left -= 1
-        doubted, chances, log_probs = _read_over(model, x, written, constraint)
-        x, share = x.masked_fill(doubted, model.mask_id), int(doubted.sum()) / int(written.sum())
-        steps += 1
-        nothing = torch.zeros_like(doubted)
-        yield Move(x, nothing, doubted, chances, written, log_probs, share, more=bool(doubted.any()))
-        if not doubted.any():
-            return
-        again = _again(settings)
-        times = share * even_grid(planned_steps(again, int(doubted.sum())))
-        anew = denoise(model, x, writable=doubted, settings=again, first_step=first_step + steps, constraint=constraint, times=times)
+    left = rounds(model, settings, growth) if written.any() else 0
+    masks, pace, times, step = writable, settings, None, first_step
+    while True:
+        anew = denoise(model, x, writable=masks, settings=pace, first_step=step, constraint=constraint, times=times, growth=growth)
         for move in anew:
-            steps += 1
+            step += 1
             yield replace(move, more=left > 0)
             x = move.x
+        if not left:
+            return
+        left -= 1
+        masks, chances, log_probs = _read_over(model, x, written, constraint)
+        taken, x, step = int(masks.sum()), x.masked_fill(masks, model.mask_id), step + 1
+        share = taken / int(written.sum())
+        yield Move(x, torch.zeros_like(masks), masks, chances, written, log_probs, share, more=taken > 0)
+        if not taken:
+            return
+        pace = _again(settings)
+        times = share * even_grid(planned_steps(pace, taken))
 
 
 def _again(settings: Settings) -> Settings:
@@ -99,12 +96,7 @@ def _read_over(model: Denoiser, x: Tensor, written: Tensor, constraint: Constrai
     rows[masked] = model.mask_id
     device = torch.device(getattr(model, "device", "cpu"))
     log_probs = subs_log_probs(model.logits(rows.to(device), masked.to(device)), model.suppressed)
-    if constraint is not None:
-        allowed = [constraint.allowed(rows[row], own) for row, own in enumerate(groups)]
-        for part, mine in zip(log_probs.split([len(own) for own in groups]), allowed, strict=True):
-            if mine is not None:
-                part.masked_fill_(~mine.to(device), -torch.inf)
-    log_probs = log_probs[torch.cat(groups).argsort().to(device)]
+    log_probs = constrained(log_probs, rows, masked, constraint)[torch.cat(groups).argsort().to(device)]
     best = log_probs.max(-1).values.cpu()
     own = log_probs.gather(-1, x[0, places][:, None].to(device))[:, 0].cpu()
     doubts = best - own  # what a constraint rules out by now is infinitely doubtful, and where nothing is left nothing is
