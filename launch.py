@@ -67,8 +67,13 @@ REQUIREMENTS = {
 }
 """What a command needs; the others need requirements.txt alone."""
 OLDEST_TORCH = (2, 11)
-KEEP = ":".join(f"glibc.malloc.{name}" for name in ("hugetlb=1", "mmap_threshold=4294967296", "trim_threshold=8589934592"))
-VARIABLES = {command: {"GLIBC_TUNABLES": KEEP} for command in ("train", "train-lengths")}
+KEEP = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    # By names of their own: glibc cuts its variable after the first tunable, and what torchrun starts would not know of the others.
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+}
+VARIABLES = dict.fromkeys(("train", "train-lengths"), KEEP)
 """What a command's environment has besides. A training step gives hundreds of megabytes back and takes them again, and with glibc's own
 thresholds the kernel clears new pages each time, a quarter of a step on a CPU (docs/DECISIONS.md). Other systems don't read it."""
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+@torch.compiler.assume_constant_result  # else torch.compile computes each cosine anew in every kernel that turns something
 def rotary(length: int, head_width: int, base: float, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """(length, head_width) cosines and signed sines of the rotary embedding (arXiv 2104.09864), half-split layout, for `rotate`."""
     steps = torch.arange(0, head_width, 2, device=device, dtype=torch.float32) / head_width
@@ -17,19 +18,26 @@ def rotary(length: int, head_width: int, base: float, device: torch.device, dtyp
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn (..., head_width) queries or keys by their positions; `cos` and `sin` as wide when spread."""
-    a, b = x.chunk(2, dim=-1)
-    return torch.addcmul(x * cos, torch.cat((b, a), dim=-1), sin)
+    # Halves change places by a flip, not by `cat`: torch.compile makes no vector code of what is put together again.
+    swapped = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+    return torch.addcmul(x * cos, swapped, sin)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, attend: Tensor | None, *, causal: bool) -> Tensor:
     """Scaled dot product attention, (B, heads, n, head_width) queries to (B, heads, L, head_width) keys and values."""
-    plain = attend is None and not causal and not torch.is_grad_enabled()
-    if plain and q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] * k.shape[2] <= PLAIN_SCORES:
-        # torch's fused kernel takes half as long again here; its gain is memory, which rows this short don't need.
+    if attend is None and q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] * k.shape[2] <= PLAIN_SCORES:
+        # torch's fused kernel takes half as long again here, with gradients twice as long; it saves memory, which short rows don't need.
         rows = max(1, SCORES_AT_ONCE // (q.shape[1] * q.shape[2] * k.shape[2]))
+        later = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).triu(1) if causal else None
         parts = zip((q * q.shape[-1] ** -0.5).split(rows), k.split(rows), v.split(rows), strict=True)
-        return torch.cat([torch.softmax(a @ b.mT, dim=-1) @ c for a, b, c in parts])
+        return torch.cat([_plain(*part, later) for part in parts])
     return F.scaled_dot_product_attention(q, k, v, attn_mask=attend, is_causal=causal)
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, later: Tensor | None) -> Tensor:
+    """Attention as three plain products; `later` (n, L), True where a query must not look."""
+    scores = q @ k.mT
+    return torch.softmax(scores if later is None else scores.masked_fill(later, float("-inf")), dim=-1).to(v.dtype) @ v
 
 
 PLAIN_SCORES = 512 * 512

@@ -102,6 +102,16 @@ def test_attention_in_bfloat16_errs_at_most_twice_as_much_as_torchs_fused_kernel
     assert (plain - true).abs().mean() < 2 * (fused - true).abs().mean()
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_gradients_of_attention_in_bfloat16_are_those_of_double_precision(causal: bool) -> None:
+    rows = torch.randn(3, 5, 4, 33, 16, generator=torch.Generator().manual_seed(1)).bfloat16()
+    true, plain = rows.double().requires_grad_(), rows.clone().requires_grad_()
+    torch.nn.functional.scaled_dot_product_attention(*true, is_causal=causal).square().sum().backward()
+    attention(*plain, None, causal=causal).double().square().sum().backward()
+    assert true.grad is not None and plain.grad is not None
+    assert (plain.grad - true.grad).norm() < 0.02 * true.grad.norm()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fresh_network_learns_in_every_parameter(kind: dict[str, Any]) -> None:
     torch.manual_seed(0)

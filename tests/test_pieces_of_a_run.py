@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import engine
 from engine import checkpoint
 from engine.model import DiT, ModelConfig
 from engine.tokenizer import Tokenizer
-from engine.training import piece, train, trainer
+from engine.training import machine, piece, train, trainer
 from engine.training.crew import Crew
 from engine.training.objective import MaskingRecipe
 from engine.training.options import TUNING
@@ -90,6 +91,29 @@ def test_a_loss_in_parts_gives_the_gradients_of_a_loss_at_once(monkeypatch: pyte
         model.zero_grad()
     for whole, parts in zip(*gradients, strict=True):
         assert torch.allclose(whole, parts, rtol=1e-4, atol=1e-6) and whole.abs().sum() > 0
+
+
+@pytest.mark.long  # the compiler takes a minute
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_compiled_step_gives_the_gradients_of_a_plain_one(causal: bool) -> None:
+    found = checkpoint.load(ROOT / "assets" / "model")
+    stream = np.array(found.tokenizer.encode(DEV.read_text(encoding="utf-8")), dtype=np.uint16)
+    model = DiT(replace(found.model.config, causal=causal))
+    model.load_state_dict(found.model.state_dict())
+    machine.set_up(torch.device("cpu"))
+    gradients = []
+    for compiled in (False, True):
+        crew = Crew(0, 1, torch.device("cpu"))
+        rows = Rows([stream], ["dev"])
+        by = trainer.Trainer(model, rows, found.tokenizer, MaskingRecipe(), crew, seed=0, accumulate=1, compiled=compiled)
+        by.gradients(0, (4, 256))
+        by.close()
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+        model.zero_grad()
+    for name, plain in gradients[0].items():
+        compiled_one = gradients[1][name]
+        assert plain is not None and compiled_one is not None
+        assert (compiled_one - plain).norm() < 0.05 * plain.norm(), name
 
 
 def test_a_writers_texts_tune_the_embedded_model_from_the_command_line(tmp_path: Path) -> None:

@@ -154,6 +154,12 @@ def test_a_state_that_does_not_fit_is_one_sentence_and_stays(texts: Path, tmp_pa
     assert len(told) == 2 and all(re.search(r"name another --out or delete that folder\.$", line) for line in told)
 
 
+def test_a_run_whose_loss_is_not_a_number_ends_with_one_sentence(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(texts, tmp_path / "out", "--tokens", "2000", "--adam-rate", "1e38") == 2
+    assert "The loss is not a number any more after" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "state.safetensors").exists()
+
+
 def test_a_held_out_part_of_a_new_models_texts_is_judged(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(texts, tmp_path / "run", "--tokens", "640", "--held-out", "0.2") == 0
     assert re.search(r"held out: \d\.\d{3} nats a token, perplexity", capsys.readouterr().err)

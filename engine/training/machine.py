@@ -5,15 +5,16 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
+import torch._inductor.config
 
 from engine.backends import computes_in_bf16
 from engine.model import DiT, ModelConfig
 
 MIB = 2**20
+WITHOUT_FP16 = "cooperlake"
+"""The x86 machine to compile for on one whose vectors do half precision: for it g++ 12 makes gradients of NaN (docs/DECISIONS.md)."""
 
 
 def can_compile(device: torch.device) -> bool:
@@ -21,19 +22,13 @@ def can_compile(device: torch.device) -> bool:
     return device.type == "cuda" or (device.type == "cpu" and any(map(shutil.which, ("c++", "g++", "clang++", "cl"))))
 
 
-def attention_for(device: torch.device) -> AbstractContextManager[None]:
-    """The kernel to train with: on a CPU the decomposed one is twice as fast in bf16, forward and backward (DECISIONS)."""
-    if device.type != "cpu" or not computes_in_bf16(device):
-        return nullcontext()
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
-    return sdpa_kernel(SDPBackend.MATH)
-
-
 def set_up(device: torch.device) -> None:
     """TF32 for what stays in float32 on a GPU; room for a compiled step of each shape; a step that cannot be compiled runs as it is."""
     torch.set_float32_matmul_precision("high")
     torch._dynamo.config.recompile_limit = 64
     torch._dynamo.config.suppress_errors = True
+    if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_fp16") and torch._inductor.config.cpp.march is None:
+        torch._inductor.config.cpp.march = WITHOUT_FP16
 
 
 def flops_per_token(config: ModelConfig, length: int, predicted: float) -> float:

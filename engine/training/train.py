@@ -43,13 +43,17 @@ WORTH_COMPILING = 600_000
 """Tokens from which on a CPU makes up for the minute that the compiler takes."""
 
 
+class TrainingError(ArithmeticError):
+    """A run can't go on; the message is one sentence."""
+
+
 def main(argv: list[str]) -> int:
     """Train; 0 when the run is done or paused, 2 with a sentence when the data or a model cannot be used."""
     began = time.monotonic()
     args = arguments(argv, __doc__)
     try:
         return train(args, began)
-    except (CorpusError, checkpoint.CheckpointError, ConfigError, LoadError, TokenizerError) as error:
+    except (CorpusError, checkpoint.CheckpointError, ConfigError, LoadError, TokenizerError, TrainingError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -122,8 +126,7 @@ def train(args: argparse.Namespace, began: float) -> int:
             file=sys.stderr,
         )
     try:
-        with machine.attention_for(crew.device):
-            loop(args, run, trainer, plan, crew, began)
+        loop(args, run, trainer, plan, crew, began)
     finally:
         trainer.close()
     crew.part()
@@ -260,6 +263,11 @@ def loop(args: argparse.Namespace, run: Run, trainer: Trainer, plan: Plan, crew:
             if steps < every and progress.tokens < plan.tokens:
                 continue
             nats, predicted = totals.tolist()
+            if not math.isfinite(nats):
+                raise TrainingError(
+                    f"The loss is not a number any more after {progress.tokens / 1e6:.2f}M tokens, and what was saved before is as it was: "
+                    "train again with smaller rates (--muon-rate, --adam-rate) or with --no-compile."
+                )
             now = time.monotonic()
             spent = crew.agreed(max(0.0, now - mark))
             progress.note(steps, spent, nats / predicted)
