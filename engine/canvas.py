@@ -157,7 +157,7 @@ class Canvas:
         if not chars:
             return texts
         first, last = chars[0][1], chars[-1][1]
-        before = span.before
+        before, quoted = span.before, span.quoted
         brought = brought or (self._glued is not None and not self._glued[tokens[first]] and stands_apart(before, shown[0]))
         if shown[0] != _MASKED and space_before(before, shown[0], brought=brought):
             texts[first] = " "
@@ -167,7 +167,8 @@ class Canvas:
                 before = "x"
                 continue
             rest = "".join(shown[at + 1 : at + 7])
-            texts[cell] += self.style.write(before, char, rest)
+            texts[cell] += self.style.write(before, char, rest, quoted=quoted)
+            quoted = char != "\n" and quoted ^ (char in DOUBLE_QUOTES)
             before = (before + char)[-2:]
         if shown[-1] != _MASKED and space_after(shown[-1], span.after):
             texts[last] += " "

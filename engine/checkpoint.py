@@ -16,13 +16,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from engine.length_head import LengthHead, LengthHeadConfig
+from engine.lexicon import Lexicon
 from engine.model import ConfigError, DiT, ModelConfig
 from engine.reveal_order import RevealOrder
 from engine.settings import Settings, SettingsError
 from engine.tokenizer import Tokenizer, TokenizerError
 
 FORMAT = "lacuna-dit-1"
-CONFIG, WEIGHTS, TOKENIZER, LENGTHS = "config.json", "model.safetensors", "tokenizer.model", "lengths.safetensors"
+CONFIG, WEIGHTS, TOKENIZER, LENGTHS, WORDS = "config.json", "model.safetensors", "tokenizer.model", "lengths.safetensors", "words.txt.xz"
 _FIELDS = {"format", "name", "model", "sha256", "length_bias", "lengths", "trained", "stored", "schedule", "reveal_order", "settings"}
 _SCALE = ".scale"
 STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
@@ -52,6 +53,8 @@ class Checkpoint:
     """Trained on these weights' fills by engine.training.reveal_order."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What was measured to be best for this model, where it isn't the usual: fields of engine.Settings."""
+    lexicon: Lexicon | None = None
+    """The words that its texts hold; None: not told."""
 
 
 def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -86,6 +89,9 @@ def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat
     (folder / LENGTHS).unlink(missing_ok=True)  # of weights that were here before
     if checkpoint.lengths is not None:
         set_length_head(folder, checkpoint.lengths)
+    (folder / WORDS).unlink(missing_ok=True)
+    if checkpoint.lexicon is not None:
+        set_lexicon(folder, checkpoint.lexicon)
 
 
 def set_length_bias(folder: Path, length_bias: dict[str, float]) -> None:
@@ -118,6 +124,13 @@ def set_length_head(folder: Path, head: LengthHead) -> None:
     _write_config(folder, config | {"lengths": head.config.as_dict(), "sha256": sha256})
 
 
+def set_lexicon(folder: Path, lexicon: Lexicon) -> None:
+    """Put the words of its texts beside a finished model."""
+    config = _read_config(folder)
+    _replace(folder / WORDS, lexicon.save)
+    _write_config(folder, config | {"sha256": config["sha256"] | {WORDS: _digest(folder / WORDS)}})
+
+
 def load(folder: Path, *, causal: bool | None = False) -> Checkpoint:
     """Read a folder that `save` wrote, weights in float32 on the CPU; CheckpointError for anything that is not whole and ours.
 
@@ -135,7 +148,7 @@ def load(folder: Path, *, causal: bool | None = False) -> Checkpoint:
         tokenizer = Tokenizer.load(folder / TOKENIZER)
     except (ConfigError, TokenizerError) as error:
         raise CheckpointError(str(error)) from error
-    for name in (WEIGHTS, TOKENIZER, *([LENGTHS] if config.get("lengths") else [])):
+    for name in (WEIGHTS, TOKENIZER, *([LENGTHS] if config.get("lengths") else []), *([WORDS] if WORDS in config["sha256"] else [])):
         if not (folder / name).is_file():
             raise CheckpointError(f"The model folder {folder.name} has no {name}; copy it again.")
         if _digest(folder / name) != config["sha256"].get(name):
@@ -161,6 +174,7 @@ def load(folder: Path, *, causal: bool | None = False) -> Checkpoint:
         _schedule(folder, config),
         _reveal_order(folder, config),
         _settings(folder, config),
+        Lexicon.load(folder / WORDS) if WORDS in config["sha256"] else None,  # its digest is right, so it is what was saved
     )
 
 

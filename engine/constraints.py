@@ -1,4 +1,4 @@
-"""Exact word counts, paired quotes and clean gap edges, kept while tokens are revealed in any order.
+"""Exact word counts, paired quotes, known words and clean gap edges, kept while tokens are revealed in any order.
 
 The words of a fill are counted by a small automaton that reads one token after another (see `wordings.Moves`).
 Tokens fall into few classes that move it alike. Dynamic programming over a gap's cells, forward and backward,
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.spacing import DOUBLE_QUOTES, QUOTES, STOPS, opens
+from engine.spelling import Speller
 from engine.text import is_wordlike
 from engine.vocabulary import Vocabulary
 from engine.wordings import Moves
@@ -207,12 +208,13 @@ class SpanConstraint:
         rules: Sequence[SpanRule],
         cells: dict[int, tuple[int, int]],
         barred: Barred | None = None,
+        speller: Speller | None = None,
     ) -> None:
         """`cells`: canvas position -> (index into `rules`, cell of that span). A span may reach beyond the window.
 
         What is `barred` comes before everything else: where no other token is left, a word too few or too many is the lesser evil.
         """
-        self._vocabulary, self._barred = vocabulary, barred
+        self._vocabulary, self._barred, self._speller = vocabulary, barred, speller
         self._class_of: list[int] = vocabulary.class_of.tolist()
         self._mask_id = mask_id
         self._rules = rules
@@ -296,6 +298,8 @@ class SpanConstraint:
         bound = [p for p in positions if not self._rules[self._cells[p][0]].edges.free]
         if not all(fits(ids[p - 1], ids[p]) for p in bound if p) or not all(fits(ids[p], ids[p + 1]) for p in bound if p + 1 < len(ids)):
             return False
+        if not all(bool(spelled[ids[p]]) for p in bound if (spelled := self._spelled(ids, p)) is not None):
+            return False
         spans = self.held(ids)
         return all(
             self._rules[rule].count.reachable(self._options_of(rule, spans[rule]))
@@ -347,7 +351,15 @@ class SpanConstraint:
             beside = beside & ~clash
         if position + 1 < len(ids) and (clash := self._vocabulary.clash_before(ids[position + 1])) is not None:
             beside = beside & ~clash
+        if (spelled := self._spelled(ids, position)) is not None and bool((beside & spelled).any()):
+            return beside & spelled
         return beside if beside is row or bool(beside.any()) else row
+
+    def _spelled(self, ids: list[int], position: int) -> Tensor | None:
+        """(V,) bool, the tokens that make known words at a position; None where every word will do."""
+        if self._speller is None:
+            return None
+        return self._speller.fits(self._speller.beside(ids, position, self._cells.__contains__, self._mask_id))
 
 
 def _kind(cell: int, size: int) -> str:

@@ -19,6 +19,7 @@ from engine.rules import Rules, edges, elastic, growth_of, room_to_grow
 from engine.samplers import SAMPLERS
 from engine.schedules import SCHEDULES
 from engine.settings import Settings, SettingsError, recommended
+from engine.spelling import speller
 
 
 def fill(model: Denoiser, draft: str | Draft, settings: Settings | None = None) -> Iterator[Frame]:
@@ -56,6 +57,7 @@ def fill_events(model: Denoiser, draft: str | Draft, settings: Settings | None =
 def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
     canvas = Canvas(model, draft)
     bans = Bans.of(model, canvas, draft, settings)
+    spelled = speller(model, " ".join([*canvas.given, *(span.was for span in canvas.spans)])) if settings.words == "known" else None
     sizes = decide_lengths(model, canvas, edges)
     cells = Cells(model, canvas, sizes)
     plan = canvas.windows(sizes)
@@ -73,7 +75,7 @@ def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
         x = torch.tensor([window.ids])
         writable = torch.zeros_like(x, dtype=torch.bool)
         writable[0, list(window.cells)] = True
-        rules = Rules(model, canvas, window, cells.tokens, growth, may_grow[number], bans)
+        rules = Rules(model, canvas, window, cells.tokens, growth, may_grow[number], bans, spelled)
         step = 0
         for move in revised(model, x, writable=writable, settings=settings, first_step=done, constraint=rules, growth=growth):
             window, changed, relaid = cells.take(window, move)

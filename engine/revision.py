@@ -2,7 +2,7 @@
 
 A confident order settles the easy tokens first, "the" and "," before what they belong to, and keeps them. Here each token is judged
 with itself left out and all others there (pseudo-log-likelihood, arXiv 1910.14659), and those that the model would rather not have
-written are masked again, as Mask-Predict does at each of its rounds (arXiv 1904.09324).
+written are masked again, as Mask-Predict does at each of its rounds (arXiv 1904.09324), with the other pieces of their words.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from engine.growth import Growth
 from engine.pace import even_grid, planned_steps
 from engine.reverse import Constraint, Move, constrained, denoise
 from engine.settings import Settings
+from engine.vocabulary import vocabulary
 
 ROWS = 8
 """Readings of the canvas to judge all tokens: in each every eighth is left out, or one where there are fewer."""
 SHARE = 0.25
-"""Of the tokens written, at most so many are taken back in a round, one at least."""
+"""Of the tokens written, at most so many are taken back in a round, one word at least."""
 DOUBT = 1.0
-"""Nats by which another token must fit better."""
+"""Nats by which another token must fit better, for a word to be taken back."""
 
 
 def rounds(model: Denoiser, settings: Settings, growth: Growth | None) -> int:
@@ -72,7 +73,7 @@ def revised(
         if not taken:
             return
         pace = _again(settings)
-        times = share * even_grid(planned_steps(pace, taken))
+        times = share * even_grid(planned_steps(pace, min(taken, _most(int(written.sum())))))
 
 
 def _again(settings: Settings) -> Settings:
@@ -100,8 +101,33 @@ def _read_over(model: Denoiser, x: Tensor, written: Tensor, constraint: Constrai
     best = log_probs.max(-1).values.cpu()
     own = log_probs.gather(-1, x[0, places][:, None].to(device))[:, 0].cpu()
     doubts = best - own  # what a constraint rules out by now is infinitely doubtful, and where nothing is left nothing is
-    most = doubts.nan_to_num(0.0, posinf=torch.inf).topk(_most(len(places)))
     doubted = torch.zeros_like(written)
-    doubted[0, places[most.indices[most.values > DOUBT]]] = True
+    doubted[0, _most_doubtful(model, x[0], places.tolist(), doubts.nan_to_num(0.0, posinf=torch.inf).tolist())] = True
     chances = torch.ones(x.shape).masked_scatter(written, best.exp())
     return doubted, chances, log_probs
+
+
+def _most_doubtful(model: Denoiser, x: Tensor, places: list[int], doubts: list[float]) -> list[int]:
+    """Of the places written in (L,) x, those of the words with the largest doubts, if these are DOUBT at least: so many as may be
+    taken back, or one word.
+    """
+    words = _words(model, x, places)
+    doubt = dict(zip(places, doubts, strict=True))
+    worst = sorted(((max(doubt[place] for place in word), word) for word in words), key=lambda found: -found[0])
+    taken: list[int] = []
+    for worst_doubt, word in worst:
+        if worst_doubt > DOUBT and (not taken or len(taken) + len(word) <= _most(len(places))):
+            taken += word
+    return taken
+
+
+def _words(model: Denoiser, x: Tensor, places: list[int]) -> list[list[int]]:
+    """The places by the words that they spell: pieces that nothing parts are together. A sign is by itself."""
+    known, words = vocabulary(model), list[list[int]]()
+    for place in places:
+        joined = bool(words) and words[-1][-1] == place - 1 and known.joins(int(x[place - 1]), int(x[place]))
+        if joined:
+            words[-1].append(place)
+        else:
+            words.append([place])
+    return words

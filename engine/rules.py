@@ -14,6 +14,7 @@ from engine.constraints import NEWLINE_CELLS, Edges, SpanConstraint, SpanRule, W
 from engine.denoiser import Denoiser
 from engine.growth import Growth
 from engine.spacing import GAP_SIGN, straighten
+from engine.spelling import Speller
 from engine.vocabulary import vocabulary
 
 GROWTH = 64
@@ -84,9 +85,11 @@ class Rules:
         growth: Growth | None = None,
         elastic: AbstractSet[int] = frozenset(),
         bans: Bans | None = None,
+        speller: Speller | None = None,
     ) -> None:
         """`tokens`: what every span holds. `elastic`: the spans that may grow, within `growth`."""
         self._model, self._canvas, self._growth, self._elastic, self._bans = model, canvas, growth, elastic, bans
+        self._speller = speller
         self._special = torch.tensor(sorted(growth.tokens if growth else ()), dtype=torch.long)
         self.relay(window, tokens)
 
@@ -103,7 +106,7 @@ class Rules:
         self._numbers = spans
         if self._bans is not None:
             self._bans.relay(spans, tokens)
-        self._constraint = SpanConstraint(vocabulary(self._model), self._model.mask_id, self._spans, self._cells, self._bans)
+        self._constraint = SpanConstraint(vocabulary(self._model), self._model.mask_id, self._spans, self._cells, self._bans, self._speller)
 
     def allowed(self, x: Tensor, positions: Tensor) -> Tensor:
         """(L,) canvas, (n,) masked places -> (n, V) bool."""

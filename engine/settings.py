@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 Choice = Literal["deterministic", "stochastic", "hybrid"]
 Rounding = Literal["every_step", "nearest", "up", "down"]
 Scores = Literal["model", "tempered"]
+Words = Literal["known", "any"]
 
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
@@ -53,6 +54,9 @@ class Settings:
     repetition: float = 3.0
     """Nats taken from a token that would say again what stands nearby (a pair of tokens within 32, a token within two) when tokens are
     chosen; the order is judged without. 0 is off. After the penalty of CTRL (arXiv 1909.05858)."""
+    words: Words = "known"
+    """`known`: no words but those that the model's own texts or the draft hold, by models that bring a list of them (engine.spelling);
+    `any`: pieces may add up to what no text holds."""
     refresh: int = 4
     """Steps between two readings of the whole canvas: in between, the masked places are computed beside what was made of the others
     (Fast-dLLM, dKV-Cache), by networks that can do so. 1 is a whole reading at every step, which is exact."""
@@ -80,7 +84,7 @@ class Settings:
             (self.top_k >= 0, "top_k must be 0 (all tokens) or more"),
             *(
                 (getattr(self, name) in get_args(kind), f"{name} must be one of {', '.join(get_args(kind))}")
-                for name, kind in (("choice", Choice), ("scores", Scores), ("rounding", Rounding))
+                for name, kind in (("choice", Choice), ("scores", Scores), ("rounding", Rounding), ("words", Words))
             ),
             (self.block_length >= 0, "block_length must be 0 (no blocks) or more"),
             (0 <= self.guidance <= 100, "guidance must be between 0 (off) and 100"),
@@ -148,6 +152,7 @@ HELP = {
     "block_length": "tokens in a semi-autoregressive block; 0 is no blocks",
     "guidance": "classifier-free guidance by the given text; 0 is off",
     "repetition": "nats taken from a token that would say again what stands nearby; 0 is off",
+    "words": "known: only words that the model's texts or the draft hold; any: pieces may make new ones",
     "refresh": "the whole text is read anew every so many steps; 1 is exact and slower",
     "revise": "rounds in which what fits least is taken back and written anew; 0 is none",
     "remasking": "the chance, at most, that a written token is masked again in a step; 0 is never",
@@ -186,7 +191,7 @@ _METHODS: dict[str, dict[str, str | int | float]] = {
     "EB-Sampler": {"sampler": "entropy_bound", "entropy_bound": 0.5, "steps": _AS_NEEDED, **_WHOLE},
 }
 PUBLISHED = {
-    name: {**values, "guidance": values.get("guidance", 0.0), "repetition": 0.0, "refresh": 1, "revise": 0}
+    name: {**values, "guidance": values.get("guidance", 0.0), "repetition": 0.0, "words": "any", "refresh": 1, "revise": 0}
     for name, values in _METHODS.items()
 }
 """Published methods, each as the settings that give it; what a method doesn't name is the default, or the writer's choice."""

@@ -24,6 +24,7 @@ QUOTES = "\"'“”‘’"
 _NO_SPACE_AFTER = OPENING + "—–-/#@$£€_"
 _STRAIGHT = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
 _ELISIONS = re.compile(r"(?:\d|tis\b|twas\b|twere\b|twill\b|em\b|cause\b|til\b|round\b|bout\b|n\b)", re.IGNORECASE)
+_DASHES = ("—", "–")
 _JOINS = "-–—/_…"
 """Signs that no space comes before, after a word."""
 CLITICS = frozenset(["s", "t", "d", "m", "re", "ve", "ll", "clock", "em"])
@@ -128,12 +129,14 @@ class Style:
         crlf = text.count("\r\n")
         return cls(curly_double, curly_single, crlf > text.count("\n") - crlf)
 
-    def write(self, before: str, char: str, rest: str) -> str:
-        """One character of a fill in this style; `before` and `rest` are the text on its two sides."""
+    def write(self, before: str, char: str, rest: str, *, quoted: bool = False) -> str:
+        """One character of a fill in this style; `before` and `rest` are the text on its two sides, `quoted` tells whether a double quote
+        is open there: one after a dash is then the end of who was cut short.
+        """
         if char == "\n":
             return "\r\n" if self.crlf else "\n"
         if char == '"' and self.curly_double:
-            return "“" if quote_opens(before) else "”"
+            return "“" if quote_opens(before) and not (quoted and before[-1:] in _DASHES) else "”"
         if char == "'" and self.curly_single:
             return "‘" if quote_opens(before) and not _ELISIONS.match(rest) and rest else "’"
         return char

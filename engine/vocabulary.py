@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.denoiser import Denoiser
 from engine.spacing import CLOSING, DOUBLE_QUOTES, OPENING, QUOTES, STOPS, stands_apart, unwanted
+from engine.text import SPACELESS, is_wordlike
 from engine.wordings import SEPARATORS, Moves, apart_moves, word_moves
 
 
@@ -92,6 +93,15 @@ class Vocabulary:
         before it ("end.he", "theYes"), where words bring their own space.
         """
         return not (left == right and left in self._once) and (self._ends[left], self._starts[right]) not in _CLASHES
+
+    def joins(self, left: int, right: int) -> bool:
+        """Whether a token goes on with the word that the one before it ends in; not in scripts that put no space between words, nor
+        where each token is a letter.
+        """
+        first, second = self.texts[left][-1:], self.texts[right][:1]
+        if self.glued is not None:
+            return bool(self.glued[right])
+        return self.carries_spaces and is_wordlike(first) and is_wordlike(second) and not SPACELESS.match(first + second)
 
     def clash_after(self, token: int) -> Tensor | None:
         """(V,) bool, the tokens that don't fit after this one; None when all do."""

@@ -38,6 +38,8 @@ def filled(draft: str, *wish: str) -> str:
         ("so [[]] was", [" the", "\n", "\n\n", "old"], "so the\n\nold was"),
         ('he said "[[]]" and', [" the", " lamp"], 'he said "the lamp" and'),
         ("he said “[[]]” and", [" it", "'", "s", " so", '"'], "he said “it’s so”” and"),
+        ("“I was going [[]] she said.", [" quiet", "—", '"'], "“I was going quiet—” she said."),
+        ("“No.” He was[[]] she.", ["—", '"', "so", '"'], "“No.” He was—“so” she."),
         ("he said “so”. [[]].", [' "', "it", " is", ",", '"', " he"], "he said “so”. “it is,” he."),
         ("don’t: [[]].", [" '", "it", " is", "'"], "don’t: ‘it is’."),
         ("don't: [[]].", [" '", "it", " is", "'"], "don't: 'it is'."),

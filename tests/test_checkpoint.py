@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from engine import checkpoint
 from engine.checkpoint import Checkpoint, CheckpointError
+from engine.lexicon import Lexicon
 from engine.model import DiT, ModelConfig
 from engine.training.tokenizer import train_tokenizer
 
@@ -41,6 +43,20 @@ def test_a_checkpoint_comes_back_as_written(tmp_path: Path, changes: dict[str, A
     assert checkpoint.load(tmp_path).settings == {"steps": 8}
     assert read.tokenizer.proto == written.tokenizer.proto
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors", "tokenizer.model"]
+
+
+def test_a_list_of_words_goes_with_the_weights_and_is_refused_when_changed(tmp_path: Path) -> None:
+    checkpoint.save(replace(small(), lexicon=Lexicon(["lamp", "lantern"])), tmp_path)
+    read = checkpoint.load(tmp_path)
+    assert read.lexicon is not None and read.lexicon.words == ("lamp", "lantern")
+    Lexicon(["lamp"]).save(tmp_path / "words.txt.xz")
+    with pytest.raises(CheckpointError, match=r"words\.txt\.xz in .* is not the file"):
+        checkpoint.load(tmp_path)
+    (tmp_path / "words.txt.xz").unlink()
+    with pytest.raises(CheckpointError, match=r"has no words\.txt\.xz; copy it again"):
+        checkpoint.load(tmp_path)
+    checkpoint.save(small(), tmp_path)
+    assert checkpoint.load(tmp_path).lexicon is None
 
 
 def edit_config(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:

@@ -106,8 +106,8 @@ def test_attention_in_bfloat16_errs_at_most_twice_as_much_as_torchs_fused_kernel
 def test_gradients_of_attention_in_bfloat16_are_those_of_double_precision(causal: bool) -> None:
     rows = torch.randn(3, 5, 4, 33, 16, generator=torch.Generator().manual_seed(1)).bfloat16()
     true, plain = rows.double().requires_grad_(), rows.clone().requires_grad_()
-    torch.nn.functional.scaled_dot_product_attention(*true, is_causal=causal).square().sum().backward()
-    attention(*plain, None, causal=causal).double().square().sum().backward()
+    torch.nn.functional.scaled_dot_product_attention(true[0], true[1], true[2], is_causal=causal).square().sum().backward()
+    attention(plain[0], plain[1], plain[2], None, causal=causal).double().square().sum().backward()
     assert true.grad is not None and plain.grad is not None
     assert (plain.grad - true.grad).norm() < 0.02 * true.grad.norm()
 

@@ -16,6 +16,7 @@ from engine.reverse import denoise
 from engine.revision import DOUBT, ROWS, revised, rounds, steps_planned
 from engine.settings import PUBLISHED, Settings
 from tests.exact import Exact
+from tests.pieces import PIECES, Pieces
 
 HASTY, RIGHT = ord("x"), ord("o")
 
@@ -74,6 +75,27 @@ def test_a_canvas_without_masks_is_not_read_over() -> None:
     x = torch.tensor([[0, 1, 2, 0]])
     assert list(revised(model, x, writable=torch.ones_like(x, dtype=torch.bool), settings=Settings(revise=9))) == []
     assert model.calls == 0
+
+
+class Doubting(Pieces):
+    """Wishes for "was quiet" until it reads it over; then for other endings of the words."""
+
+    def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        found = super().logits(ids, positions, t=t, attend=attend)
+        if (ids == self.mask_id).sum() < ids.shape[0] * len(self.wish):
+            found[:, PIECES.index("s")] = 20.0
+        return found
+
+
+def test_the_pieces_of_a_word_are_taken_back_together() -> None:
+    wish = [" lamp", "ing", " quiet", "ing", " so"]
+    model = Doubting(wish)
+    x = torch.tensor([[PIECES.index("the"), *[model.mask_id] * 5, PIECES.index(" was")]])
+    moves = list(
+        revised(model, x, writable=x == model.mask_id, settings=Settings(steps=1, choice="deterministic", repetition=0.0, revise=1))
+    )
+    taken = next(move.retaken for move in moves if move.retaken.any())
+    assert taken[0].nonzero()[:, 0].tolist() in ([1, 2], [3, 4], [5])
 
 
 def test_a_small_doubt_is_none_and_reading_over_takes_few_rows() -> None:

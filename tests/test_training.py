@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 import engine
 from engine import checkpoint
-from engine.training import length_head, train
+from engine.lexicon import Lexicon
+from engine.training import length_head, train, words
 from engine.training.corpus import CorpusError, documents
 from engine.training.objective import MaskingRecipe, capacity, draw_masks, gather, mask_runs
 
@@ -226,11 +227,25 @@ def test_a_long_run_ends_with_teaching_lengths_and_tuning_keeps_what_was_taught(
     assert run(texts, tmp_path / "long", "--tokens", "2000") == 0
     taught = checkpoint.load(tmp_path / "long" / "model").lengths
     assert taught is not None
+    checkpoint.set_lexicon(tmp_path / "long" / "model", Lexicon(["zebra"]))
     start = ["--init", str(tmp_path / "long" / "model"), "--tokens", "2000"]
     assert train.main(["--data", str(texts), "--out", str(tmp_path / "tuned"), *start, *SMALL[len(SHAPE) :]]) == 0
     kept = checkpoint.load(tmp_path / "tuned" / "model").lengths
     assert kept is not None
     assert all(torch.equal(a, b) for a, b in zip(taught.parameters(), kept.parameters(), strict=True))
+    lexicon = checkpoint.load(tmp_path / "tuned" / "model").lexicon
+    assert lexicon is not None and "zebra" in lexicon and "mat" in lexicon
+
+
+def test_the_words_of_texts_are_put_beside_a_model(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(texts, tmp_path / "run", "--tokens", "300") == 0
+    model = tmp_path / "run" / "model"
+    assert words.main(["--model", str(model), "--data", str(texts), "--least", "31"]) == 0
+    lexicon = checkpoint.load(model).lexicon
+    assert lexicon is not None and {"cat", "dog", "quite"} <= set(lexicon.words) and "Cat" not in lexicon
+    assert engine.load(model, device="cpu").lexicon.words == lexicon.words  # type: ignore[attr-defined]
+    assert words.main(["--model", str(tmp_path), "--data", str(texts)]) == 2
+    assert capsys.readouterr().err.endswith(f"There is no model in {tmp_path}: it has no readable config.json.\n")
 
 
 def test_two_processes_train_one_model(texts: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from engine.backends.quantised import quantise
 from engine.backends.speech import Speech
 from engine.caches import ContextCache
 from engine.length_head import LengthHead, around, reading
+from engine.lexicon import Lexicon
 from engine.model import DiT
 from engine.reveal_order import RevealOrder
 from engine.schedules import SCHEDULES
@@ -37,14 +38,15 @@ class DiTDenoiser(Speech):
         learned_schedule: tuple[float, ...] | None = None,
         reveal_order: RevealOrder | None = None,
         recommended: dict[str, Any] | None = None,
+        lexicon: Lexicon | None = None,
     ) -> None:
         """`model` is where it shall run. `document_id`: the token that stands before each document in training. `recommended`: the
-        settings that are best for it (`engine.settings.recommended`).
+        settings that are best for it (`engine.settings.recommended`). `lexicon`: the words of its texts (`engine.spelling`).
         """
         self.model, self.tokenizer, self.name = model.eval().requires_grad_(False), tokenizer, name
         self.mask_id, self.document_id, self.length_bias = mask_id, document_id, length_bias
         self.learned_schedule, self.reveal_order = learned_schedule, reveal_order
-        self.recommended = recommended or {}
+        self.recommended, self.lexicon = recommended or {}, lexicon
         self.device = model.embedding.weight.device
         self.vocab_size = model.config.vocab_size
         self.max_length = model.config.max_length
@@ -121,7 +123,7 @@ class LengthwiseDiT(ContextDiT):
 
 def load(folder: Folder, placement: Placement) -> ContextDiT:
     """A model folder in our format; CheckpointError or LoadError with a sentence otherwise."""
-    for name in (checkpoint.WEIGHTS, checkpoint.TOKENIZER, checkpoint.LENGTHS):
+    for name in (checkpoint.WEIGHTS, checkpoint.TOKENIZER, checkpoint.LENGTHS, checkpoint.WORDS):
         folder.file(name)  # refuses links out of the folder
     held = checkpoint.load(folder.path)
     net, tokenizer = held.model.to(placement.device, placement.dtype), held.tokenizer
@@ -136,6 +138,7 @@ def load(folder: Folder, placement: Placement) -> ContextDiT:
         "learned_schedule": held.schedule,
         "reveal_order": held.reveal_order,
         "recommended": held.settings,
+        "lexicon": held.lexicon,
     }
     if held.lengths is None:
         return ContextDiT(net, tokenizer, **about)

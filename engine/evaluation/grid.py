@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from engine.samplers import FREE_RUNNING, SAMPLERS
 from engine.schedules import SCHEDULES
-from engine.settings import PUBLISHED, Rounding, Scores, Settings
+from engine.settings import PUBLISHED, Rounding, Scores, Settings, Words
 from engine.training.gaps import EVEN
 
 Size = Literal["quick", "card", "full"]
@@ -57,6 +57,7 @@ def rows(size: Size, default: Settings) -> list[Row]:
         *_varied(default, "sampler", SAMPLERS if size == "full" else FEW_SAMPLERS),
         *_varied(default, "temperature", TEMPERATURES if size == "full" else (0.0, 1.0)),
         *_varied(default, "repetition", REPETITION if size == "full" else (0.0,)),
+        *_varied(default, "words", get_args(Words)),
         *_varied(default, "refresh", REFRESH if size == "full" else (1,)),
         *_varied(default, "guidance", GUIDANCE if size == "full" else (0.0,)),
         *_varied(default, "revise", REVISE if size == "full" else (0,)),

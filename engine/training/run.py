@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from engine.checkpoint import Checkpoint, CheckpointError, save
 from engine.length_head import LengthHead
+from engine.lexicon import Lexicon
 from engine.model import DiT
 from engine.tokenizer import Tokenizer
 from engine.training.optimiser import Average, Optimiser
@@ -57,15 +58,16 @@ class Run:
         store: torch.dtype = torch.bfloat16,
         lengths: LengthHead | None = None,
         settings: dict[str, Any] | None = None,
+        lexicon: Lexicon | None = None,
     ) -> None:
         """`told`: what the model's config shall tell of the recipe. `store`: the numbers that exported weights are kept in.
 
         `lengths`, `settings`: the length head and the recommended settings of the model that this one is tuned from, whose states
-        stay near enough for them.
+        stay near enough for them. `lexicon`: its words.
         """
         self.folder, self.model, self.optimiser, self.average = folder, model, optimiser, average
         self.tokenizer, self.name, self.told, self.store, self.lengths = tokenizer, name, told, store, lengths
-        self.settings = settings or {}
+        self.settings, self.lexicon = settings or {}, lexicon
         self.progress = Progress()
 
     @property
@@ -120,7 +122,16 @@ class Run:
         folder = self.folder / "model"
         done = {"tokens": self.progress.tokens, "steps": self.progress.step, "seconds": round(self.progress.seconds)}
         told = done | self.told
-        save(Checkpoint(averaged, self.tokenizer, self.name, None, told, self.lengths, settings=self.settings), folder, self.store)
+        kept = Checkpoint(
+            averaged,
+            self.tokenizer,
+            self.name,
+            trained=told,
+            lengths=self.lengths,
+            settings=self.settings,
+            lexicon=self.lexicon,
+        )
+        save(kept, folder, self.store)
         return folder
 
     def plot(self) -> Path | None:

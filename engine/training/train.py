@@ -19,6 +19,7 @@ from tqdm import tqdm
 from engine import checkpoint
 from engine.backends import LoadError, load
 from engine.lengths import fit_length_bias
+from engine.lexicon import Lexicon
 from engine.model import ConfigError, DiT, ModelConfig
 from engine.tokenizer import Tokenizer, TokenizerError
 from engine.training import length_head, machine, tuning
@@ -204,6 +205,7 @@ def run_of(
         store=checkpoint.STORED[args.store],
         lengths=start.lengths if start and akin and args.tunes else None,
         settings=start.settings if start and akin else None,
+        lexicon=start.lexicon if start else None,
     )
 
 
@@ -306,6 +308,7 @@ def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray
     whole = plan.done(run.progress.tokens, run.progress.seconds) >= 1
     if whole and not args.causal and not is_corpus(args.data):
         learn_lengths(folder, files_of(args.data), run)
+        learn_words(folder, files_of(args.data), run)
     if not whole:
         print(
             f"Paused after {run.progress.tokens / 1e6:.2f}M tokens; the same command goes on. The model so far is in {folder}.",
@@ -332,3 +335,10 @@ def learn_lengths(folder: Path, files: list[Path], run: Run) -> None:
         print(f"Teaching the model how long gaps are, from {gaps} of them.", file=sys.stderr)
         with suppress(CorpusError):
             length_head.fit(folder, files, gaps=gaps)
+
+
+def learn_words(folder: Path, files: list[Path], run: Run) -> None:
+    """Let a model that keeps to a list of words write those of its new texts too."""
+    if run.lexicon is not None:
+        texts = itertools.chain.from_iterable(map(training_documents, files))
+        checkpoint.set_lexicon(folder, run.lexicon | Lexicon.of(texts))

@@ -1,0 +1,160 @@
+"""Known words: a list that knows how words begin, and fills that hold no others."""
+
+from __future__ import annotations
+
+import lzma
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+import engine
+from engine.lexicon import LETTERS, Lexicon
+from engine.spelling import Beside, speller
+from tests.pieces import Pieces
+
+WORDS = st.text("abé", min_size=1, max_size=5)
+
+
+@given(st.lists(WORDS), WORDS)
+def test_a_lexicon_knows_its_words_and_how_they_begin(words: list[str], asked: str) -> None:
+    lexicon = Lexicon(words)
+    assert (asked in lexicon) == (asked in words)
+    assert lexicon.begins(asked) == any(word.startswith(asked) for word in words)
+    assert list(lexicon.going_on(asked)) == sorted({word for word in words if word.startswith(asked)})
+
+
+def test_words_are_runs_of_letters_of_any_case_that_stand_often_enough() -> None:
+    texts = ["Don't! The Well-kept garden; the ÉTUDE no. 4b.", "an étude, the don"]
+    assert Lexicon.of(texts, least=2).words == ("don", "the", "étude")
+    assert "kept" in Lexicon.of(texts) and "4b" not in Lexicon.of(texts) and "b" in Lexicon.of(texts)
+
+
+def test_a_list_of_words_is_read_as_it_was_written_and_a_damaged_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt.xz"
+    Lexicon(["zebra", "étude", "apple"]).save(path)
+    assert Lexicon.load(path).words == ("apple", "zebra", "étude")
+    assert lzma.decompress(path.read_bytes()).decode() == "apple\nzebra\nétude"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="damaged"):
+        Lexicon.load(path)
+
+
+SYLLABLES = ["ka", "to", "mi", "Ka", ",", ".", "—", '"', "-", *(" " + s for s in ("ka", "to", "mi", "Ka"))]
+KNOWN = Lexicon(["kato", "mi", "tokami", "to", "mitomi", "kami"])
+
+
+class Syllables(Pieces):
+    """Writes syllables at random, and knows some words that they make."""
+
+    name = "syllables"
+    mask_id, vocab_size = len(SYLLABLES), len(SYLLABLES) + 1
+    suppressed: Sequence[int] = (len(SYLLABLES),)
+
+    def __init__(self, seed: int, lexicon: Lexicon | None) -> None:
+        super().__init__()
+        self.lexicon = lexicon
+        self._chance = torch.Generator().manual_seed(seed)
+
+    def encode(self, text: str) -> list[int]:
+        ids, at = [], 0
+        while at < len(text):
+            piece = max((p for p in SYLLABLES if text.startswith(p, at)), key=len, default=None)
+            ids.append(SYLLABLES.index(piece or "-"))
+            at += len(piece or "-")
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(SYLLABLES[i] for i in ids)
+
+    def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        return torch.randn(int(positions.sum()), self.vocab_size, generator=self._chance)
+
+
+def strange(text: str) -> set[str]:
+    """The words of a text that neither the list nor the draft holds."""
+    return {word.casefold() for word in LETTERS.findall(text)} - set(KNOWN.words)
+
+
+DRAFTS = ["To [[{} tokens]] mi.", "“[[{} tokens]]” mi to", "[[{} tokens]]", "kato,[[{} tokens]]—to"]
+
+
+@given(
+    st.integers(0, 2**20),
+    st.sampled_from(DRAFTS),
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.sampled_from(["confidence", "random", "left_to_right"]),
+)
+def test_fills_hold_known_words_only(seed: int, draft: str, size: int, steps: int, sampler: str) -> None:
+    settings = engine.Settings(sampler=sampler, steps=steps, seed=seed, revise=3, temperature=1.0, top_p=1.0)
+    *_, last = engine.fill(Syllables(seed, KNOWN), draft.format(size), settings)
+    assert not strange(last.text), last.text
+
+
+LETTERS_BESIDE = st.sampled_from(["", "", "", "to", "ka", "kat", "mi", "tom", "x"])
+
+
+@given(LETTERS_BESIDE | st.none(), LETTERS_BESIDE | st.none(), st.integers(0, 2), st.sampled_from(["", "", "mi", "to"]))
+def test_a_token_fits_where_each_word_that_it_is_a_part_of_is_known_or_can_be(
+    left: str | None, right: str | None, room: int, beyond: str
+) -> None:
+    beside = Beside(left, right, room, beyond if room == 1 else "")
+    by = speller(Syllables(0, KNOWN), "")
+    assert by is not None
+    pieces = [piece for piece in SYLLABLES if piece.isalpha()]
+
+    def may_be(word: str) -> bool:
+        if room == 0:
+            return word in KNOWN.words
+        longer = [known for known in KNOWN.words if known.startswith(word)]
+        if room == 2:
+            return bool(longer)
+        return word in KNOWN.words or any(word + piece.lower() + beside.beyond in longer for piece in pieces)
+
+    for token, text in enumerate(SYLLABLES):
+        runs = [
+            run for run in re.split(r"([a-z]+)", ("#" if left is None else left) + text.lower() + ("#" if right is None else right)) if run
+        ]
+        words = [run for run in runs if run.isalpha()]
+        last = runs[-1].isalpha()
+        *inner, final = words if last else [*words, ""]
+        if left is None and (text[0].isalpha() or "#" in text):
+            inner = inner[1:] if len(words) > 1 or not last else inner
+            final = "" if len(words) == 1 else final
+        if right is None and text[-1].isalpha():
+            inner = inner[:-1]
+        fits = all(word in KNOWN.words for word in inner) and (not final or may_be(final))
+        assert bool(by.fits(beside)[token]) == fits, (text, beside)
+
+
+def test_pieces_add_up_to_anything_where_the_writer_says_so_or_no_list_is_told() -> None:
+    draft = "To [[12 tokens]] mi."
+    free = engine.Settings(words="any")
+    assert any(strange([*engine.fill(Syllables(seed, KNOWN), draft, free)][-1].text) for seed in range(5))
+    assert any(strange([*engine.fill(Syllables(seed, None), draft)][-1].text) for seed in range(5))
+
+
+def test_words_of_the_draft_are_known_too() -> None:
+    model = Syllables(0, KNOWN)
+    known, own = speller(model, "to mi"), speller(model, "Tomika")
+    assert known is not None and own is not None
+    token = SYLLABLES.index("ka")
+    for beside, fits in ((Beside("tomi", ""), True), (Beside("tom", "", 2), False), (Beside("to", ""), False)):
+        assert not known.fits(beside)[token]
+        assert bool(own.fits(beside)[token]) == fits
+
+
+def test_a_word_that_begins_or_ends_in_given_text_is_the_writers() -> None:
+    model = Syllables(0, KNOWN)
+    by = speller(model, "")
+    assert by is not None
+    ids = model.encode(" ka to")
+    ids = [ids[0], model.mask_id, ids[1]]
+    assert by.beside(ids, 1, lambda at: at == 1, model.mask_id) == Beside(None, "")
+    assert by.fits(Beside(None, ""))[SYLLABLES.index("ka")] and not by.fits(Beside("", ""))[SYLLABLES.index("ka")]
