@@ -35,4 +35,4 @@ def test_the_embedded_model_is_packed_in_bfloat16_and_is_still_told_by_its_size_
     sizes = [sum(p.nbytes for p in model.model.parameters()) for model in (packed, precise)]  # type: ignore[attr-defined]
     assert (dtype_of(packed), dtype_of(precise), 2 * sizes[0]) == ("bfloat16", "float32", sizes[1])
     layers = [sum(isinstance(m, PackedLinear) for m in model.model.modules()) for model in (packed, precise)]  # type: ignore[attr-defined]
-    assert layers == [4 * 6 + 1, 0]
+    assert layers == [4 * precise.model.config.depth + 1, 0]  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import weakref
 from collections.abc import Coroutine, Iterator
@@ -225,7 +226,8 @@ def test_the_picker_is_a_window_for_keyboard_and_screen_reader(page):
     page.keyboard.press("Enter")
     window = picker(page)
     expect(window.get_by_role("list", name="On this machine").get_by_role("listitem").first).to_contain_text("lacuna")
-    expect(window.get_by_role("button", name="In use lacuna-23m")).to_be_visible()
+    embedded = json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8"))["name"]
+    expect(window.get_by_role("button", name=f"In use {embedded}")).to_be_visible()
     assert window.get_by_role("list", name="To download").get_by_role("listitem").count() >= 5
     window.get_by_role("textbox", name="Find or load").fill("llada-8b")
     shown = window.get_by_role("listitem").filter(visible=True)
