@@ -174,7 +174,7 @@ def load(folder: Path, *, causal: bool | None = False) -> Checkpoint:
         _schedule(folder, config),
         _reveal_order(folder, config),
         _settings(folder, config),
-        Lexicon.load(folder / WORDS) if WORDS in config["sha256"] else None,  # its digest is right, so it is what was saved
+        _lexicon(folder) if WORDS in config["sha256"] else None,
     )
 
 
@@ -205,6 +205,13 @@ def _settings(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     except SettingsError as error:
         raise CheckpointError(f"The settings in {folder.name} can't be used; take them out of {CONFIG}: {error}") from error
     return dict(values)
+
+
+def _lexicon(folder: Path) -> Lexicon:
+    try:
+        return Lexicon.load(folder / WORDS)
+    except ValueError as error:
+        raise CheckpointError(f"The list of words in {folder.name} can't be used; copy the model folder again: {error}") from error
 
 
 def _length_head(folder: Path, values: Any, net: DiT) -> LengthHead:

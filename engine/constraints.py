@@ -351,8 +351,8 @@ class SpanConstraint:
             beside = beside & ~clash
         if position + 1 < len(ids) and (clash := self._vocabulary.clash_before(ids[position + 1])) is not None:
             beside = beside & ~clash
-        if (spelled := self._spelled(ids, position)) is not None and bool((beside & spelled).any()):
-            return beside & spelled
+        if (spelled := self._spelled(ids, position)) is not None and bool((known := beside & spelled).any()):
+            return known
         return beside if beside is row or bool(beside.any()) else row
 
     def _spelled(self, ids: list[int], position: int) -> Tensor | None:

@@ -9,9 +9,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from engine.text import fold
+
 LETTERS = re.compile(r"[^\W\d_]+")
 LONGEST = 40
 """Letters of the longest word that is taken down; longer ones are noise."""
+LARGEST = 2**26
+"""Bytes of text that a list may unpack to."""
 
 
 class Lexicon:
@@ -25,11 +29,8 @@ class Lexicon:
         """The words that stand in these texts so often at least."""
         counts: Counter[str] = Counter()
         for text in texts:
-            counts.update(LETTERS.findall(text))
-        folded: Counter[str] = Counter()
-        for word, count in counts.items():
-            folded[word.casefold()] += count
-        return cls(word for word, count in folded.items() if count >= least and len(word) <= LONGEST)
+            counts.update(LETTERS.findall(fold(text)))
+        return cls(word for word, count in counts.items() if count >= least and len(word) <= LONGEST)
 
     def __contains__(self, word: str) -> bool:
         at = bisect_left(self.words, word)
@@ -59,8 +60,12 @@ class Lexicon:
 
     @classmethod
     def load(cls, path: Path) -> Lexicon:
-        """Read what `save` wrote; ValueError for a file that is damaged."""
+        """Read what `save` wrote; ValueError for a file that is damaged, or holds more than any list of words does."""
+        unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
         try:
-            return cls(lzma.decompress(path.read_bytes()).decode().split("\n"))
-        except lzma.LZMAError as error:
-            raise ValueError(f"{path.name} is damaged") from error
+            text = unpacker.decompress(path.read_bytes(), max_length=LARGEST).decode()
+        except (lzma.LZMAError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path.name} is damaged.") from error
+        if not unpacker.eof:
+            raise ValueError(f"{path.name} is damaged, or too long for a list of words.")
+        return cls(text.split("\n"))

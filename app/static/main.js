@@ -118,12 +118,13 @@ export async function mount(element, facts) {
   draft.addEventListener("splice", page.changed);
   draft.addEventListener("history", () => { page.changed(); drawTitle(); });
   page.runs.addEventListener("state", tools.draw);
-  page.timeline.drawState();
   tools.draw();
-  model.addEventListener("change", () => {
+  const follow = () => {
     page.timeline.drawState();
     if (model.model?.state === "ready") page.panel.recommend(model.model.recommended);
-  });
+  };
+  model.addEventListener("change", follow);
+  follow(); // the model may have become ready while the draft was looked for
   page.say(begun ? "Your draft is as you left it." : "Press Fill, and the model writes the gaps. To make one of your own, select words and press Gap.");
   root.dataset.ready = "true";
 }

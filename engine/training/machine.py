@@ -27,8 +27,12 @@ def set_up(device: torch.device) -> None:
     torch.set_float32_matmul_precision("high")
     torch._dynamo.config.recompile_limit = 64
     torch._dynamo.config.suppress_errors = True
-    if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_fp16") and torch._inductor.config.cpp.march is None:
-        torch._inductor.config.cpp.march = WITHOUT_FP16
+    if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_fp16"):
+        compiler = torch._inductor.config.cpp
+        if not hasattr(compiler, "march"):  # before torch 2.13: shorter vectors have no half precision either
+            compiler.simdlen = compiler.simdlen or 256
+        elif compiler.march is None:
+            compiler.march = WITHOUT_FP16
 
 
 def flops_per_token(config: ModelConfig, length: int, predicted: float) -> float:

@@ -307,8 +307,9 @@ def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray
     folder = run.export()
     whole = plan.done(run.progress.tokens, run.progress.seconds) >= 1
     if whole and not args.causal and not is_corpus(args.data):
-        learn_lengths(folder, files_of(args.data), run)
-        learn_words(folder, files_of(args.data), run)
+        files = files_of(args.data)
+        learn_lengths(folder, files, run)
+        learn_words(folder, files, run)
     if not whole:
         print(
             f"Paused after {run.progress.tokens / 1e6:.2f}M tokens; the same command goes on. The model so far is in {folder}.",
