@@ -71,6 +71,12 @@ class ContextCache:
         """Keep these rows alone, in this order."""
         self.held = [(k[wanted], v[wanted]) for k, v in self.held]
 
+    def repeated(self, times: int) -> ContextCache:
+        """Another one that holds the only row so many times."""
+        other = ContextCache()
+        other.held = [(k.repeat(times, 1, 1, 1), v.repeat(times, 1, 1, 1)) for k, v in self.held]
+        return other
+
     def among(self, where: Tensor | None) -> Tensor | None:
         """Flat positions of the canvas, all of them active, as flat positions of `places`."""
         return None if where is None or self._rank is None else self._rank.flatten()[where]

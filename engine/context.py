@@ -14,15 +14,46 @@ MOST_KEPT = 2**30
 """Bytes that may be kept of a row: LLaDA-8B takes half a megabyte a token."""
 
 
+def keeper(model: Denoiser, refresh: int, tokens: int) -> KeepsContext | None:
+    """The denoiser, if it can keep what it made of so many tokens and is to read the whole canvas every `refresh` steps only."""
+    if refresh > 1 and isinstance(model, KeepsContext) and not model.time_conditioned and tokens * model.kept_bytes <= MOST_KEPT:
+        return model
+    return None
+
+
+class Surroundings:
+    """The given text of one canvas as a denoiser sees it before anything is written there, for reading versions of what is written
+    beside it. What they tell it of themselves is left out: it would give away the very words that a version hides.
+    """
+
+    def __init__(self, model: Denoiser, refresh: int, blank: Tensor, written: Tensor, versions: int) -> None:
+        """(1, L) the canvas with masks where it is `written`, (1, L) bool. `versions`: rows read at once, at most. `refresh` 1: each
+        version is read whole.
+        """
+        self._model, self._written, self._cache = model, written, ContextCache()
+        short = bool(written.sum() <= WORTH_KEEPING * blank.numel())
+        self._keeper = keeper(model, refresh, versions * blank.numel()) if short else None
+        if self._keeper is not None:
+            first = torch.zeros_like(written)
+            first[0, written[0].int().argmax()] = True
+            self._keeper.logits_beside(blank, first, self._cache)
+
+    def logits(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """`Denoiser.logits` of (B, L) versions of the canvas."""
+        if self._keeper is None:
+            return self._model.logits(ids, positions)
+        beside = self._cache.repeated(len(ids))
+        beside.only(self._written | self._keeper.read_from(positions, None))
+        return self._keeper.logits_beside(ids, positions, beside)
+
+
 class Context:
     """Asks a denoiser step after step, and has it read the whole canvas every `refresh` steps only, if it can do so."""
 
     def __init__(self, model: Denoiser, refresh: int, longest: int) -> None:
         """`refresh` 1: the whole canvas at every step. `longest`: tokens in the longest row."""
         self._model, self._refresh = model, refresh
-        self._keeper: KeepsContext | None = None
-        if refresh > 1 and isinstance(model, KeepsContext) and not model.time_conditioned and longest * model.kept_bytes <= MOST_KEPT:
-            self._keeper = model
+        self._keeper = keeper(model, refresh, longest)
         self._cache, self._stale = ContextCache(), False
         self._rows: list[int] = []
         self._seen: Tensor | None = None

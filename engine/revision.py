@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from engine.context import Surroundings
 from engine.denoiser import Denoiser, WritesInBlocks
 from engine.forward import subs_log_probs
 from engine.growth import Growth
@@ -22,7 +23,7 @@ from engine.settings import Settings
 from engine.vocabulary import vocabulary
 
 ROWS = 8
-"""Readings of the canvas to judge all tokens: in each every eighth is left out, or one where there are fewer."""
+"""Readings of what was written to judge all its tokens: in each every eighth is left out, or one where there are fewer."""
 SHARE = 0.25
 """Of the tokens written, at most so many are taken back in a round, one word at least."""
 DOUBT = 1.0
@@ -57,6 +58,7 @@ def revised(
     written = (x == model.mask_id) & writable
     left = rounds(model, settings, growth) if written.any() else 0
     masks, pace, times, step = writable, settings, None, first_step
+    blank, around = x, None
     while True:
         anew = denoise(model, x, writable=masks, settings=pace, first_step=step, constraint=constraint, times=times, growth=growth)
         for move in anew:
@@ -66,7 +68,10 @@ def revised(
         if not left:
             return
         left -= 1
-        masks, chances, log_probs = _read_over(model, x, written, constraint)
+        if around is None:
+            device = torch.device(getattr(model, "device", "cpu"))
+            around = Surroundings(model, settings.refresh, blank.to(device), written.to(device), ROWS)
+        masks, chances, log_probs = _read_over(model, around, x, written, constraint)
         taken, x, step = int(masks.sum()), x.masked_fill(masks, model.mask_id), step + 1
         share = taken / int(written.sum())
         yield Move(x, torch.zeros_like(masks), masks, chances, written, log_probs, share, more=taken > 0)
@@ -85,7 +90,9 @@ def _most(written: int) -> int:
     return max(1, round(SHARE * written))
 
 
-def _read_over(model: Denoiser, x: Tensor, written: Tensor, constraint: Constraint | None) -> tuple[Tensor, Tensor, Tensor]:
+def _read_over(
+    model: Denoiser, around: Surroundings, x: Tensor, written: Tensor, constraint: Constraint | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """(1, L) a full canvas, (1, L) what was written in it -> (1, L) what to take back, (1, L) the chance of the best token at each
     place, and (n, V) log-probabilities of the places written, each judged without itself.
     """
@@ -96,7 +103,7 @@ def _read_over(model: Denoiser, x: Tensor, written: Tensor, constraint: Constrai
         masked[row, own] = True
     rows[masked] = model.mask_id
     device = torch.device(getattr(model, "device", "cpu"))
-    log_probs = subs_log_probs(model.logits(rows.to(device), masked.to(device)), model.suppressed)
+    log_probs = subs_log_probs(around.logits(rows.to(device), masked.to(device)), model.suppressed)
     log_probs = constrained(log_probs, rows, masked, constraint)[torch.cat(groups).argsort().to(device)]
     best = log_probs.max(-1).values.cpu()
     own = log_probs.gather(-1, x[0, places][:, None].to(device))[:, 0].cpu()

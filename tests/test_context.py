@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
@@ -14,10 +16,11 @@ from engine.backends.decoder import Decoder, DecoderDenoiser, Shape
 from engine.backends.dit import ContextDiT
 from engine.backends.toy import Toy
 from engine.caches import ContextCache
-from engine.context import Context
+from engine.context import Context, Surroundings
 from engine.evaluation.infilling import Calls
 from engine.model import DiT, ModelConfig
 from engine.reverse import Move, denoise
+from engine.revision import revised
 from engine.settings import PUBLISHED, Settings, SettingsError
 
 VOCABULARY, MASK = 40, 39
@@ -44,6 +47,10 @@ class Counted(ContextDiT):
     """Notes how many places of each row the network was given to compute."""
 
     places: list[int]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Each token is a word of its own."""
+        return "".join(f" {token}" for token in ids)
 
     def network_rows(
         self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None, context: ContextCache | None = None
@@ -190,6 +197,37 @@ def test_the_rest_of_the_canvas_hears_of_new_tokens_some_steps_late() -> None:
     exact, kept = run(model, x, refresh=1), run(model, x, refresh=4)
     assert torch.allclose(exact[0].log_probs, kept[0].log_probs)
     assert not torch.allclose(exact[1].log_probs, kept[1].log_probs, atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(depth=st.integers(1, 3), kind=st.sampled_from(["ours", "LLaDA", "Dream"]), masks=st.integers(1, 12), seed=st.integers(0, 99))
+def test_versions_of_what_is_written_are_read_beside_the_given_text(depth: int, kind: str, masks: int, seed: int) -> None:
+    """Exactly where the given text can't have heard of them: in a network of one block, and while all are masks."""
+    model: ContextDiT | DecoderDenoiser = (
+        network(depth, seed=seed) if kind == "ours" else decoder(depth, shifted=kind == "Dream", seed=seed)
+    )
+    blank, written = canvas(1, 24, masks, seed)
+    around = Surroundings(model, 4, blank, written, versions=3)
+    generator = torch.Generator().manual_seed(seed)
+    versions = (
+        torch.where(written, torch.randint(0, VOCABULARY - 1, (3, 24), generator=generator), blank) if depth == 1 else blank.repeat(3, 1)
+    )
+    hidden = written & (torch.rand(3, 24, generator=generator) < 0.5) | (written & (written.cumsum(-1) == 1))
+    versions = versions.masked_fill(hidden, MASK)
+    for _ in range(2):  # and again: no version is left behind in what is kept
+        assert torch.allclose(around.logits(versions, hidden), model.logits(versions, hidden), atol=1e-4)
+
+
+def test_the_canvas_is_read_once_for_all_second_thoughts() -> None:
+    model = counted()
+    x, written = canvas(1, 30, 8, 2)
+    how = Settings(steps=8, seed=3, refresh=4, revise=2)
+    list(revised(model, x, writable=written, settings=how))
+    assert model.places[8:10] == [30, 8]
+    assert model.places[10:].count(8) == 1  # the second round, which needs no second reading
+    model.places.clear()
+    list(revised(model, x, writable=written, settings=replace(how, refresh=1)))
+    assert set(model.places) == {30}
 
 
 def test_networks_that_keep_nothing_are_asked_as_ever() -> None:
