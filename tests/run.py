@@ -15,11 +15,15 @@ CHECKS = {
     "types": ["mypy"],
     "tests": ["pytest", "--durations=10"],
 }
+TWO = ["-n", "2", "--dist", "loadfile"]
+"""Two files of tests at a time. Long runs and those on a GPU have the machine to themselves."""
 
 
 def main(arguments: list[str]) -> int:
     """Run every check, the later ones too when one fails; further arguments (--long, --cuda, ...) go to pytest."""
-    if missing := [module for module in ("ruff", "mypy", "pytest", "hypothesis", "playwright") if importlib.util.find_spec(module) is None]:
+    at_once = [] if {"--long", "--cuda"} & {*arguments} else TWO
+    needed = ("ruff", "mypy", "pytest", "xdist", "hypothesis", "playwright")
+    if missing := [module for module in needed if importlib.util.find_spec(module) is None]:
         print(f"This Python lacks {', '.join(missing)}: install tests/requirements.txt into it.", file=sys.stderr)
         return 1
     for stub in (ROOT / "app").glob("*.pyi"):  # Gradio writes one beside a component it imports, and mypy would read it instead
@@ -28,7 +32,8 @@ def main(arguments: list[str]) -> int:
     for name, command in CHECKS.items():
         print(f"\n== {name}: {' '.join(command)}", flush=True)
         began = time.monotonic()
-        code = subprocess.run([sys.executable, "-m", *command, *(arguments if name == "tests" else [])], cwd=ROOT, check=False).returncode
+        more = [*at_once, *arguments] if name == "tests" else []
+        code = subprocess.run([sys.executable, "-m", *command, *more], cwd=ROOT, check=False).returncode
         results.append((name, code, time.monotonic() - began))
     print("\n== summary")
     for name, code, seconds in results:
