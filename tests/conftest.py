@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 # Before torch, gradio or the hub client is imported by any test.
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2" if (os.cpu_count() or 1) < 4 else "4")
+os.environ.setdefault("OMP_NUM_THREADS", "2" if (os.cpu_count() or 1) < 4 else "4")
+if "PYTEST_XDIST_WORKER" in os.environ:  # beside another one, and what it was given is the line above
+    os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
