@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--card",
         type=Path,
-        help="a model's folder: write the figures into its README.md and evaluation.json (fewer gaps than a full report)",
+        help="a model's folder: write the figures into its README.md and evaluation.json (fewer rows than a full report)",
     )
     add("--sample", type=Path, default=SAMPLE, help="the texts of the card's second row, which the test suite measures again")
     add("--blind", type=int, metavar="N", help="write only a shuffled sheet of N passages for a human judge into --out, its key apart")
