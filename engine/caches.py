@@ -74,7 +74,8 @@ class ContextCache:
     def repeated(self, times: int) -> ContextCache:
         """Another one that holds the only row so many times."""
         other = ContextCache()
-        other.held = [(k.repeat(times, 1, 1, 1), v.repeat(times, 1, 1, 1)) for k, v in self.held]
+        other.held = self.held
+        other.rows([0] * times)
         return other
 
     def among(self, where: Tensor | None) -> Tensor | None:

@@ -11,7 +11,7 @@ from engine.denoiser import Denoiser, KeepsContext
 WORTH_KEEPING = 0.5
 """The share of a canvas up to which it pays to compute its changing places alone."""
 MOST_KEPT = 2**30
-"""Bytes that may be kept of a row: LLaDA-8B takes half a megabyte a token."""
+"""Bytes that may be kept of a row, or of all versions of one: LLaDA-8B takes half a megabyte a token."""
 
 
 def keeper(model: Denoiser, refresh: int, tokens: int) -> KeepsContext | None:
@@ -30,18 +30,19 @@ class Surroundings:
         """(1, L) the canvas with masks where it is `written`, (1, L) bool. `versions`: rows read at once, at most. `refresh` 1: each
         version is read whole.
         """
-        self._model, self._written, self._cache = model, written, ContextCache()
+        device = torch.device(getattr(model, "device", "cpu"))
+        self._model, self._blank, self._written, self._cache = model, blank.to(device), written.to(device), ContextCache()
         short = bool(written.sum() <= WORTH_KEEPING * blank.numel())
         self._keeper = keeper(model, refresh, versions * blank.numel()) if short else None
-        if self._keeper is not None:
-            first = torch.zeros_like(written)
-            first[0, written[0].int().argmax()] = True
-            self._keeper.logits_beside(blank, first, self._cache)
 
     def logits(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """`Denoiser.logits` of (B, L) versions of the canvas."""
+        """`Denoiser.logits` of (B, L) versions of the canvas, on the model's device; the first call reads the given text."""
+        ids, positions = ids.to(self._blank.device), positions.to(self._blank.device)
         if self._keeper is None:
             return self._model.logits(ids, positions)
+        if not self._cache.held:
+            first = self._written & (self._written.cumsum(-1) == 1)  # a prediction is asked for only because one must be
+            self._keeper.logits_beside(self._blank, first, self._cache)
         beside = self._cache.repeated(len(ids))
         beside.only(self._written | self._keeper.read_from(positions, None))
         return self._keeper.logits_beside(ids, positions, beside)

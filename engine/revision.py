@@ -58,7 +58,7 @@ def revised(
     written = (x == model.mask_id) & writable
     left = rounds(model, settings, growth) if written.any() else 0
     masks, pace, times, step = writable, settings, None, first_step
-    blank, around = x, None
+    around = Surroundings(model, settings.refresh, x, written, ROWS)
     while True:
         anew = denoise(model, x, writable=masks, settings=pace, first_step=step, constraint=constraint, times=times, growth=growth)
         for move in anew:
@@ -68,9 +68,6 @@ def revised(
         if not left:
             return
         left -= 1
-        if around is None:
-            device = torch.device(getattr(model, "device", "cpu"))
-            around = Surroundings(model, settings.refresh, blank.to(device), written.to(device), ROWS)
         masks, chances, log_probs = _read_over(model, around, x, written, constraint)
         taken, x, step = int(masks.sum()), x.masked_fill(masks, model.mask_id), step + 1
         share = taken / int(written.sum())
@@ -102,11 +99,10 @@ def _read_over(
     for row, own in enumerate(groups):
         masked[row, own] = True
     rows[masked] = model.mask_id
-    device = torch.device(getattr(model, "device", "cpu"))
-    log_probs = subs_log_probs(around.logits(rows.to(device), masked.to(device)), model.suppressed)
-    log_probs = constrained(log_probs, rows, masked, constraint)[torch.cat(groups).argsort().to(device)]
+    log_probs = subs_log_probs(around.logits(rows, masked), model.suppressed)
+    log_probs = constrained(log_probs, rows, masked, constraint)[torch.cat(groups).argsort().to(log_probs.device)]
     best = log_probs.max(-1).values.cpu()
-    own = log_probs.gather(-1, x[0, places][:, None].to(device))[:, 0].cpu()
+    own = log_probs.gather(-1, x[0, places][:, None].to(log_probs.device))[:, 0].cpu()
     doubts = best - own  # what a constraint rules out by now is infinitely doubtful, and where nothing is left nothing is
     doubted = torch.zeros_like(written)
     doubted[0, _most_doubtful(model, x[0], places.tolist(), doubts.nan_to_num(0.0, posinf=torch.inf).tolist())] = True

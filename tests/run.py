@@ -29,11 +29,11 @@ def main(arguments: list[str]) -> int:
     for stub in (ROOT / "app").glob("*.pyi"):  # Gradio writes one beside a component it imports, and mypy would read it instead
         stub.unlink()
     results = []
-    for name, command in CHECKS.items():
+    for name, check in CHECKS.items():
+        command = [*check, *at_once, *arguments] if name == "tests" else check
         print(f"\n== {name}: {' '.join(command)}", flush=True)
         began = time.monotonic()
-        more = [*at_once, *arguments] if name == "tests" else []
-        code = subprocess.run([sys.executable, "-m", *command, *more], cwd=ROOT, check=False).returncode
+        code = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode
         results.append((name, code, time.monotonic() - began))
     print("\n== summary")
     for name, code, seconds in results:
