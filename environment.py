@@ -143,7 +143,7 @@ def install(requirements: list[str], torch: str, status: Status) -> None:
         command += ["-r", os.path.join(ROOT, name)]
     if torch == "cpu":
         command += ["--extra-index-url", CPU_INDEX]
-    lines: list[str] = []
+    asked, lines = names_in(requirements), list[str]()
     pip = subprocess.Popen(
         command, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
     )
@@ -153,7 +153,7 @@ def install(requirements: list[str], torch: str, status: Status) -> None:
             lines.append(line.strip())
             if line.startswith("Installing collected packages"):
                 write_state(unfinished=True)  # from here to the end a killed pip leaves half a package behind
-            status.pip(line)
+            status.pip(line, asked)
         code = pip.wait()
     except KeyboardInterrupt:
         pip.terminate()
@@ -161,6 +161,20 @@ def install(requirements: list[str], torch: str, status: Status) -> None:
         raise
     if code:
         raise Problem(explain(lines))
+
+
+def names_in(requirements: list[str]) -> set[str]:
+    """The packages that requirement files ask for, as `canonical` spells them."""
+    found: set[str] = set()
+    for name in requirements:
+        with open(os.path.join(ROOT, name), encoding="utf-8") as file:
+            found |= {canonical(asked[0]) for line in file if (asked := re.match(r"\w[\w.-]*", line))}
+    return found
+
+
+def canonical(name: str) -> str:
+    """A package's name however it is written: pip and the names of wheels differ (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def explain(lines: list[str]) -> str:
@@ -276,10 +290,11 @@ class Status:
         elif not quietly:
             say(f"  {text}")
 
-    def pip(self, line: str) -> None:
-        """Take note of a line of pip's."""
+    def pip(self, line: str, asked: set[str]) -> None:
+        """Take note of a line of pip's; `asked`: the packages that were asked for themselves, which pip before 23.1 doesn't tell."""
         if wanted := re.match(r"Collecting ([\w.-]+)|Processing \S*/([\w.]+)-\S+\.whl", line):
-            self.now(f"looking up {wanted[1] or wanted[2]}", quietly="(from -r" not in line)
+            name = wanted[1] or wanted[2]
+            self.now(f"looking up {name}", quietly=canonical(name) not in asked)
         elif fetched := re.match(r"\s*(?:Downloading|Using cached) (?:\S*/)?([\w.]+)-([\w.+]+)-\S+\.whl (\(.+\))", line):
             self.now(
                 f"fetching {fetched[1]} {fetched[2]} {fetched[3]}", quietly="GB" not in line and not re.search(r"\(\d{2,}\.\d MB", line)
