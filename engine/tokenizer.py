@@ -61,6 +61,18 @@ class Tokenizer:
         """The text of token ids; control tokens are empty, bytes that make no character become U+FFFD."""
         return b"".join(self._bytes[i] for i in ids).decode("utf-8", "replace")
 
+    def pieces(self, text: str) -> list[str]:
+        """The pieces of a text as SentencePiece writes them, with U+2581 for a space."""
+        return [self.piece(i) for i in self.encode(text)]
+
+    def piece(self, i: int) -> str:
+        """A piece as SentencePiece writes it."""
+        return str(self._processor.id_to_piece(i))
+
+    def score(self, i: int) -> float:
+        """How early a piece is merged: of those that fit, the highest first."""
+        return float(self._processor.get_score(i))
+
     @property
     def without_text(self) -> list[int]:
         """Ids that spell no whole character by themselves: control tokens and single bytes."""

@@ -197,6 +197,33 @@ def test_parts_are_added_to_a_given_model_which_at_first_says_what_it_said(texts
     assert torch.allclose(plain(ids, torch.arange(32)), grown(ids, torch.arange(32)), atol=1e-3)
 
 
+def test_a_model_is_given_more_pieces_by_a_corpus_of_its_own(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(texts, tmp_path / "plain", "--tokens", "20000") == 0
+    given = ["--init", str(tmp_path / "plain" / "model")]
+    (texts / "more.txt").write_text(
+        "The harbour was quieter than they remembered, and the fishermen weren't there. " * 40, encoding="utf-8"
+    )
+    more = ["--vocab", "350", "--held-out", "0", *SMALL[len(SHAPE) :]]
+    assert train.main(["--data", str(texts), "--out", str(tmp_path / "run"), *given, *more]) == 2
+    assert "make that first, with --prepare" in capsys.readouterr().err
+    assert train.main(["--data", str(texts), "--out", str(tmp_path / "corpus"), *given, *more, "--prepare"]) == 0
+    held = ["--data", str(tmp_path / "corpus"), "--out", str(tmp_path / "run"), "--held-out", "0", *SMALL[len(SHAPE) :], "--tokens", "300"]
+    assert train.main([*held, *given, "--muon-rate", "1e-9", "--adam-rate", "1e-9", "--store", "float32"]) == 0
+    plain, wider = (checkpoint.load(tmp_path / name / "model") for name in ("plain", "run"))
+    assert wider.model.config.vocab_size == wider.tokenizer.vocab_size == 350
+    for i in range(320, 350):  # a piece begins as the mean of those that it was made of
+        parts = plain.tokenizer.encode(wider.tokenizer.decode([i]))
+        assert len(parts) > 1
+        for rows in ("embedding.weight", "head.weight"):
+            mean = plain.model.state_dict()[rows][parts].mean(0)
+            assert torch.allclose(wider.model.state_dict()[rows][i], mean, atol=1e-4)
+    ids = torch.randint(2, 320, (2, 16))
+    assert torch.allclose(plain.model(ids, torch.arange(32)), wider.model(ids, torch.arange(32))[..., :320], atol=1e-3)
+    back = ["--data", str(tmp_path / "plain" / "corpus"), "--out", str(tmp_path / "back"), "--init", str(tmp_path / "run" / "model")]
+    assert train.main([*back, *held[4:]]) == 2
+    assert "another tokenizer" in capsys.readouterr().err  # fewer pieces are none of this model's
+
+
 def test_a_denoiser_goes_on_from_a_twin_and_a_twin_from_a_denoiser(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(texts, tmp_path / "twin", "--tokens", "3000", "--causal") == 0
     shared = ["--data", str(texts), "--held-out", "0.1", *SMALL[len(SHAPE) :], "--tokens", "3000"]

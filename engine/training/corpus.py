@@ -99,3 +99,15 @@ def sample(files: Sequence[Path], weights: Sequence[tuple[str, float]], characte
                 break
             yield text
             left -= len(text)
+
+
+def spread(files: Sequence[Path], weights: Sequence[tuple[str, float]], share: float) -> Iterator[str]:
+    """Paragraphs from everywhere in each file, this share of them times its source's weight, in even distances."""
+    for path in files:
+        owed = 0.0
+        for text in documents(path):
+            for paragraph in text.split("\n"):
+                owed += share * weight_of(source_of(path), weights)
+                if owed >= 1 and paragraph:
+                    yield paragraph
+                    owed %= 1

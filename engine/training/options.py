@@ -10,6 +10,8 @@ from engine.checkpoint import STORED
 NEW = {"muon_rate": 0.02, "adam_rate": 3e-3, "hold": 0.55, "held_out": 0.0}
 DEPTH = 6
 """Blocks of a new model."""
+VOCABULARY = 8192
+"""Pieces of a new tokenizer."""
 TUNING = {"muon_rate": 0.01, "adam_rate": 1.2e-3, "hold": 0.2, "held_out": 0.1}
 """With --init: small rates, falling soon, and a tenth of the texts kept apart to see what it did."""
 
@@ -60,7 +62,12 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     add = corpus.add_argument
     add("--prepare", action="store_true", help="make the corpus of tokens in --out, and stop; --init or --tokenizer gives the tokenizer")
     add("--tokenizer", type=Path, help="use this tokenizer.model instead of training one")
-    add("--vocab", type=whole, default=8192, help="pieces of a tokenizer that is trained")
+    add(
+        "--vocab",
+        type=whole,
+        default=0,
+        help=f"pieces of a tokenizer that is trained ({VOCABULARY}); with --init and --prepare, more than the model has are added to it",
+    )
     add("--exclude", nargs="+", type=Path, default=[], help="held-out texts: documents that are mostly in them are left out")
     add(
         "--weight",

@@ -23,17 +23,18 @@ from engine.lexicon import Lexicon
 from engine.model import ConfigError, DiT, ModelConfig
 from engine.tokenizer import Tokenizer, TokenizerError
 from engine.training import length_head, machine, tuning
-from engine.training.corpus import CorpusError, files_of, sample, training_documents
+from engine.training.corpus import CorpusError, files_of, training_documents
 from engine.training.crew import Crew
+from engine.training.enlarge import enlarged, with_vocabulary
 from engine.training.objective import MaskingRecipe
 from engine.training.optimiser import Average, Optimiser, learning_rate_scale
 from engine.training.options import DEPTH, arguments
 from engine.training.plan import Plan, Shape
+from engine.training.prepare import prepare
 from engine.training.rows import Rows
 from engine.training.run import Run
-from engine.training.shards import TOKENIZER, build, is_corpus
+from engine.training.shards import is_corpus
 from engine.training.speed import Speed
-from engine.training.tokenizer import train_tokenizer
 from engine.training.trainer import Trainer
 
 PAUSE = 30.0
@@ -93,7 +94,7 @@ def train(args: argparse.Namespace, began: float) -> int:
         ngram_rows=args.ngrams,
         causal=args.causal,
     )
-    model = grown(start.model, args) if start else DiT(shape)
+    model = grown(start, tokenizer, args) if start else DiT(shape)
     if start and plan.longest > model.config.max_length:  # rotary positions have no table to outgrow
         model.config = replace(model.config, max_length=plan.longest)
     model.to(crew.device).train()
@@ -136,29 +137,22 @@ def train(args: argparse.Namespace, began: float) -> int:
     return 0
 
 
-def grown(model: DiT, args: argparse.Namespace) -> DiT:
-    """The model with the parts that the recipe asks for and it lacks; at first it computes what it did without them.
-
-    A denoiser goes on as a twin and a twin as a denoiser with the same weights: what one has learned is worth much to the other
-    (arXiv 2507.00994 finds so for encoders; docs/DECISIONS.md says what it gave here).
-    """
-    config = replace(
-        model.config,
-        causal=args.causal,
-        depth=max(model.config.depth, args.depth or 0),
-        value_residual=args.value_residual or model.config.value_residual,
-        embedding_residual=args.embedding_residual or model.config.embedding_residual,
-        ngram_rows=model.config.ngram_rows or args.ngrams,
+def grown(start: checkpoint.Checkpoint, tokenizer: Tokenizer, args: argparse.Namespace) -> DiT:
+    """The model to begin with, with the parts that the recipe asks for and the pieces that the corpus has besides."""
+    model = start.model
+    if tokenizer.vocab_size > start.tokenizer.vocab_size:
+        model = with_vocabulary(model, start.tokenizer, tokenizer)
+    return enlarged(
+        model,
+        replace(
+            model.config,
+            causal=args.causal,
+            depth=max(model.config.depth, args.depth or 0),
+            value_residual=args.value_residual or model.config.value_residual,
+            embedding_residual=args.embedding_residual or model.config.embedding_residual,
+            ngram_rows=model.config.ngram_rows or args.ngrams,
+        ),
     )
-    if config == model.config:
-        return model
-    larger = DiT(config)
-    larger.load_state_dict(model.state_dict(), strict=False)
-    last = larger.blocks[model.config.depth - 1].state_dict()
-    for block in larger.blocks[model.config.depth :]:
-        # It reads as the last block does and writes nothing yet, so that it has something to learn from at once.
-        block.load_state_dict(last | {name: torch.zeros_like(last[name]) for name in ("out.weight", "down.weight")})
-    return larger
 
 
 def levels_of(args: argparse.Namespace, start: checkpoint.Checkpoint | None) -> tuple[float, ...] | None:
@@ -207,31 +201,6 @@ def run_of(
         settings=start.settings if start and akin else None,
         lexicon=start.lexicon if start else None,
     )
-
-
-def prepare(args: argparse.Namespace, tokenizer: Tokenizer | None) -> tuple[Rows, Tokenizer]:
-    """The corpus in shards, and the tokenizer, which is trained on it when there is none yet."""
-    weights = args.weight
-    if is_corpus(args.data):
-        own = Tokenizer.load(args.data[0] / TOKENIZER)
-        if tokenizer and tokenizer.proto != own.proto:
-            raise CorpusError(f"The corpus in {args.data[0]} was made with another tokenizer than the model's; make it again with --init.")
-        return Rows.open(args.data[0], weights), own
-    files = files_of(args.data)
-    folder = args.out if args.prepare else args.out / "corpus"
-    args.out.mkdir(parents=True, exist_ok=True)
-    if tokenizer is None:
-        path = args.tokenizer or args.out / "tokenizer.model"
-        if not args.tokenizer and not path.exists():
-            print("Training the tokenizer.", file=sys.stderr)
-            path.write_bytes(train_tokenizer(sample(files, weights, 2_500_000), args.vocab).proto)
-        tokenizer = Tokenizer.load(path)
-    index = build(files, tokenizer, folder, exclude=files_of(args.exclude) if args.exclude else ())
-    if not index.shards:
-        raise CorpusError(f"The texts in {', '.join(map(str, args.data))} are empty; write something first.")
-    if left_out := ", ".join(f"{tokens} in {reason}" for reason, tokens in sorted(index.dropped.items())):
-        print(f"Tokens left out: {left_out}.", file=sys.stderr)
-    return Rows.open(folder, weights), tokenizer
 
 
 def loop(args: argparse.Namespace, run: Run, trainer: Trainer, plan: Plan, crew: Crew, began: float) -> None:
