@@ -6,9 +6,11 @@ one space that the first token of a gap brings itself); the page reads the given
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from types import MappingProxyType
+from typing import TypeAlias
 
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap, Length, Pin
@@ -29,7 +31,7 @@ _NEAR_GAPS = 6
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A run of cells that the model writes, between two given texts: a gap, or a piece of a rewrite between pins."""
+    """A run of cells that the model writes, between two given texts: a gap, or a piece of a mark between pins or keywords."""
 
     gap: int
     was: str
@@ -49,9 +51,13 @@ class Span:
     """A double quote is open before it, on its line."""
 
 
+Piece: TypeAlias = str | Length
+"""Of a gap with keywords: one of them with the spaces beside it, or how long what is written between them is to be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """Given text inside a rewrite: a pin, or the spaces and signs around one."""
+    """Given text inside a mark: a pin or a keyword, or the spaces and signs around one."""
 
     gap: int
     text: str
@@ -74,13 +80,14 @@ class Window:
 class Canvas:
     """A draft laid out for one model. Lengths of spans are handed in: they are estimated on the canvas itself."""
 
-    def __init__(self, model: Denoiser, draft: Draft) -> None:
+    def __init__(self, model: Denoiser, draft: Draft, placed: Mapping[int, Sequence[Piece]] = MappingProxyType({})) -> None:
+        """`placed`: of gaps by their number, what stands in them (engine.keywords); the others are one span."""
         self._model = model
         known = vocabulary(model)
         self._carries_spaces, self._glued = known.carries_spaces, None if known.glued is None else known.glued.tolist()
         self.style = Style.of("".join(part for part in draft.parts if isinstance(part, str)) + _pins(draft))
         self.items: list[str | Fixed | int] = []
-        """In reading order: given text, fixed text of a rewrite, or the index of a span."""
+        """In reading order: given text, fixed text of a mark, or the index of a span."""
         self.given: list[str] = [""]
         """The given text before each span, and after the last one."""
         raw: list[tuple[int, str, Length | None]] = []
@@ -102,7 +109,11 @@ class Canvas:
                 continue
             gap += 1
             if isinstance(part, Gap):
-                span("", part.length)
+                for piece in placed.get(gap, [part.length]):
+                    if isinstance(piece, str):
+                        fixed(piece, Fixed(gap, piece))
+                    else:
+                        span("", piece)
                 continue
             for piece in part.pieces:
                 if isinstance(piece, Pin):

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
+from engine import keywords
 from engine.bans import Bans
 from engine.canvas import Canvas
 from engine.cells import Cells
 from engine.denoiser import Denoiser
-from engine.draft import Draft, Gap
+from engine.draft import Draft
 from engine.frames import Frame, Result
 from engine.lengths import decide_lengths
 from engine.revision import revised, steps_planned
@@ -40,9 +41,7 @@ def check(draft: Draft, settings: Settings) -> None:
     for name, known, kind in ((settings.sampler, SAMPLERS, "sampler"), (settings.schedule, SCHEDULES, "schedule")):
         if name not in known:
             raise SettingsError(f"There is no {kind} called {name!r}; there are {', '.join(known)}.")
-    for number, mark in enumerate(draft.marks):
-        if isinstance(mark, Gap) and mark.keywords:
-            raise draft.error(number, "A gap that must hold certain words can't be filled yet; leave its keywords out of the mark.")
+    keywords.check(draft)
 
 
 def fill_events(model: Denoiser, draft: str | Draft, settings: Settings | None = None) -> Iterator[dict[str, Any]]:
@@ -54,11 +53,20 @@ def fill_events(model: Denoiser, draft: str | Draft, settings: Settings | None =
     yield result.done()
 
 
-def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
+def _laid_out(model: Denoiser, draft: Draft, settings: Settings) -> tuple[Canvas, list[int]]:
+    """The canvas, with its keywords where the model wants them, and the cells of its spans."""
     canvas = Canvas(model, draft)
+    sizes = decide_lengths(model, canvas, edges)
+    if placed := keywords.place(model, canvas, sizes, draft, settings):
+        canvas = Canvas(model, draft, placed)
+        sizes = decide_lengths(model, canvas, edges)
+    return canvas, sizes
+
+
+def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
+    canvas, sizes = _laid_out(model, draft, settings)
     bans = Bans.of(model, canvas, draft, settings)
     spelled = speller(model, " ".join([*canvas.given, *(span.was for span in canvas.spans)])) if settings.words == "known" else None
-    sizes = decide_lengths(model, canvas, edges)
     cells = Cells(model, canvas, sizes)
     plan = canvas.windows(sizes)
     may_grow = [elastic(canvas, group, sizes) for group in plan]

@@ -80,7 +80,7 @@ def test_banned_words_are_given_one_by_one():
     ("arguments", "stdin", "sentence"),
     [
         (["one\ntwo [[9-2]]"], b"", "Line 2, column 7: "),
-        (["It [[3: lamp]] was"], b"", "Line 1, column 4: A gap that must hold certain words can't be filled yet"),
+        (["It [[1: a lamp]] was"], b"", "Line 1, column 4: This gap may hold 1 word at most, and its keywords are 2"),
         (["--ban", " ", "It was [[3]]"], b"", "Bans must be words, not ' '."),
         (["--steps", "0", "[[]]"], b"", "Steps must be between 1 and 4096."),
         (["--steps", "few", "[[]]"], b"", "Argument --steps: invalid int value: 'few'; see fill --help."),

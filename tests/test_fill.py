@@ -142,8 +142,8 @@ def test_a_draft_that_is_one_gap(draft: str) -> None:
 
 
 def test_what_cannot_be_done_is_said_before_anything_runs() -> None:
-    with pytest.raises(DraftError, match="Line 1, column 4: A gap that must hold certain words"):
-        fill(Toy(), "so [[3: lamp; very]]")
+    with pytest.raises(DraftError, match="Line 1, column 4: This gap may hold 3 words at most"):
+        fill(Toy(), "so [[3: a lamp, not lit; very]]")
     with pytest.raises(SettingsError, match="no sampler called 'best'"):
         fill(Toy(), "[[]]", Settings(sampler="best"))
     with pytest.raises(SettingsError, match="no schedule called 'best'"):

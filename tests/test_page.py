@@ -202,11 +202,14 @@ def test_a_length_typed_in_brackets_is_a_gap_and_brackets_of_programs_are_not(pa
     page.keyboard.type("[[5-12]] when [[3 tokens]], [[]]")
     assert [mark.text_content() for mark in gaps(page).all()] == ["[[5-12]]", "[[3 tokens]]", "[[]]"]
     write(page, "x")
-    page.keyboard.type("[[1]] + [[5-2]] + \\[[2]] + [[1],[2]] + [[3;]] + [[3; a,]] + [[3; a; b]]")
+    page.keyboard.type("[[1]] + [[5-2]] + \\[[2]] + [[1],[2]] + [[3;]] + [[3; a,]] + [[3; a; b]] + [[3:]] + [[3: a, -]]")
     assert gaps(page).count() == 0
     write(page, "It was ")
-    page.keyboard.type("[[3-6; very, nice]] and [[; ever so]]")
-    assert [mark.text_content() for mark in gaps(page).all()] == ["[[3-6; very, nice]]", "[[; ever so]]"]
+    page.keyboard.type("[[3-6; very, nice]] and [[; ever so]], [[: old lamp]] and [[4 tokens: I; he]]")
+    assert [mark.text_content() for mark in gaps(page).all()] == [
+        *("[[3-6; very, nice]]", "[[; ever so]]"),
+        *("[[: old lamp]]", "[[4 tokens: I; he]]"),
+    ]
 
 
 def test_pasted_marks_are_offered_to_be_made_gaps(page):

@@ -4,9 +4,10 @@ import { toPlainText } from "./segments.js";
 import { passageParts } from "./islands.js";
 
 const SPACE = /^\s*$/;
+const WORD = /[\p{L}\p{N}]/u;
 export const LONGEST = 2000; // words or tokens in a gap
 const TOUCHED = /[\p{L}\p{N}_]/u; // what makes underscores and brackets beside it those of a program
-const AS_TYPED = /(?<![\p{L}\p{N}_\\[\])])(?:___|\[\[(?:(\d+)(?:-(\d+))?( tokens)?)?(?:;([^[\]{}~\\;]+))?\]\])$/u;
+const AS_TYPED = /(?<![\p{L}\p{N}_\\[\])])(?:___|\[\[(?:(\d+)(?:-(\d+))?( tokens)?)?(?::([^[\]{}~\\;]+))?(?:;([^[\]{}~\\;]+))?\]\])$/u;
 
 export function marks(page) {
   const { draft, view, say } = page;
@@ -128,19 +129,19 @@ export function marks(page) {
     view.caret(draft.replace(at, { line: at.line, offset: at.offset + 1 }, words));
   }
 
-  /** The third underscore in a row, or the last bracket of [[5-12]] or [[3; very, nice]], typed where no word touches it, makes a gap. Undo gives what was typed back. */
+  /** The third underscore in a row, or the last bracket of [[5-12]] or [[3: lamp; very, nice]], typed where no word touches it, makes a gap. Undo gives what was typed back. */
   function gapAsTyped() {
     const at = view.selection()?.from;
     const here = at && draft.itemAt(at, true);
     if (!here || !isText(here.item)) return;
     const offset = at.offset - here.start;
-    const [mark, low, high = low, tokens, banned] = here.item.slice(0, offset).match(AS_TYPED) ?? [];
+    const [mark, low, high = low, tokens, held, banned] = here.item.slice(0, offset).match(AS_TYPED) ?? [];
     if (!mark || TOUCHED.test(here.item[offset] ?? "")) return;
     const length = low ? { low: Number(low), high: Number(high), unit: tokens ? "tokens" : "words" } : null;
     if (length && !(length.low >= 1 && length.low <= length.high && length.high <= LONGEST)) return;
-    const bans = banned ? banned.split(",").map((phrase) => phrase.trim()) : [];
-    if (bans.includes("")) return;
-    put({ from: { line: at.line, offset: at.offset - mark.length }, to: at }, makeGap({ length, bans }));
+    const [keywords, bans] = [held, banned].map((phrases) => (phrases ? phrases.split(",").map((phrase) => phrase.trim()) : []));
+    if (bans.includes("") || !keywords.every((keyword) => WORD.test(keyword))) return;
+    put({ from: { line: at.line, offset: at.offset - mark.length }, to: at }, makeGap({ length, keywords, bans }));
   }
 
   return { gap: onWhatIsChosen(gap), rewrite: onWhatIsChosen(rewrite), pin, pinParts, unmark, gapAsTyped };

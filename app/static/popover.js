@@ -79,29 +79,32 @@ export function installPopovers(page) {
       anchor = view.islandElement(island.id);
       place();
     };
-    const bans = el("input", {
-      type: "text", value: island.bans.join(", "), placeholder: "words, with commas between", autocapitalize: "off", spellcheck: "false",
-      onchange: () => {
-        const now = draft.find(island.id)?.island;
-        if (!now) return close();
-        const phrases = bans.value.split(",").map((phrase) => phrase.trim()).filter(Boolean);
-        draft.swap(island.id, { ...now, bans: phrases });
-        anchor = view.islandElement(island.id);
-        place();
-      },
-      onkeydown: (event) => {
-        if (event.key !== "Enter") return;
-        event.preventDefault();
-        bans.blur();
-        close(true);
-      },
-    });
+    /** A field for the gap's keywords or bans. */
+    const phrases = (label, name) => {
+      const input = el("input", {
+        type: "text", value: island[name].join(", "), placeholder: "words, with commas between", autocapitalize: "off", spellcheck: "false",
+        onchange: () => {
+          const now = draft.find(island.id)?.island;
+          if (!now) return close();
+          draft.swap(island.id, { ...now, [name]: input.value.split(",").map((phrase) => phrase.trim()).filter(Boolean) });
+          anchor = view.islandElement(island.id);
+          place();
+        },
+        onkeydown: (event) => {
+          if (event.key !== "Enter") return;
+          event.preventDefault();
+          input.blur();
+          close(true);
+        },
+      });
+      return el("label", {}, el("span", {}, label), input);
+    };
     const remove = button(words ? "Put back" : "Remove", () => { close(); page.commands.unmark(island.id); },
       { class: "quiet", hint: words ? "No gap here: put its words back" : "No gap here" });
     open(element, island.id, "Length", "dialog",
       el("div", { class: "lengths" }, el("div", { class: "segmented", role: "radiogroup", "aria-label": "Length" }, ...radios),
         el("div", { class: "range" }, count, el("span", {}, "to"), most), !words && remove),
-      el("label", { class: "not" }, el("span", {}, "Never here"), bans),
+      el("div", { class: "phrases" }, phrases("Must hold", "keywords"), phrases("Never here", "bans")),
       words && el("div", { class: "choices" }, el("p", { class: "was" }, "Was: ", el("q", {}, words.length > 60 ? `${words.slice(0, 58)}…` : words)), remove));
     radios.map((label) => label.firstChild).find((input) => input.checked).focus({ preventScroll: true });
   }

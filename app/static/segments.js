@@ -38,6 +38,8 @@ export function fromSegments(segments) {
   return lines;
 }
 
+const SHOWN = 3; // keywords on a gap's chip
+
 /** What a reader sees: filled words as words; an open gap, also one that a stopped run left half filled, as three underscores. */
 export function toPlainText(lines) {
   const read = (item) => (isText(item) ? item : isFilled(item) ? islandText(item) : item.kind === "gap" ? "___" : islandText({ ...item, fill: null }));
@@ -51,11 +53,12 @@ export function gapMark(island) {
   return `[[${size}${keywords.length ? ": " + keywords.join(", ") : ""}${bans.length ? "; " + bans.join(", ") : ""}]]`;
 }
 
-/** A gap's length in words, for its chip; and how many words it may not hold. */
-export function lengthLabel({ length, bans = [] }) {
-  const banned = bans.length ? ` · ${bans.length} banned` : "";
-  if (!length) return `auto${banned}`;
+/** A gap's length in words, for its chip; which words it must hold, and how many it may not. */
+export function lengthLabel({ length, keywords = [], bans = [] }) {
+  const held = keywords.length ? ` · ${keywords.slice(0, SHOWN).join(", ")}${keywords.length > SHOWN ? "…" : ""}` : "";
+  const more = held + (bans.length ? ` · ${bans.length} banned` : "");
+  if (!length) return `auto${more}`;
   const count = length.low === length.high ? `${length.low}` : `${length.low}–${length.high}`;
   const unit = length.unit === "tokens" ? "token" : "word";
-  return `${count} ${unit}${length.high === 1 ? "" : "s"}${banned}`;
+  return `${count} ${unit}${length.high === 1 ? "" : "s"}${more}`;
 }

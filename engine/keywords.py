@@ -1,0 +1,210 @@
+"""Where a gap's keywords stand: the model says which place each of them fits best, and they are given text from then on.
+
+A keyword's chance at a place is that of its tokens there while all around is still masked, which one reading tells for every place of a
+gap. The surest keyword is placed first, and the next reading sees it, as the confident order does with tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.canvas import Canvas, Piece
+from engine.denoiser import Denoiser
+from engine.draft import Draft, Gap, Length, words
+from engine.draws import categorical
+from engine.forward import subs_log_probs
+from engine.lengths import tokens_of_words
+from engine.settings import Settings
+from engine.spacing import space_after, space_before, straighten
+from engine.text import SPACELESS
+
+READINGS = 8
+"""At most so many for the keywords of a gap; where it has more of them, several are placed by each."""
+AROUND = 2
+"""Tokens, at least, that a gap whose length is the model's to choose has beside its keywords."""
+
+Run = tuple[int, int]
+"""Cells of a gap without a keyword: the first, and the one behind the last."""
+
+
+def check(draft: Draft) -> None:
+    """Raise DraftError for a gap that is to hold fewer words than its keywords are."""
+    for number, mark in enumerate(draft.marks):
+        if isinstance(mark, Gap) and mark.length and mark.length.unit == "words" and mark.length.high < _words(mark):
+            raise draft.error(number, _too_short(mark.length, f"are {_words(mark)}"))
+
+
+def place(model: Denoiser, canvas: Canvas, sizes: Sequence[int], draft: Draft, settings: Settings) -> dict[int, list[Piece]]:
+    """What stands in each gap that has keywords, by the gap's number: keywords with the spaces beside them, and how long it is between.
+
+    `canvas`: the draft laid out as if it had none, with `sizes` cells a span. Places are drawn at the settings' temperature, from their
+    seed. Raises DraftError where a gap has fewer tokens than its keywords.
+    """
+    asked = {i: mark for i, span in enumerate(canvas.spans) if isinstance(mark := draft.marks[span.gap], Gap) and mark.keywords}
+    tokens = [[model.mask_id] * size for size in sizes]
+    parts = {i: [_tokens(model, keyword) for keyword in mark.keywords] for i, mark in asked.items()}
+    beside: dict[int, int | None] = {}
+    for i, mark in asked.items():
+        held = sum(map(len, parts[i]))
+        if mark.length and mark.length.unit == "tokens" and mark.length.high < held:
+            raise draft.error(canvas.spans[i].gap, _too_short(mark.length, f"take {held}"))
+        cells, beside[i] = _room(model, mark, sizes[i], held)
+        tokens[i] = [model.mask_id] * cells
+    placed: dict[int, list[Piece]] = {}
+    for i, mark in asked.items():
+        starts = _settled(model, canvas, tokens, i, parts[i], settings)
+        order = sorted(range(len(starts)), key=lambda k: starts[k])
+        ends = [0, *(starts[k] + len(parts[i][k]) for k in order)]
+        between = [start - end for end, start in zip(ends, [*(starts[k] for k in order), len(tokens[i])], strict=True)]
+        lengths = _in_words(beside[i], between)
+        placed[canvas.spans[i].gap] = _pieces(canvas, i, [mark.keywords[k] for k in order], lengths)
+    return placed
+
+
+def _tokens(model: Denoiser, keyword: str) -> list[int]:
+    return model.encode(straighten(keyword) if SPACELESS.match(keyword) else " " + straighten(keyword))
+
+
+def _words(mark: Gap) -> int:
+    return sum(len(words(keyword)) for keyword in mark.keywords)
+
+
+def _too_short(length: Length, keywords: str) -> str:
+    unit = length.unit if length.high > 1 else length.unit[:-1]
+    return f"This gap may hold {length.high} {unit} at most, and its keywords {keywords}: make it longer, or take one out."
+
+
+def _room(model: Denoiser, mark: Gap, guess: int, held: int) -> tuple[int, int | None]:
+    """Cells of a gap whose keywords take `held` of them, and the words beside them where its length is in words.
+
+    `guess`: the cells that it would have without keywords.
+    """
+    length = mark.length
+    if length is None:
+        return max(guess, held + AROUND), None
+    if length.unit == "tokens":
+        return max(guess, held), None
+    counts = range(max(length.low, _words(mark)), length.high + 1)
+    count = min(counts, key=lambda count: abs(tokens_of_words(model, count) - guess)) - _words(mark)
+    return held + tokens_of_words(model, count), count
+
+
+def _settled(
+    model: Denoiser, canvas: Canvas, tokens: list[list[int]], i: int, parts: Sequence[Sequence[int]], settings: Settings
+) -> list[int]:
+    """The first cell of each keyword in span i; `tokens` hold them afterwards."""
+    starts = [-1] * len(parts)
+    left, runs = list(range(len(parts))), [(0, len(tokens[i]))]
+    chance = np.random.Generator(np.random.Philox(key=[settings.seed, 0], counter=[0, 0, 0, 1 + canvas.spans[i].gap]))
+    columns = {token: column for column, token in enumerate(sorted({token for part in parts for token in part}))}
+    while left:
+        log_probs = _read(model, canvas, tokens, i, list(columns))
+        for _ in range(-(-len(parts) // READINGS)):
+            fits = {k: _fits(log_probs, [columns[token] for token in parts[k]], runs) for k in left}
+            k = max(left, key=lambda k: float(fits[k].max()) / len(parts[k]))
+            others = [len(parts[other]) for other in left if other != k]
+            start = _drawn(fits[k], len(parts[k]), runs, others, settings.temperature, chance)
+            if start is None:
+                return _in_a_row([len(part) for part in parts], len(tokens[i]))
+            starts[k], runs = start, _without(runs, start, len(parts[k]))
+            tokens[i][starts[k] : starts[k] + len(parts[k])] = parts[k]
+            left.remove(k)
+            if not left:
+                break
+    return starts
+
+
+def _read(model: Denoiser, canvas: Canvas, tokens: Sequence[Sequence[int]], i: int, columns: Sequence[int]) -> Tensor:
+    """(cells of span i, columns) log-probabilities of these tokens at each masked cell, -inf where one is written, on the CPU."""
+    found = torch.full((len(tokens[i]), len(columns)), -torch.inf)
+    for group in canvas.windows([len(held) for held in tokens]):
+        if all(span != i for span, _, _ in group):
+            continue
+        window = canvas.window(group, tokens)
+        ids = torch.tensor([window.ids])
+        here = {position: cell for position, (span, cell) in window.cells.items() if span == i and tokens[i][cell] == model.mask_id}
+        if here:
+            positions = torch.zeros_like(ids, dtype=torch.bool)
+            positions[0, list(here)] = True
+            log_probs = subs_log_probs(model.logits(ids, positions), model.suppressed)
+            found[list(here.values())] = log_probs[:, list(columns)].float().cpu()
+    return found
+
+
+def _fits(log_probs: Tensor, columns: Sequence[int], runs: Iterable[Run]) -> Tensor:
+    """(cells,) the log-probability of a keyword that begins at each cell; -inf where no run has room for it."""
+    fits = torch.full((len(log_probs),), -torch.inf)
+    for start, end in runs:
+        room = end - start - len(columns) + 1
+        if room > 0:
+            fits[start : start + room] = sum(log_probs[start + j : start + j + room, column] for j, column in enumerate(columns))
+    return fits
+
+
+def _drawn(
+    fits: Tensor, size: int, runs: Sequence[Run], others: Sequence[int], temperature: float, chance: np.random.Generator
+) -> int | None:
+    """The cell where a keyword of `size` tokens begins, so that the others still have room; None where there is none."""
+    possible = [start for first, end in runs for start in range(first, end - size + 1)]
+    while possible:
+        weights = fits[possible].double().clamp_min(-1e4)  # places that a model gives no chance are as good as each other
+        uniform = torch.tensor([chance.random()], dtype=torch.float64)
+        at = int(categorical(weights[None] / temperature, uniform)[0]) if temperature > 0 else int(weights.argmax())
+        if _have_room(_without(runs, possible[at], size), others):
+            return possible[at]
+        del possible[at]
+    return None
+
+
+def _in_a_row(sizes: Sequence[int], cells: int) -> list[int]:
+    """The keywords one after the other, with even distances: where those drawn first have left the others no room."""
+    spare = cells - sum(sizes)
+    return [sum(sizes[:k]) + spare * (k + 1) // (len(sizes) + 1) for k in range(len(sizes))]
+
+
+def _without(runs: Iterable[Run], start: int, size: int) -> list[Run]:
+    cut = ((part for part in ((a, start), (start + size, b)) if part[0] < part[1]) if a <= start < b else [(a, b)] for a, b in runs)
+    return [part for parts in cut for part in parts]
+
+
+def _have_room(runs: Iterable[Run], sizes: Iterable[int]) -> bool:
+    """Whether keywords of these sizes go into the runs, the longest first into the run with the least room to spare."""
+    rooms = sorted(end - start for start, end in runs)
+    for size in sorted(sizes, reverse=True):
+        fitting = next((k for k, room in enumerate(rooms) if room >= size), None)
+        if fitting is None:
+            return False
+        rooms[fitting] -= size
+        rooms.sort()
+    return True
+
+
+def _in_words(count: int | None, between: Sequence[int]) -> list[Length | None]:
+    """The lengths of the runs between keywords, in tokens, or sharing a count of words as they share the tokens."""
+    if count is None:
+        return [Length(n, n, "tokens") if n else None for n in between]
+    whole = max(1, sum(between))
+    shares = [count * n // whole for n in between]
+    rest = sorted(range(len(between)), key=lambda k: -(count * between[k] % whole))[: count - sum(shares)]
+    return [Length(n, n, "words") if (n := share + (k in rest)) else None for k, share in enumerate(shares)]
+
+
+def _pieces(canvas: Canvas, i: int, keywords: Sequence[str], lengths: Sequence[Length | None]) -> list[Piece]:
+    """The keywords of span i in their order with the spaces beside them, and what is to be written before, between and after.
+
+    What is written is always apart from a keyword, in scripts that have spaces: "silver-grey" and "silver's" would not hold "silver".
+    """
+    pieces: list[Piece] = [lengths[0]] if lengths[0] else []
+    before = "" if pieces else canvas.given[i]
+    for keyword, length in zip(keywords, lengths[1:], strict=True):
+        apart = not SPACELESS.match(keyword) if pieces else space_before(before, keyword, brought=False)
+        pieces += [" ", keyword] if apart and pieces[-1:] != [" "] else [keyword]
+        if length:
+            pieces += [length] if SPACELESS.match(keyword[-1]) else [" ", length]
+    if pieces[-1] == keywords[-1] and space_after(keywords[-1], canvas.given[i + 1]):
+        pieces.append(" ")
+    return pieces

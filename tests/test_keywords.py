@@ -1,0 +1,141 @@
+"""Gaps that must hold certain words: they do, as whole words, wherever the model wants them, in the length asked for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from engine.backends.toy import Toy
+from engine.draft import Draft, DraftError, Gap, Length, words
+from engine.filling import fill
+from engine.frames import Cell
+from engine.settings import Settings
+from engine.spacing import straighten
+from engine.text import bare_words
+from tests import wild
+from tests.test_fill import assemble
+
+KEYWORDS = ("silver", "old moon", "naïve", "3.5", "Anna’s", "I", "well-kept", "O'Hara, too")
+GIVEN = ("", "The lamp ", "word", "(", "He said “", "\n", "é 🙂 ", "So: ")
+
+
+@st.composite
+def gaps(draw: st.DrawFn) -> Gap:
+    keywords = tuple(draw(st.lists(st.sampled_from(KEYWORDS), min_size=1, max_size=3)))
+    held = sum(len(words(keyword)) for keyword in keywords), sum(1 + len(keyword.encode()) for keyword in keywords)
+    unit = draw(st.sampled_from(["words", "tokens", None]))
+    if unit is None:
+        return Gap(None, keywords)
+    low, more = draw(st.integers(0, 12)), draw(st.sampled_from([0, 0, 4]))
+    high = max(low, 1) + more + held[unit == "tokens"]
+    return Gap(Length(max(1, high - more), high, unit), keywords)
+
+
+@st.composite
+def drafts(draw: st.DrawFn) -> Draft:
+    parts: list[str | Gap] = [draw(st.sampled_from(GIVEN))]
+    for _ in range(draw(st.integers(1, 2))):
+        parts += [draw(gaps()), draw(st.sampled_from([" when", ".", ", and then ", "” he said", ")", "\nword", " "]))]
+    return Draft(tuple(part for part in parts if part != ""))
+
+
+def check(draft: Draft, settings: Settings, model: Toy) -> None:
+    cells: dict[int, Cell] = {}
+    frames = []
+    for frame in fill(model, draft, settings):
+        cells |= {cell.id: cell for cell in frame.cells}
+        assert frame.text == assemble(draft, cells)
+        frames.append(frame)
+    assert not any(cell.state == "masked" for cell in cells.values())
+    for number, mark in enumerate(draft.marks):
+        assert isinstance(mark, Gap)
+        mine = sorted((cell for cell in cells.values() if cell.gap == number), key=lambda cell: cell.index)
+        pinned = [cell for cell in mine if cell.state == "pinned"]
+        assert sorted(cell.text for cell in pinned if cell.text != " ") == sorted(mark.keywords)
+        assert pinned == [cell for cell in frames[0].cells if cell.gap == number and cell.state == "pinned"]
+        text = "".join(cell.text for cell in mine)
+        found = bare_words(text)
+        for keyword in mark.keywords:
+            wanted = bare_words(keyword)
+            assert any(found[at : at + len(wanted)] == wanted for at in range(len(found))), (text, keyword)
+        if mark.length and mark.length.unit == "words":
+            assert mark.length.low <= len(words(text)) <= mark.length.high
+        elif mark.length:
+            count = len(mine) - len(pinned) + sum(len(model.encode(" " + straighten(keyword))) for keyword in mark.keywords)
+            assert mark.length.low <= count <= mark.length.high
+    assert list(fill(model, draft, settings)) == frames
+
+
+def test_random_drafts_with_keywords(long: bool) -> None:
+    models = {(length, tame): wild.Wild(length, tame=tame) for length in (64, 512) for tame in (False, True)}
+
+    @hypothesis_settings(max_examples=4_000 if long else 150)
+    @given(drafts(), wild.settings, st.sampled_from([64, 512]), st.booleans())
+    def run(draft: Draft, settings: Settings, max_length: int, tame: bool) -> None:
+        check(draft, settings, models[max_length, tame])
+
+    run()
+
+
+def filled(model: Toy, draft: str, **settings: object) -> str:
+    *_, last = fill(model, draft, Settings.of(settings))
+    return last.text
+
+
+def test_a_keyword_stands_where_the_model_expects_it() -> None:
+    class Expecting(Toy):
+        """Sure of one letter at one place of the canvas, whatever stands around."""
+
+        def logits(self, ids: Tensor, positions: Tensor, **_: object) -> Tensor:
+            found = torch.zeros(int(positions.sum()), self.vocab_size)
+            found[(positions.nonzero()[:, 1] == 15).nonzero(), ord("X")] = 9.0
+            return found
+
+    text = filled(Expecting(), "So it was [[12 tokens: X]].", temperature=0.0)
+    assert text.index("X") == 15 and text.index(" X ") == 14
+    places = {filled(Toy(), "So it was [[30 tokens: lamp]].", seed=seed).index("lamp") for seed in range(8)}
+    assert len(places) > 3  # another seed, another place
+
+
+def test_a_gap_may_be_nothing_but_its_keywords() -> None:
+    assert filled(Toy(), "It was [[2: quite still]] there.") == "It was quite still there."
+    assert filled(Toy(), "It was[[1: still]]there.") == "It was still there."
+    both = filled(Toy(), "[[2: quite, still]]")
+    assert sorted(both.split(" ")) == ["quite", "still"]
+    assert filled(Toy(), "一[[9 tokens: 漢字漢]]二") == "一漢字漢二"
+
+
+def test_many_keywords_have_room_in_a_long_gap() -> None:
+    keywords = [f"w{n}" for n in range(60)]
+    model = Toy()
+    text = filled(model, f"So it was [[600 tokens: {', '.join(keywords)}]] there.", steps=2)
+    assert sorted(word for word in text.split() if word in keywords) == sorted(keywords)
+    assert model.calls < 60  # not one reading for each
+
+
+@pytest.mark.parametrize(
+    ("draft", "sentence"),
+    [
+        (
+            "a\n[[1: two words]] b",
+            "Line 2, column 1: This gap may hold 1 word at most, and its keywords are 2",
+        ),
+        (
+            "a [[3 tokens: lamp]] b",
+            "Line 1, column 3: This gap may hold 3 tokens at most, and its keywords take 5",
+        ),
+    ],
+)
+def test_a_gap_that_is_too_short_for_its_keywords_is_one_sentence(draft: str, sentence: str) -> None:
+    with pytest.raises(DraftError) as error:
+        next(fill(Toy(), draft))
+    assert str(error.value) == f"{sentence}: make it longer, or take one out."
+
+
+def test_a_keyword_comes_before_a_list_of_banned_words() -> None:
+    text = filled(Toy(), "It was [[6: lamp]] there.", bans=("lamp", "the"))
+    assert bare_words(text).count("lamp") == 1 and "the" not in bare_words(text)
