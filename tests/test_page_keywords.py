@@ -44,3 +44,7 @@ def test_a_gap_that_is_too_short_for_its_words_says_so(new_page, url):
     press(page, "Fill")
     said(page, "This gap may hold 1 word at most, and its keywords are 2")
     assert text(page) == "The light was [[1: silver moon]] so."
+    open_draft(page, "The light was [[2 tokens: silver]] so.")
+    press(page, "Fill")
+    said(page, "This gap may hold 2 tokens at most, and its keywords take 7")  # only the model can tell
+    assert text(page) == "The light was [[2 tokens: silver]] so."

@@ -78,7 +78,7 @@ export function marks(page) {
     const was = selection.collapsed ? null : draft.slice(range.from, range.to).map(({ items, eol }) => ({
       items: items.map((item) => (isText(item) ? item : islandText(item))).filter((text) => text !== ""), eol,
     }));
-    if (put(range, makeGap({ was }))) say("Gap made. Click it to set its length.");
+    if (put(range, makeGap({ was }))) say("Gap made. Click it to set its length, or words that it must hold.");
   }
 
   function rewrite(selection) {

@@ -101,7 +101,7 @@ export function installPopovers(page) {
     };
     const remove = button(words ? "Put back" : "Remove", () => { close(); page.commands.unmark(island.id); },
       { class: "quiet", hint: words ? "No gap here: put its words back" : "No gap here" });
-    open(element, island.id, "Length", "dialog",
+    open(element, island.id, "Gap", "dialog",
       el("div", { class: "lengths" }, el("div", { class: "segmented", role: "radiogroup", "aria-label": "Length" }, ...radios),
         el("div", { class: "range" }, count, el("span", {}, "to"), most), !words && remove),
       el("div", { class: "phrases" }, phrases("Must hold", "keywords"), phrases("Never here", "bans")),
