@@ -109,11 +109,11 @@ class Canvas:
                 continue
             gap += 1
             if isinstance(part, Gap):
-                for piece in placed.get(gap, [part.length]):
-                    if isinstance(piece, str):
-                        fixed(piece, Fixed(gap, piece))
+                for here in placed.get(gap, [part.length]):
+                    if isinstance(here, str):
+                        fixed(here, Fixed(gap, here))
                     else:
-                        span("", piece)
+                        span("", here)
                 continue
             for piece in part.pieces:
                 if isinstance(piece, Pin):

@@ -22,6 +22,7 @@ LAYERS = (
     "spelling",
     "canvas constraints memory phrases revision",
     "lengths cells rules bans",
+    "keywords",
     "filling",
     "cli_hub cli training evaluation",
 )

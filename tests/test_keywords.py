@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from hypothesis import given
@@ -27,7 +29,7 @@ GIVEN = ("", "The lamp ", "word", "(", "He said “", "\n", "é 🙂 ", "So: ")
 def gaps(draw: st.DrawFn) -> Gap:
     keywords = tuple(draw(st.lists(st.sampled_from(KEYWORDS), min_size=1, max_size=3)))
     held = sum(len(words(keyword)) for keyword in keywords), sum(1 + len(keyword.encode()) for keyword in keywords)
-    unit = draw(st.sampled_from(["words", "tokens", None]))
+    unit: Literal["words", "tokens"] | None = draw(st.sampled_from(["words", "tokens", None]))
     if unit is None:
         return Gap(None, keywords)
     low, more = draw(st.integers(0, 12)), draw(st.sampled_from([0, 0, 4]))
