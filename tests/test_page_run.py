@@ -263,10 +263,10 @@ def test_what_can_not_be_filled_is_said_in_a_sentence(page):
     write(page, "No gaps here.")
     press(page, "Fill")
     said(page, "Mark a gap first")
-    opened(page, "A line.\nThen [[3: silver]] it rained.")
+    opened(page, "A line.\nThen [[1: silver moon]] it rained.")
     press(page, "Fill")
     expect(page.locator(".say.failed")).to_contain_text("line 2, column 6")
-    assert text(page) == "A line.\nThen [[3: silver]] it rained."
+    assert text(page) == "A line.\nThen [[1: silver moon]] it rained."
 
 
 def test_the_app_as_a_newcomer_starts_it_fills_the_example_with_the_embedded_model(new_page):

@@ -65,7 +65,7 @@ def test_frames_without_the_text_are_the_same_otherwise(client):
     ("draft", "settings", "message"),
     [
         ("Then [[0]] words.", {}, {"line": 1, "column": 8}),
-        ("Line.\nThen [[3: silver]] it rained.", {}, {"line": 2, "column": 6}),
+        ("Line.\nThen [[1: silver moon]] it rained.", {}, {"line": 2, "column": 6}),
         ("It was [[3]].", {"colour": 1}, {"error": "There is no setting called 'colour'"}),
         ("It was [[3]].", {"steps": 0}, {"error": "Steps must be between 1 and 4096."}),
         ("It was [[3]].", {"sampler": "magic"}, {"error": "There is no sampler called 'magic'"}),
