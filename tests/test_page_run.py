@@ -134,13 +134,13 @@ def test_stop_ends_the_engine_within_a_step(page, server):
     press(page, "Fill")
     live(page)
     page.wait_for_function("() => Number(document.querySelector('.scrub').value) >= 3")
-    before = model.calls
     press(page, "Stop")
+    pressed = model.calls
     finished(page)
     said(page, "Stopped at step")
     until(lambda: service.status()["running"] == 0)
     calls = model.calls
-    assert calls <= before + 2, "one step may have begun before the press arrived, and one was in hand"
+    assert calls <= pressed + 2, "one step may have begun before the press arrived, and one was in hand"
     assert 3 <= step(page) < 128
     assert masked(page).count() > 0
     press(page, "Undo")
