@@ -111,7 +111,7 @@ def _settled(
             if start is None:
                 return _in_a_row([len(part) for part in parts], len(tokens[i]))
             starts[k], runs = start, _without(runs, start, len(parts[k]))
-            tokens[i][starts[k] : starts[k] + len(parts[k])] = parts[k]
+            tokens[i][start : start + len(parts[k])] = parts[k]
             left.remove(k)
             if not left:
                 break
@@ -199,10 +199,9 @@ def _pieces(canvas: Canvas, i: int, keywords: Sequence[str], lengths: Sequence[L
     What is written is always apart from a keyword, in scripts that have spaces: "silver-grey" and "silver's" would not hold "silver".
     """
     pieces: list[Piece] = [lengths[0]] if lengths[0] else []
-    before = "" if pieces else canvas.given[i]
     for keyword, length in zip(keywords, lengths[1:], strict=True):
-        apart = not SPACELESS.match(keyword) if pieces else space_before(before, keyword, brought=False)
-        pieces += [" ", keyword] if apart and pieces[-1:] != [" "] else [keyword]
+        apart = not SPACELESS.match(keyword) if pieces else space_before(canvas.given[i], keyword, brought=False)
+        pieces += [" ", keyword] if apart else [keyword]
         if length:
             pieces += [length] if SPACELESS.match(keyword[-1]) else [" ", length]
     if pieces[-1] == keywords[-1] and space_after(keywords[-1], canvas.given[i + 1]):

@@ -81,10 +81,10 @@ class Tokenizer:
     def _piece_bytes(self, i: int) -> bytes:
         if self._processor.is_control(i) or self._processor.is_unknown(i):
             return b""
-        piece = self._processor.id_to_piece(i)
+        piece = self.piece(i)
         if self._processor.is_byte(i):
             return bytes([int(piece[1:-1], 16)])
-        return str(piece).replace(_SPACE_SIGN, " ").encode()
+        return piece.replace(_SPACE_SIGN, " ").encode()
 
     def _control(self, piece: str) -> int:
         i = int(self._processor.piece_to_id(piece))

@@ -65,6 +65,16 @@ def browser() -> Iterator[Browser]:
         pytest.fail(problem, pytrace=False)
 
 
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The address of the app's own server with the toy model, one for a module."""
+    from engine.backends.toy import Toy
+    from tests.page import serving  # only here, so that the engine's tests run where there is no Gradio
+
+    with serving(Toy) as (address, _):
+        yield address
+
+
 @pytest.fixture
 def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Pages of this test, each in a context of its own; at the end no page may have logged or thrown an error.

@@ -10,7 +10,6 @@ from playwright.sync_api import Page, expect
 
 import engine
 from app.banned import NEVER_WRITTEN
-from engine.backends.toy import Toy
 from tests.page import (
     choose_file,
     desk,
@@ -24,7 +23,6 @@ from tests.page import (
     put_caret,
     said,
     select,
-    serving,
     text,
     undo_to,
     visit,
@@ -32,12 +30,6 @@ from tests.page import (
 )
 
 HOSTILE = '<img src=x onerror="window.hit=1"> ${window.hit=2} {{window.hit}} {{#if}} [[3]] [[~ a {{b}}]] ___ <script>window.hit=3</script>'
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with serving(Toy) as (address, _):
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from playwright.sync_api import expect
 
 from app.banned import NEVER_WRITTEN
-from engine.backends.toy import Toy
 from engine.text import bare_words
-from tests.page import fill, fill_sending, gaps, open_draft, press, said, serving, text, undo_to, visit
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with serving(Toy) as (address, _):
-        yield address
+from tests.page import fill, fill_sending, gaps, open_draft, press, said, text, undo_to, visit
 
 
 def test_the_words_never_written_are_folded_away_edited_kept_and_restored(new_page, url):

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from playwright.sync_api import expect
 
-from engine.backends.toy import Toy
 from engine.text import bare_words
-from tests.page import fill, gaps, open_draft, press, said, serving, text, undo_to, visit
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with serving(Toy) as (address, _):
-        yield address
+from tests.page import fill, gaps, open_draft, press, said, text, undo_to, visit
 
 
 def test_words_that_a_gap_must_hold_are_given_shown_and_kept_by_every_fill(new_page, url):

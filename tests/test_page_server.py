@@ -7,7 +7,6 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
 from gradio_client import Client
@@ -20,12 +19,6 @@ from tests.page import SlowToy, serving
 
 DRAFT = "“It was [[5]] when the door opened,” she said, and [[~ the {{old}} house was {{quite still}}]]. مرحبا 👩‍👩‍👧"
 SETTINGS = {"seed": 7, "steps": 8}
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with serving(Toy) as (address, _):
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.tokenizer import Tokenizer, TokenizerError
-from engine.training.enlarge import extends
-from engine.training.tokenizer import extend_tokenizer, train_tokenizer
+from engine.training.tokenizer import extend_tokenizer, extends, train_tokenizer
 
 PROSE = "The boat lay still under the bridge. She said nothing, and nobody asked her why; it was late, after all. " * 40
 

@@ -41,6 +41,14 @@ export function installPopovers(page) {
     anchor = null;
   }
 
+  /** Enter in a field: what it says is taken, and the window closes. */
+  const onEnter = (act) => (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    act();
+    close(true);
+  };
+
   // ---- a gap
   function openGap(element, island) {
     const { length } = island;
@@ -49,12 +57,7 @@ export function installPopovers(page) {
     const number = (label, value, more) => el("input", {
       type: "number", min: 1, max: LONGEST, step: 1, "aria-label": label, disabled: !length, value, ...more,
       onchange: () => apply(),
-      onkeydown: (event) => {
-        if (event.key !== "Enter") return;
-        event.preventDefault();
-        apply();
-        close(true);
-      },
+      onkeydown: onEnter(() => apply()),
     });
     const count = number("Number", length?.low ?? Math.max(1, words ? words.split(/\s+/).length : 5));
     const most = number("At most", length && length.high !== length.low ? length.high : "", { placeholder: "–", title: "At most; empty for exactly so many" });
@@ -90,12 +93,7 @@ export function installPopovers(page) {
           anchor = view.islandElement(island.id);
           place();
         },
-        onkeydown: (event) => {
-          if (event.key !== "Enter") return;
-          event.preventDefault();
-          input.blur();
-          close(true);
-        },
+        onkeydown: onEnter(() => input.blur()),
       });
       return el("label", {}, el("span", {}, label), input);
     };

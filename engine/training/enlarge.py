@@ -11,11 +11,6 @@ from engine.model import DiT, ModelConfig
 from engine.tokenizer import Tokenizer
 
 
-def extends(larger: Tokenizer, smaller: Tokenizer) -> bool:
-    """Whether a tokenizer is another one with pieces added (`extend_tokenizer`), or that one itself."""
-    return larger.proto.startswith(smaller.proto)
-
-
 def enlarged(model: DiT, config: ModelConfig) -> DiT:
     """The model with the blocks and parts that a config has besides; at first it computes what it did without them.
 
@@ -47,7 +42,7 @@ def with_vocabulary(model: DiT, smaller: Tokenizer, larger: Tokenizer) -> DiT:
 
     wider.load_state_dict(
         {
-            name: widened(tensor) if tensor.shape[:1] == (smaller.vocab_size,) and name.split(".")[0] in ("embedding", "head") else tensor
+            name: widened(tensor) if name.partition(".")[0] in ("embedding", "head") else tensor
             for name, tensor in model.state_dict().items()
         }
     )

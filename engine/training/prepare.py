@@ -7,11 +7,10 @@ import sys
 
 from engine.tokenizer import Tokenizer
 from engine.training.corpus import CorpusError, files_of, sample, spread
-from engine.training.enlarge import extends
 from engine.training.options import VOCABULARY
 from engine.training.rows import Rows
 from engine.training.shards import TOKENIZER, build, is_corpus
-from engine.training.tokenizer import extend_tokenizer, train_tokenizer
+from engine.training.tokenizer import extend_tokenizer, extends, train_tokenizer
 
 SMALL = 12_000_000
 """Bytes of files up to which pieces are added by all of the texts."""

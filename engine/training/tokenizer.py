@@ -70,6 +70,11 @@ def extend_tokenizer(tokenizer: Tokenizer, texts: Iterator[str], vocab_size: int
     return Tokenizer(tokenizer.proto + b"".join(_field(piece, lowest - k) for k, piece in enumerate(merged, 1)))
 
 
+def extends(larger: Tokenizer, smaller: Tokenizer) -> bool:
+    """Whether a tokenizer is another one with pieces added (`extend_tokenizer`), or that one itself."""
+    return larger.proto.startswith(smaller.proto)
+
+
 def _paragraphs(texts: Iterator[str]) -> Iterator[str]:
     return (p for text in texts for p in text.split("\n") if p and "\u2581" not in p)
 
