@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -70,6 +71,26 @@ class ContextCache:
     def rows(self, wanted: list[int]) -> None:
         """Keep these rows alone, in this order."""
         self.held = [(k[wanted], v[wanted]) for k, v in self.held]
+
+    def join(self, other: ContextCache) -> None:
+        """Hold the rows of another one behind these."""
+        pairs = zip(self.held, other.held, strict=True)
+        self.held = [(torch.cat((k, more_k)), torch.cat((v, more_v))) for (k, v), (more_k, more_v) in pairs]
+
+    @contextmanager
+    def part(self, wanted: list[int]) -> Iterator[ContextCache]:
+        """Some of the rows, as a cache of their own; what it comes to hold is kept here."""
+        if wanted == list(range(len(self.held[0][0]))):
+            yield self
+            return
+        other = ContextCache()
+        other.held = self.held
+        other.rows(wanted)
+        yield other
+        with torch.inference_mode():  # as the network was in, which made what is written to
+            for whole, part in zip(self.held, other.held, strict=True):
+                for kept, new in zip(whole, part, strict=True):
+                    kept[wanted] = new
 
     def repeated(self, times: int) -> ContextCache:
         """Another one that holds the only row so many times."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.canvas import Canvas, Window
 from engine.denoiser import Denoiser
-from engine.frames import Cell, State
+from engine.frames import Candidate, Cell, State
 from engine.growth import NEW
 from engine.reverse import Move
 from engine.vocabulary import vocabulary
@@ -37,6 +37,8 @@ class Cells:
         self._places: list[tuple[int, int]] = []
         """(gap, index in the gap) of each span's first cell."""
         self._pins: list[Cell] = []
+        self._others: list[dict[tuple[int, int], tuple[int, float]]] = []
+        """Of each candidate that is not kept, the tokens and probabilities that it has elsewhere than the one that is."""
         self._ids = 0
         index, gap = 0, -1
         for item in canvas.items:
@@ -68,6 +70,21 @@ class Cells:
         shown = [[slot.shown for slot in slots] for slots in self._slots]
         return self._canvas.text(shown, [[slot.token == self._mask for slot in slots] for slots in self._slots])
 
+    def others(self) -> tuple[Candidate, ...]:
+        """The candidates that are not kept, as far as the windows have any; where one has none left, what is kept stands."""
+        return tuple(self._candidate(unlike) for unlike in self._others)
+
+    def _candidate(self, unlike: dict[tuple[int, int], tuple[int, float]]) -> Candidate:
+        slots = [[replace(slot) for slot in own] for own in self._slots]
+        for (i, c), (token, probability) in unlike.items():
+            slots[i][c] = _Slot(slots[i][c].id, token, probability=probability)
+        for i in {i for i, _ in unlike}:
+            for slot, text in zip(slots[i], self._canvas.texts(i, [slot.token for slot in slots[i]]), strict=True):
+                slot.shown = text
+        written = [self._told(i, c, slot, "revealed") for i, own in enumerate(slots) for c, slot in enumerate(own)]
+        cells = tuple(sorted([*written, *self._pins], key=lambda cell: (cell.gap, cell.index)))
+        return Candidate(self._canvas.text([[slot.shown for slot in own] for own in slots], [[False] * len(own) for own in slots]), cells)
+
     def take(self, window: Window, move: Move) -> tuple[Window, tuple[Cell, ...], tuple[int, ...]]:
         """Take over what a step did: the window as it is now, the cells that changed, and the gaps that got or lost cells.
 
@@ -93,6 +110,11 @@ class Cells:
                 if text != slot.shown:
                     slot.shown = text
                     states.setdefault((i, c), "revealed")
+        for rank, other in enumerate(move.others):
+            if rank == len(self._others):
+                self._others.append({})
+            for position, place in window.cells.items():
+                self._others[rank][place] = int(other.x[position]), float(other.probability[position])
         changed = tuple(self._cell(i, c, states[i, c]) for i, c in sorted(states))
         return window, changed, tuple(sorted(self._places[i][0] for i in relaid))
 
@@ -139,5 +161,8 @@ class Cells:
         return _Slot(self._ids - 1, self._mask)
 
     def _cell(self, i: int, c: int, state: State) -> Cell:
-        (gap, index), slot = self._places[i], self._slots[i][c]
+        return self._told(i, c, self._slots[i][c], state)
+
+    def _told(self, i: int, c: int, slot: _Slot, state: State) -> Cell:
+        gap, index = self._places[i]
         return Cell(slot.id, gap, index + c, slot.shown, slot.token, slot.probability, state, slot.alternatives)

@@ -24,7 +24,7 @@ from engine.wordings import Moves
 NEWLINE_CELLS = 24
 """A gap this long at the start or end of a line may hold line ends, if its words are not counted."""
 QUOTED_CELLS = 32
-"""A gap between quotes is one saying, without quotes inside, unless it is this long."""
+"""A gap between quotes is one saying, without quotes inside, unless it is this long; nor has a shorter one brackets of its own."""
 NOTHING_LEFT = "Every token of this model would write a banned word here; take some of the banned words out."
 
 
@@ -51,13 +51,14 @@ class Edges:
         newlines: bool,
         partial: bool,
         counted: bool,
+        brackets: bool = True,
         code: bool = False,
     ) -> Edges:
         """The rules of engine.spacing as token sets.
 
         `takes_space`: the model sees the text before without its last space, so the first token must bring it.
-        `partial`: tokens that spell a part of a character are allowed, unless the words are `counted`. `code`: indentation, tabs and
-        brackets may stand anywhere.
+        `partial`: tokens that spell a part of a character are allowed, unless the words are `counted`. `brackets`: whether they may stand
+        here. `code`: indentation, tabs and brackets may stand anywhere.
         """
         v = vocabulary
         inner = v.writable.clone()
@@ -66,6 +67,8 @@ class Edges:
         if code:
             return cls._in_code(v, before, after, inner if newlines else inner & ~v.newline, takes_space=takes_space)
         inner &= ~v.tab
+        if not brackets:
+            inner &= ~v.bracket
         if v.carries_spaces:
             inner &= ~v.blank | v.newline
         if not newlines:

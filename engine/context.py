@@ -57,33 +57,64 @@ class Context:
         self._keeper = keeper(model, refresh, longest)
         self._cache, self._stale = ContextCache(), False
         self._rows: list[int] = []
+        """The rows that are kept."""
         self._seen: Tensor | None = None
+        """(B, L) these as they were seen last."""
 
     def due(self, step: int) -> bool:
         """Whether the whole canvas is to be read anew at this step, even if nothing has changed since the last one."""
         return self._stale and step % self._refresh == 0
 
     def logits(self, step: int, rows: list[int], ids: Tensor, positions: Tensor, *, t: Tensor, attend: Tensor | None) -> Tensor:
-        """`Denoiser.logits` of these rows of a run, which stay the same canvases from step to step; rows that are done leave."""
+        """`Denoiser.logits` of these rows of a run, which stay the same canvases from step to step; rows may leave and come back."""
         if self._keeper is None:
             return self._model.logits(ids, positions, t=t, attend=attend)
-        widths = ids.shape[1] if attend is None else attend.sum(-1, keepdim=True)
-        seen = self._kept(rows)
-        active = positions if seen is None else positions | (ids != seen)
         # Each row decides for itself, so that what comes of it depends on no other.
-        active = active | (active.sum(-1, keepdim=True) > WORTH_KEEPING * widths)
-        self._stale = seen is not None and step % self._refresh != 0 and not bool(active.all())
-        if self._stale:
-            self._cache.only(active | self._keeper.read_from(positions, attend))
-        else:
-            self._cache.all_places()
-        self._rows, self._seen = rows, ids
-        return self._keeper.logits_beside(ids, positions, self._cache, attend=attend)
+        whole = [k for k, row in enumerate(rows) if step % self._refresh == 0 or row not in self._rows]
+        beside = [k for k in range(len(rows)) if k not in set(whole)]
+        self._stale = False
+        parts = self._read([rows[k] for k in whole], *_rows_of(whole, ids, positions, attend)) if whole else ()
+        parts += self._read_beside([rows[k] for k in beside], *_rows_of(beside, ids, positions, attend)) if beside else ()
+        place = {k: at for at, k in enumerate([*whole, *beside])}
+        return torch.cat([parts[place[k]] for k in range(len(rows))])
 
-    def _kept(self, rows: list[int]) -> Tensor | None:
-        """(B, L) the rows as they were seen last, the cache holding them alone; None at first."""
-        if self._seen is not None and rows != self._rows:
-            wanted = [self._rows.index(row) for row in rows]
-            self._cache.rows(wanted)
-            self._seen = self._seen[torch.tensor(wanted, device=self._seen.device)]
-        return self._seen
+    def _read_beside(self, rows: list[int], ids: Tensor, positions: Tensor, attend: Tensor | None) -> tuple[Tensor, ...]:
+        """What changes, beside what is kept of the rest: logits by row."""
+        assert self._keeper is not None and self._seen is not None
+        kept = [self._rows.index(row) for row in rows]
+        active = positions | (ids != self._seen[kept])
+        active = active | (active.sum(-1, keepdim=True) > WORTH_KEEPING * _widths(ids, attend))
+        self._stale = not bool(active.all())
+        self._seen[kept] = ids
+        with self._cache.part(kept) as part:
+            part.only(active | self._keeper.read_from(positions, attend))
+            found = self._keeper.logits_beside(ids, positions, part, attend=attend)
+        return found.split(positions.sum(-1).tolist())
+
+    def _read(self, rows: list[int], ids: Tensor, positions: Tensor, attend: Tensor | None) -> tuple[Tensor, ...]:
+        """Whole canvases, which are kept: logits by row. Those that are the same are read once, for candidates begin alike."""
+        assert self._keeper is not None
+        told = torch.cat([ids, positions, *([] if attend is None else [attend])], dim=-1)
+        alike = told.unique(dim=0, return_inverse=True)[1].tolist()
+        first = [alike.index(k) for k in range(max(alike) + 1)]
+        cache = ContextCache()
+        own, asked, seen = _rows_of(first, ids, positions, attend)
+        found = self._keeper.logits_beside(own, asked, cache, attend=seen)
+        parts = found.split(asked.sum(-1).tolist())
+        cache.rows(alike)
+        stay = [k for k, row in enumerate(self._rows) if row not in rows]
+        if stay and self._seen is not None:
+            self._cache.rows(stay)
+            cache.join(self._cache)
+            rows, ids = [*rows, *(self._rows[k] for k in stay)], torch.cat([ids, self._seen[stay]])
+        self._cache, self._rows, self._seen = cache, rows, ids.clone()
+        return tuple(parts[k] for k in alike)
+
+
+def _rows_of(rows: list[int], ids: Tensor, positions: Tensor, attend: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    return ids[rows], positions[rows], None if attend is None else attend[rows]
+
+
+def _widths(ids: Tensor, attend: Tensor | None) -> Tensor | int:
+    """Tokens in each row."""
+    return ids.shape[1] if attend is None else attend.sum(-1, keepdim=True)

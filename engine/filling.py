@@ -92,5 +92,6 @@ def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
             last = not move.more and all(cells.tokens[i][c] != model.mask_id for i, c in window.cells.values())
             step = planned if last else step + 1
             time = (len(plan) - 1 - number + (0.0 if last else move.time)) / len(plan)
-            yield Frame(done + step, steps, time, 0, cells.text(), changed, relaid)
+            others = cells.others() if last and number == len(plan) - 1 else ()
+            yield Frame(done + step, steps, time, move.candidate, cells.text(), changed, relaid, others)
         done += planned

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 State = Literal["masked", "revealed", "pinned", "retaken"]
@@ -39,6 +39,16 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A fill of the whole draft that is not kept: where several were written side by side, the next best of each window."""
+
+    text: str
+    """The whole draft with it."""
+    cells: tuple[Cell, ...]
+    """Every cell, in reading order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One step of the reverse process. Frame 0 holds every cell, later ones only those that changed.
 
@@ -53,15 +63,20 @@ class Frame:
     time: float
     """The diffusion time t in [0, 1] after this step: 1 is all masked, 0 is done."""
     candidate: int
+    """Which of the fills that are written side by side this tells of: the first one until the best is chosen."""
     text: str
     """The whole draft as it stands, with MASKED_TEXT for each masked cell."""
     cells: tuple[Cell, ...]
     relaid: tuple[int, ...] = ()
     """Gaps that got or lost cells in this step: all their cells are among `cells`, and what was known of them before is gone."""
+    others: tuple[Candidate, ...] = ()
+    """With the last frame: the candidates that are not kept, best first."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The frame as the JSON object that the command line and the API send."""
-        return asdict(self)
+        """The frame as the JSON object that the command line and the API send; the others come with `Result.done`."""
+        told = asdict(replace(self, others=()))
+        del told["others"]
+        return told
 
 
 class Result:
@@ -72,18 +87,28 @@ class Result:
         """The whole draft as it stands."""
         self.cells: dict[int, Cell] = {}
         """Every cell as it stands, by id."""
+        self.others: tuple[Candidate, ...] = ()
+        """What else was written, best first."""
 
     def take(self, frame: Frame) -> None:
         """Take in the next frame."""
-        self.text = frame.text
+        self.text, self.others = frame.text, frame.others
         for cell in [cell for cell in self.cells.values() if cell.gap in frame.relaid]:
             del self.cells[cell.id]
         self.cells.update((cell.id, cell) for cell in frame.cells)
 
     def done(self, *, with_text: bool = True) -> dict[str, Any]:
-        """The last message of a run, as a JSON object; without its texts for a reader that holds the draft and the cells."""
+        """The last message of a run, as a JSON object: the candidates, the one that is kept first, the others with their cells.
+
+        Without texts for a reader that holds the draft and the cells.
+        """
         text = {"text": self.text} if with_text else {}
-        return {"done": True, **text, "candidates": [{**text, "score": score(self.cells.values())}]}
+        kept = {**text, "score": score(self.cells.values())}
+        others = [
+            {**({"text": other.text} if with_text else {}), "score": score(other.cells), "cells": [asdict(cell) for cell in other.cells]}
+            for other in self.others
+        ]
+        return {"done": True, **text, "candidates": [kept, *others]}
 
 
 def score(cells: Iterable[Cell]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
@@ -59,6 +59,27 @@ class Move:
     that became two, growth.PADDING beyond a row's end. None: every place is where it was."""
     more: bool = False
     """Whether steps follow even if nothing is masked: what was written is to be read over (engine.revision)."""
+    candidate: int = 0
+    """Whose step it is, of several candidates."""
+    others: tuple[Other, ...] = ()
+    """What else was written, best first, when the best of several candidates is kept."""
+
+    def of(self, b: int) -> Move:
+        """What it did to row b alone."""
+        start = int(self.positions[:b].sum())
+        rows = slice(start, start + int(self.positions[b].sum()))
+        own = {name: getattr(self, name)[b : b + 1] for name in ("x", "revealed", "retaken", "probability", "positions")}
+        return replace(self, **own, log_probs=self.log_probs[rows], origin=None if self.origin is None else self.origin[b : b + 1])
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A candidate that is not kept."""
+
+    x: Tensor
+    """(L,) the canvas, filled."""
+    probability: Tensor
+    """(L,) float32 of each token, judged without itself; 1 where it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +121,23 @@ def denoise(
     candidate: int = 0,
     first_step: int = 0,
     constraint: Constraint | None = None,
-    times: Tensor | None = None,
+    times: Tensor | Sequence[Tensor] | None = None,
     noise: Noise | None = None,
     blocks: Tensor | None = None,
     attend: Tensor | None = None,
     growth: Growth | None = None,
+    context: Context | None = None,
 ) -> Iterator[Move]:
     """Reveal every writable mask of x, yielding after each step; at most one denoiser call a step, of twice the rows under guidance.
 
     x: (B, L) long; row b is candidate `candidate + b`, and what happens to it depends on no other row. writable: (B, L)
     bool; nothing else ever changes. attend: (B, L) bool, False = padding at a row's end. times: the falling grid of diffusion times,
-    by default `settings.steps` equal steps from 1 to 0, or as many as there are masks if these are fewer and the sampler
-    reveals at least one a step; with blocks, an equal part of both for each. The last step of a block reveals all that is left
-    of it. To resume a run exactly, give the times that were left of it and the steps done as `first_step`, a multiple of
-    `settings.refresh`. noise: where
-    chance comes from; by default a pure function of (seed, candidate, first_step + k). blocks: (B, L) long, the semi-autoregressive block
-    of each place, by default `pace.blocks_of`. growth: how far rows may change their length; None: not at all.
+    by default `settings.steps` equal steps from 1 to 0, or as many as there are masks if these are fewer and the sampler reveals at
+    least one a step; with blocks, an equal part of both for each; a list: each row's own. The last step of a block reveals all that is
+    left of it. To resume a run exactly, give the times that were left of it and the steps done as `first_step`, a multiple of
+    `settings.refresh`. noise: where chance comes from; by default a pure function of (seed, candidate, first_step + k). blocks: (B, L)
+    long, the semi-autoregressive block of each place, by default `pace.blocks_of`. growth: how far rows may change their length; None:
+    not at all. context: what is remembered of these canvases from an earlier call.
 
     Raises ValueError when the constraint forbids every token of a position.
     """
@@ -127,12 +149,14 @@ def denoise(
     nowhere = torch.zeros_like(masked)
     now = _Canvas(x, masked, writable, attend, blocks, torch.where(masked, 0.0, 1.0), nowhere, nowhere)
     schedule, order = schedule_of(settings.schedule, model), reveal_order_of(model)
-    paces = [Pace(settings, counts_of(blocks[b], masked[b]), times, grows=growth is not None, schedule=schedule) for b in range(len(x))]
+    grids = [times] * len(x) if times is None or isinstance(times, Tensor) else times
+    paces = [Pace(settings, counts_of(blocks[b], masked[b]), grids[b], grows=growth is not None, schedule=schedule) for b in range(len(x))]
     budgets = [growth.budget if growth else 0] * len(x)
     suppressed = sorted(set(model.suppressed) - (growth.tokens if growth else set()))
     noise = noise or SeededNoise(settings.seed, candidate)
     reusable = not model.time_conditioned and growth is None
-    context = Context(model, settings.refresh if growth is None else 1, int(attend.sum(-1).max()))
+    if context is None or growth is not None:
+        context = Context(model, settings.refresh if growth is None else 1, int(attend.sum(-1).max()))
     raw: Tensor | None = None
 
     k = 0

@@ -1,8 +1,10 @@
-"""Second thoughts: what was written is read over, and the words that fit least are taken back and written anew.
+"""Second thoughts: what was written is read over, and the words that fit least are taken back and written anew; of several fills the
+one that reads best is kept.
 
 A confident order settles the easy tokens first, "the" and "," before what they belong to, and keeps them. Here each token is judged
-with itself left out and all others there (pseudo-log-likelihood, arXiv 1910.14659), and those that the model would rather not have
-written are masked again, as Mask-Predict does at each of its rounds (arXiv 1904.09324), with the other pieces of their words.
+without itself (engine.reading), and those that the model would rather not have written are masked again, as Mask-Predict does at each
+of its rounds (arXiv 1904.09324), with the other pieces of their words. Mask-Predict also writes several fills side by side and keeps the
+likeliest; so does this, for a first word that was drawn badly is not mended by what follows.
 """
 
 from __future__ import annotations
@@ -13,17 +15,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from engine.context import Surroundings
+from engine.context import Context
 from engine.denoiser import Denoiser, WritesInBlocks
-from engine.forward import subs_log_probs
 from engine.growth import Growth
 from engine.pace import even_grid, planned_steps
-from engine.reverse import Constraint, Move, constrained, denoise
+from engine.reading import Reader, Reading
+from engine.reverse import Constraint, Move, Other, denoise
 from engine.settings import Settings
 from engine.vocabulary import vocabulary
 
-ROWS = 8
-"""Readings of what was written to judge all its tokens: in each every eighth is left out, or one where there are fewer."""
 SHARE = 0.25
 """Of the tokens written, at most so many are taken back in a round, one word at least."""
 DOUBT = 1.0
@@ -31,14 +31,27 @@ DOUBT = 1.0
 
 
 def rounds(model: Denoiser, settings: Settings, growth: Growth | None) -> int:
-    """How often a window is read over: not where gaps still change their length, nor where what stands to the right is never seen."""
-    return 0 if growth is not None or isinstance(model, WritesInBlocks) else settings.revise
+    """How often a window is read over: not where it can't be read so."""
+    return settings.revise if _readable(model, growth) else 0
+
+
+def candidates(model: Denoiser, settings: Settings, growth: Growth | None) -> int:
+    """How many fills of a window are written side by side: one where they can't be compared."""
+    return settings.candidates if _readable(model, growth) else 1
+
+
+def _readable(model: Denoiser, growth: Growth | None) -> bool:
+    """Not where gaps still change their length, nor where what stands to the right is never seen."""
+    return growth is None and not isinstance(model, WritesInBlocks)
 
 
 def steps_planned(model: Denoiser, settings: Settings, masks: int, growth: Growth | None) -> int:
-    """The steps that a window with so many masks may take, those of its revision among them."""
+    """The steps that a window with so many masks may take, those of its revision and of the choice at its end among them."""
+    if not masks:
+        return 0
+    choice = 2 if candidates(model, settings, growth) > 1 else 0
     first = planned_steps(settings, masks, grows=growth is not None)
-    return first + rounds(model, settings, growth) * (1 + planned_steps(_again(settings), _most(masks))) if masks else 0
+    return first + rounds(model, settings, growth) * _round_steps(settings, masks) + choice
 
 
 def revised(
@@ -51,31 +64,76 @@ def revised(
     constraint: Constraint | None = None,
     growth: Growth | None = None,
 ) -> Iterator[Move]:
-    """`denoise` of one row, and then `settings.revise` rounds: a step that takes back, and those that write anew.
+    """`denoise` of one row, then `settings.revise` rounds: a step that takes back, and those that write anew. Of several candidates,
+    which are written and revised side by side, the first one's moves are told; in the end it is exchanged for the best one.
 
-    It ends early when every token is what the model would have there. `Move.more` tells whether steps follow when nothing is masked.
+    Rounds end early when every token is what the model would have there. `Move.more` tells whether steps follow when nothing is masked.
+    What becomes of a candidate depends on no other one.
     """
     written = (x == model.mask_id) & writable
-    left = rounds(model, settings, growth) if written.any() else 0
-    masks, pace, times, step = writable, settings, None, first_step
-    around = Surroundings(model, settings.refresh, x, written, ROWS)
+    count = int(written.sum())
+    left = rounds(model, settings, growth) if count else 0
+    rows = candidates(model, settings, growth) if count else 1
+    reader = Reader(model, x, written, refresh=settings.refresh, repetition=settings.repetition)
+    x, masks = x.repeat(rows, 1), writable.repeat(rows, 1)
+    context = Context(model, settings.refresh, x.shape[-1])
+    pace, times = settings, None
+    readings: list[Reading] = []
+    step, ahead = first_step, planned_steps(settings, count, grows=growth is not None)
     while True:
-        anew = denoise(model, x, writable=masks, settings=pace, first_step=step, constraint=constraint, times=times, growth=growth)
-        for move in anew:
-            step += 1
-            yield replace(move, more=left > 0)
+        for move in denoise(
+            model,
+            x,
+            writable=masks,
+            settings=pace,
+            first_step=step,
+            constraint=constraint,
+            times=times,
+            growth=growth,
+            context=context,
+        ):
             x = move.x
+            yield replace(move.of(0), more=left > 0 or rows > 1)
+        if not left and rows == 1:
+            return
+        unread = [b for b in range(rows) if not readings or masks[b].any()]  # the others are as they were
+        fresh = dict(zip(unread, reader.read(x[unread], constraint), strict=True))
+        readings = [fresh.get(b) or readings[b] for b in range(rows)]
         if not left:
-            return
+            break
         left -= 1
-        masks, chances, log_probs = _read_over(model, around, x, written, constraint)
-        taken, x, step = int(masks.sum()), x.masked_fill(masks, model.mask_id), step + 1
-        share = taken / int(written.sum())
-        yield Move(x, torch.zeros_like(masks), masks, chances, written, log_probs, share, more=taken > 0)
-        if not taken:
-            return
+        masks = torch.stack([_doubted(model, row, written, reading) for row, reading in zip(x, readings, strict=True)])
+        taken = masks.sum(-1).tolist()
+        x = x.masked_fill(masks, model.mask_id)
+        chances = torch.ones(1, x.shape[-1]).masked_scatter(written, readings[0].log_probs.max(-1).values.exp().cpu())
+        more = any(taken) or rows > 1
+        yield Move(x[:1], torch.zeros_like(written), masks[:1], chances, written, readings[0].log_probs, taken[0] / count, more=more)
+        if not any(taken):
+            break
         pace = _again(settings)
-        times = share * even_grid(planned_steps(pace, min(taken, _most(int(written.sum())))))
+        times = [own / count * even_grid(planned_steps(pace, max(1, min(own, _most(count))))) for own in taken]
+        step, ahead = step + ahead + 1, _round_steps(settings, count) - 1
+    if rows > 1:
+        yield from _choice(model, x, written, readings)
+
+
+def _choice(model: Denoiser, x: Tensor, written: Tensor, readings: list[Reading]) -> Iterator[Move]:
+    """The first candidate is exchanged for the one that reads best, and the others are told, best first, each once."""
+    order = sorted(range(len(x)), key=lambda b: -readings[b].worth)
+    seen = {tuple(x[b].tolist()): b for b in reversed(order)}
+    best, *others = sorted(seen.values(), key=order.index)
+    told = tuple(Other(x[b], _chances(x[b], written, readings[b])) for b in others)
+    nowhere, kept = torch.zeros_like(written), x[best : best + 1]
+    if bool((unlike := kept != x[:1]).any()):
+        masked, share = x[:1].masked_fill(unlike, model.mask_id), int(unlike.sum()) / int(written.sum())
+        yield Move(masked, nowhere, unlike, _chances(x[0], written, readings[0])[None], written, readings[0].log_probs, share, more=True)
+    chances, log_probs = _chances(x[best], written, readings[best])[None], readings[best].log_probs
+    yield Move(kept, unlike, nowhere, chances, written, log_probs, 0.0, candidate=best, others=told)
+
+
+def _chances(x: Tensor, written: Tensor, reading: Reading) -> Tensor:
+    """(L,) the probability of each token without itself; 1 where it was given."""
+    return torch.ones(x.shape).masked_scatter(written[0], reading.own.exp())
 
 
 def _again(settings: Settings) -> Settings:
@@ -83,45 +141,29 @@ def _again(settings: Settings) -> Settings:
     return replace(settings, block_length=0, remasking=0.0)
 
 
+def _round_steps(settings: Settings, masks: int) -> int:
+    """The steps that a round may take: one that takes back, and those that write anew."""
+    return 1 + planned_steps(_again(settings), _most(masks))
+
+
 def _most(written: int) -> int:
     return max(1, round(SHARE * written))
 
 
-def _read_over(
-    model: Denoiser, around: Surroundings, x: Tensor, written: Tensor, constraint: Constraint | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(1, L) a full canvas, (1, L) what was written in it -> (1, L) what to take back, (1, L) the chance of the best token at each
-    place, and (n, V) log-probabilities of the places written, each judged without itself.
-    """
-    places = written[0].nonzero()[:, 0]
-    groups = [places[g :: min(ROWS, len(places))] for g in range(min(ROWS, len(places)))]
-    rows, masked = x.repeat(len(groups), 1), torch.zeros(len(groups), x.shape[-1], dtype=torch.bool)
-    for row, own in enumerate(groups):
-        masked[row, own] = True
-    rows[masked] = model.mask_id
-    log_probs = subs_log_probs(around.logits(rows, masked), model.suppressed)
-    log_probs = constrained(log_probs, rows, masked, constraint)[torch.cat(groups).argsort().to(log_probs.device)]
-    best = log_probs.max(-1).values.cpu()
-    own = log_probs.gather(-1, x[0, places][:, None].to(log_probs.device))[:, 0].cpu()
-    doubts = best - own  # what a constraint rules out by now is infinitely doubtful, and where nothing is left nothing is
-    doubted = torch.zeros_like(written)
-    doubted[0, _most_doubtful(model, x[0], places.tolist(), doubts.nan_to_num(0.0, posinf=torch.inf).tolist())] = True
-    chances = torch.ones(x.shape).masked_scatter(written, best.exp())
-    return doubted, chances, log_probs
-
-
-def _most_doubtful(model: Denoiser, x: Tensor, places: list[int], doubts: list[float]) -> list[int]:
-    """Of the places written in (L,) x, those of the words with the largest doubts, if these are DOUBT at least: so many as may be
+def _doubted(model: Denoiser, x: Tensor, written: Tensor, reading: Reading) -> Tensor:
+    """(L,) a canvas -> (L,) bool: the places of the words with the largest doubts, if these are DOUBT at least: so many as may be
     taken back, or one word.
     """
-    words = _words(model, x, places)
-    doubt = dict(zip(places, doubts, strict=True))
-    worst = sorted(((max(doubt[place] for place in word), word) for word in words), key=lambda found: -found[0])
+    places = written[0].nonzero()[:, 0].tolist()
+    doubt = dict(zip(places, reading.doubts, strict=True))
+    worst = sorted(((max(doubt[place] for place in word), word) for word in _words(model, x, places)), key=lambda found: -found[0])
     taken: list[int] = []
     for worst_doubt, word in worst:
         if worst_doubt > DOUBT and (not taken or len(taken) + len(word) <= _most(len(places))):
             taken += word
-    return taken
+    doubted = torch.zeros_like(written[0])
+    doubted[taken] = True
+    return doubted
 
 
 def _words(model: Denoiser, x: Tensor, places: list[int]) -> list[list[int]]:

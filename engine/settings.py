@@ -63,6 +63,9 @@ class Settings:
     revise: int = 0
     """Rounds in which what was written is read over: what fits least, each token judged without itself, is masked and written anew
     (after Mask-Predict, arXiv 1904.09324)."""
+    candidates: int = 1
+    """Fills of a window that are written side by side: the one that reads best is kept, each token of it and of the given text beside it
+    judged without itself, and the others can be had instead."""
     remasking: float = 0.0
     """The chance, at most, that a written token is masked again in a step, to be written anew; 0 is never (ReMDM's cap)."""
     threshold: float = 0.9
@@ -91,6 +94,7 @@ class Settings:
             (0 <= self.repetition <= 100, "repetition must be between 0 (off) and 100"),
             (1 <= self.refresh <= 4096, "refresh must be between 1 (exact) and 4096"),
             (0 <= self.revise <= 100, "revise must be between 0 (never) and 100"),
+            (1 <= self.candidates <= 64, "candidates must be between 1 and 64"),
             (0 <= self.remasking <= 1, "remasking must be between 0 (never) and 1"),
             (0 < self.threshold <= 1, "threshold must be above 0 and at most 1"),
             (0 < self.factor <= 100, "factor must be above 0 and at most 100"),
@@ -155,6 +159,7 @@ HELP = {
     "words": "known: only words that the model's texts or the draft hold; any: pieces may make new ones",
     "refresh": "the whole text is read anew every so many steps; 1 is exact and slower",
     "revise": "rounds in which what fits least is taken back and written anew; 0 is none",
+    "candidates": "fills written side by side; the one that reads best is kept, the others can be had instead",
     "remasking": "the chance, at most, that a written token is masked again in a step; 0 is never",
     "threshold": "threshold sampler: reveal what is at least this probable",
     "factor": "factor sampler: the more, the more tokens together",
@@ -191,7 +196,7 @@ _METHODS: dict[str, dict[str, str | int | float]] = {
     "EB-Sampler": {"sampler": "entropy_bound", "entropy_bound": 0.5, "steps": _AS_NEEDED, **_WHOLE},
 }
 PUBLISHED = {
-    name: {**values, "guidance": values.get("guidance", 0.0), "repetition": 0.0, "words": "any", "refresh": 1, "revise": 0}
+    name: {**values, "guidance": values.get("guidance", 0.0), "repetition": 0.0, "words": "any", "refresh": 1, "revise": 0, "candidates": 1}
     for name, values in _METHODS.items()
 }
 """Published methods, each as the settings that give it; what a method doesn't name is the default, or the writer's choice."""

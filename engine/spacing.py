@@ -19,6 +19,7 @@ OPENING = "([{“‘«¿¡"
 CLOSING = ",.;:!?)]}”’»%"
 STOPS = ",.;:!?—–…"
 """Signs of which no two follow each other where a fill meets given text."""
+BRACKETS = "()[]{}"
 DOUBLE_QUOTES = '"“”'
 QUOTES = "\"'“”‘’"
 _NO_SPACE_AFTER = OPENING + "—–-/#@$£€_"
@@ -51,6 +52,14 @@ def opens(before: str) -> bool:
     if before[-1] == "'":
         return quote_opens(before[:-1])
     return before[-1] in _NO_SPACE_AFTER
+
+
+def in_brackets(before: str) -> bool:
+    """Whether a bracket is still open behind this text, of those opened in its last paragraph."""
+    depth = 0
+    for char in before.rpartition("\n")[2]:
+        depth = depth + 1 if char in "([{" else max(0, depth - 1) if char in ")]}" else depth
+    return depth > 0
 
 
 def quote_opens(before: str) -> bool:

@@ -55,6 +55,8 @@ class Pieces:
         """Tokens that begin with a space or a sign, by their tails."""
         self.ending = [(token, head, tail) for token, (head, tail, whole) in enumerate(parts) if head and not whole]
         """Tokens in which the word before them ends, with their heads and tails."""
+        self.capital = torch.tensor([text[:1].isupper() and len(text) > 1 for text in known.texts])
+        """(V,) bool: tokens of several letters that begin a word, though no space comes first: none goes on so with small letters."""
 
 
 class Spelling:
@@ -132,6 +134,9 @@ class Speller:
             if len(self._rows) >= MOST_KEPT:
                 self._rows.clear()
             rows = [spelling.going_on(beside) for spelling in self._spellings]
+            if beside.left is None:
+                begun = [spelling.going_on(beside._replace(left="")) for spelling in self._spellings]
+                rows = [row & (begins | ~self._pieces.capital) for row, begins in zip(rows, begun, strict=True)]
             if not beside.left or any(beside.left in spelling.lexicon for spelling in self._spellings):
                 rows += [spelling.beginning(beside) for spelling in self._spellings]
             self._rows[beside] = torch.stack(rows).any(0)

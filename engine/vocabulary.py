@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.denoiser import Denoiser
-from engine.spacing import CLOSING, DOUBLE_QUOTES, OPENING, QUOTES, STOPS, stands_apart, unwanted
+from engine.spacing import BRACKETS, CLOSING, DOUBLE_QUOTES, OPENING, QUOTES, STOPS, stands_apart, unwanted
 from engine.text import SPACELESS, is_wordlike
 from engine.wordings import SEPARATORS, Moves, apart_moves, word_moves
 
@@ -37,6 +37,7 @@ class Vocabulary:
         self.ends_stop = _flags(s != "" and s[-1] in STOPS for s in self.texts)
         self.starts_quote = _flags(s != "" and s[0] in QUOTES for s in bare)
         self.double_quote = self._holding(lambda c: c in DOUBLE_QUOTES)
+        self.bracket = self._holding(lambda c: c in BRACKETS)
         self.ends_quote = _flags(s != "" and s[-1] in QUOTES for s in self.texts)
         self.ends_opening = _flags(b != "" and (b[-1] in OPENING or s in (' "', " '")) for s, b in zip(self.texts, bare, strict=True))
         plain = _flags(map(str.isalnum, bare))

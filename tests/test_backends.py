@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import engine
 from engine import backends
+from engine.backends import precision
 from engine.backends.toy import MASK, VISIBLE, Toy
 from engine.denoiser import Denoiser
 from tests import folders
@@ -40,11 +41,34 @@ def test_a_folder_without_a_model_is_refused_in_one_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("pays", [False, True])
 @pytest.mark.parametrize("published", [torch.float32, torch.bfloat16])
-def test_on_a_cpu_what_was_published_in_float32_keeps_its_precision(tmp_path, monkeypatch, published, native):
+def test_on_a_cpu_what_was_published_in_float32_keeps_its_precision(tmp_path, monkeypatch, published, native, pays):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
+    monkeypatch.setattr(precision, "bf16_pays", lambda: pays)
     model = engine.load(folders.mdlm(tmp_path, dtype=published), device="cpu")
-    assert engine.dtype_of(model) == ("bfloat16" if native and published == torch.bfloat16 else "float32")
+    assert engine.dtype_of(model) == ("bfloat16" if native and pays and published == torch.bfloat16 else "float32")
+
+
+def test_whether_bfloat16_pays_is_measured_where_it_is_native_and_not_asked_of_large_models(monkeypatch):
+    asked: list[torch.dtype] = []
+
+    def seconds(dtype: torch.dtype) -> float:
+        asked.append(dtype)
+        return 2.0 if dtype == torch.bfloat16 else 1.0
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    monkeypatch.setattr(precision, "_seconds", seconds)
+    precision.bf16_pays.cache_clear()
+    try:
+        cpu = torch.device("cpu")
+        assert not precision.computes_in_bf16(cpu, 10**6) and not precision.computes_in_bf16(cpu)
+        assert len(asked) == 2  # once for all models
+        assert precision.computes_in_bf16(cpu, precision.LARGE)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+        assert not precision.computes_in_bf16(cpu, precision.LARGE)
+    finally:
+        precision.bf16_pays.cache_clear()
 
 
 def test_a_missing_embedded_model_says_so(monkeypatch, tmp_path):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
+import engine
 from engine.constraints import Edges, SpanConstraint, SpanRule, WordCount
 from engine.draft import words
 from engine.vocabulary import vocabulary
@@ -110,3 +113,29 @@ def test_a_line_does_not_begin_with_the_end_of_a_word() -> None:
         edges = Edges.of(known, before, " of it.", 3, takes_space=takes_space, newlines=False, partial=False, counted=False)
         begins = {known.texts[i] for i in edges.first.nonzero()[:, 0].tolist()}
         assert {"the", "lamp"} <= begins and not {"ing", "s", " the"} & begins
+
+
+@pytest.mark.parametrize(
+    ("draft", "may"),
+    [
+        ("It was [[6 tokens]] so.", False),
+        ("It was (as he said) [[6 tokens]] so.", False),
+        ("It was (as [[6 tokens]] said) so.", True),
+        ("It (was\n[[6 tokens]] so.", False),
+        ("It was [[~ quiet (and old) and]] so.", True),
+        ("It was [[40 tokens]] so.", True),
+        ("```\nquiet [[6 tokens]]\n```\n", True),
+    ],
+)
+def test_a_short_gap_in_prose_opens_no_bracket_that_it_could_not_close(draft: str, may: bool) -> None:
+    class Bracketing(Pieces):
+        """Wishes for nothing but brackets."""
+
+        def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+            found = super().logits(ids, positions, t=t, attend=attend)
+            found[:, [PIECES.index(sign) for sign in ("(", ")", " (", " )")]] += 20.0
+            return found
+
+    frames = engine.fill(Bracketing(), draft, engine.Settings(repetition=0.0))
+    written = {char for frame in frames for cell in frame.cells for char in cell.text}
+    assert bool(written & set("()")) == may

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from unittest.mock import patch
@@ -19,6 +20,7 @@ from engine.caches import ContextCache
 from engine.context import Context, Surroundings
 from engine.evaluation.infilling import Calls
 from engine.model import DiT, ModelConfig
+from engine.reading import EDGE
 from engine.reverse import Move, denoise
 from engine.revision import revised
 from engine.settings import PUBLISHED, Settings, SettingsError
@@ -44,9 +46,10 @@ def decoder(depth: int, *, shifted: bool, seed: int) -> DecoderDenoiser:
 
 
 class Counted(ContextDiT):
-    """Notes how many places of each row the network was given to compute."""
+    """Notes how many rows the network was given, and how many places of each."""
 
     places: list[int]
+    rows: list[int]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Each token is a word of its own."""
@@ -55,13 +58,14 @@ class Counted(ContextDiT):
     def network_rows(
         self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None, context: ContextCache | None = None
     ) -> Tensor:
+        self.rows.append(len(ids))
         self.places.append(ids.shape[1] if context is None or context.places is None else context.places.shape[1])
         return super().network_rows(ids, positions, sigma, attend, context)
 
 
 def counted(depth: int = 2) -> Counted:
     model = Counted(network(depth).model, None, name="small", mask_id=MASK)
-    model.places = []
+    model.places, model.rows = [], []
     return model
 
 
@@ -220,14 +224,39 @@ def test_versions_of_what_is_written_are_read_beside_the_given_text(depth: int, 
 
 def test_the_canvas_is_read_once_for_all_second_thoughts() -> None:
     model = counted()
-    x, written = canvas(1, 30, 8, 2)
-    how = Settings(steps=8, seed=3, refresh=4, revise=2)
+    x = torch.randint(0, VOCABULARY - 1, (1, 40), generator=torch.Generator().manual_seed(2))
+    written = torch.zeros_like(x, dtype=torch.bool)
+    written[0, 20:28] = True
+    x = x.masked_fill(written, MASK)
+    how = Settings(steps=8, seed=2, refresh=64, revise=2, temperature=9.0, top_p=1.0)
     list(revised(model, x, writable=written, settings=how))
-    assert model.places[8:10] == [30, 8]
-    assert model.places[10:].count(8) == 1  # the second round, which needs no second reading
+    assert model.places[0] == 40 and model.places[8:10] == [40, 8 + 2 * EDGE]  # the given text for the writing, and for the reading over
+    assert model.places[10:].count(8 + 2 * EDGE) == 1 and 40 not in model.places[10:]  # the second round needs neither again
     model.places.clear()
     list(revised(model, x, writable=written, settings=replace(how, refresh=1)))
-    assert set(model.places) == {30}
+    assert set(model.places) == {40}
+
+
+def test_what_is_the_same_is_read_once() -> None:
+    model = counted()
+    x, written = canvas(1, 30, 8, 2)
+    list(denoise(model, x.repeat(5, 1), writable=written.repeat(5, 1), settings=Settings(steps=8, seed=3, refresh=4)))
+    alone = counted()
+    list(denoise(alone, x, writable=written, settings=Settings(steps=8, seed=3, refresh=4)))
+    assert model.places[0] == alone.places[0] == 30 and model.rows[0] == 1 and model.rows[1] == 5
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 99), masks=st.integers(2, 12), revise=st.integers(1, 3), refresh=st.sampled_from([3, 4, 16]))
+def test_a_candidate_that_rests_while_others_are_mended_is_as_if_it_were_alone(seed: int, masks: int, revise: int, refresh: int) -> None:
+    model = Counted(network(3, 16, seed=seed % 4).model, None, name="small", mask_id=MASK)
+    model.places, model.rows = [], []
+    x, written = canvas(1, 28, masks, seed)
+    how = Settings(steps=8, seed=seed, refresh=refresh, revise=revise, temperature=1.0)
+    alone = [move.x.tolist() for move in revised(model, x, writable=written, settings=how)]
+    beside = [move.x.tolist() for move in revised(model, x, writable=written, settings=replace(how, candidates=3)) if not move.candidate]
+    changes = [move for move, _ in itertools.groupby(alone)]
+    assert changes == [move for move, _ in itertools.groupby(beside)][: len(changes)]
 
 
 def test_networks_that_keep_nothing_are_asked_as_ever() -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 import engine
 from engine.backends.toy import Toy
 from engine.growth import Growth
+from engine.reading import ROWS
 from engine.reverse import denoise
-from engine.revision import DOUBT, ROWS, revised, rounds, steps_planned
+from engine.revision import DOUBT, revised, rounds, steps_planned
 from engine.settings import PUBLISHED, Settings
 from tests.exact import Exact
 from tests.pieces import PIECES, Pieces

@@ -58,9 +58,12 @@ function cut(items, from, to) {
   return tidy(out);
 }
 
+/** What cells read as, in the order in which they stand. */
+export const cellsText = (cells) => cells.map((cell) => cell.text).join("");
+
 /** What an island reads as: what a run wrote there, else the words of the passage, else nothing. */
 export function islandText(island) {
-  if (island.fill) return island.fill.cells.map((cell) => cell.text).join("");
+  if (island.fill) return cellsText(island.fill.cells);
   return island.kind === "rewrite" ? island.pieces.map((piece) => piece.text).join("") : "";
 }
 

@@ -69,6 +69,11 @@ export async function mount(element, facts) {
       const found = draft.find(id);
       if (found) draft.swap(id, { ...found.island, fill: null });
     },
+    /** Show another of the fills that were written side by side. */
+    exchange(id, cells) {
+      const found = draft.find(id);
+      if (found?.island.fill) draft.swap(id, { ...found.island, fill: { ...found.island.fill, cells, shown: null, step: 0, near: false } });
+    },
     keepAll() {
       draft.group(() => {
         for (const { island } of draft.islands().reverse()) {

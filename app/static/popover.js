@@ -1,9 +1,10 @@
 // The small windows beside a mark: a gap's length, a passage's way back, what the model thought of a word.
-import { isFilled, isOpen } from "./document.js";
+import { cellsText, isFilled, isOpen } from "./document.js";
 import { button, el } from "./dom.js";
 import { LONGEST } from "./marks.js";
 import { toPlainText } from "./segments.js";
 
+const LONG_VERSION = 140; // characters of a fill that are shown in the list
 
 export function installPopovers(page) {
   const { draft, view } = page;
@@ -124,12 +125,31 @@ export function installPopovers(page) {
     const settled = cell.state === "pinned" ? "Pinned: yours."
       : isOpen(cell) ? "Still open" : `${cell.step ? `Step ${cell.step} · ` : ""}${percent(cell.probability)} sure`;
     const idle = !page.runs.live && isFilled(island);
+    const here = cellsText(island.fill.cells).trim();
+    const versions = !idle ? [] : island.fill.versions.map((cells) => {
+      const text = cellsText(cells).trim();
+      const label = text.length > LONG_VERSION ? `${text.slice(0, LONG_VERSION)}…` : text;
+      return el("li", {}, button(label, () => exchange(island.id, cells), { class: "version", "aria-pressed": `${text === here}`, hint: text === here ? "This is what stands here" : "Put this here instead" }));
+    });
     open(element, island.id, "Alternatives", "dialog",
       options.length ? el("ol", { class: "options", "aria-label": "What the model thought of" }, ...options) : null,
+      versions.length ? el("p", {}, "Written side by side, the best first") : null,
+      versions.length ? el("ol", { class: "versions", "aria-label": "Fills written side by side" }, ...versions) : null,
       el("div", { class: "choices" }, el("p", {}, settled),
         idle && button("Keep", () => { close(); page.commands.unmark(island.id); }, { class: "quiet", hint: "Make it plain text" }),
         idle && button("Again", () => { close(); page.runs.start([island.id]); }, { class: "quiet", hint: "Write only this place anew" }),
         idle && button("Reopen", () => { close(); page.commands.reopen(island.id); }, { class: "quiet", hint: "Take these words out again" })));
+  }
+
+  /** Another fill takes the place of this one, and the window stays, so that one can go from one to the next. */
+  function exchange(id, cells) {
+    page.commands.exchange(id, cells);
+    const { island } = draft.find(id);
+    const span = view.islandElement(id);
+    const cell = span.querySelector(".cell");
+    setCurrent(span, cell);
+    openCell(cell.querySelector(".ink") ?? cell, island, Number(cell.dataset.cell));
+    root.querySelector('.version[aria-pressed="true"]')?.focus({ preventScroll: true });
   }
 
   function activate(target) {

@@ -1,10 +1,11 @@
 // One run: which places it fills, the frames that came, and any of them shown again. Frames stay in the page, so
 // scrubbing and replaying ask nothing of the server.
 //
-// A Fill is what a run wrote at one island: {cells, shown, guesses, step, near, done}. `cells` is the latest state, `shown`
+// A Fill is what a run wrote at one island: {cells, shown, guesses, step, near, done, versions}. `cells` is the latest state, `shown`
 // an earlier one that is being looked at (null: the latest), `guesses` the first guess for each masked cell by its id, `near`
-// whether what was shown before was the step beside this one. A cell keeps its id while others come and go around it.
-import { isFilled, isOpen } from "./document.js";
+// whether what was shown before was the step beside this one, `versions` the cells of all fills that were written side by side, the
+// best first (none: there is one). A cell keeps its id while others come and go around it.
+import { cellsText, isFilled, isOpen } from "./document.js";
 import { toSegments } from "./segments.js";
 import * as server from "./server.js";
 
@@ -48,7 +49,7 @@ export class Runs extends EventTarget {
       for await (const message of server.fillStream(printed.draft, settings, abort.signal)) {
         clearTimeout(waiting);
         if (message.error) throw message.line ? new DraftMistake(message) : new Error(message.error);
-        if (message.done) run.score = message.candidates[0].score;
+        if (message.done) this.#finished(run, message.candidates);
         else {
           if (!run.frames.length) this.#begin(run, before);
           this.#receive(run, message);
@@ -85,7 +86,7 @@ export class Runs extends EventTarget {
   /** The places become fills: one undo step, which Undo takes back. */
   #begin(run, before) {
     const { draft } = this.page;
-    run.targets = [...before.keys()].map((id) => ({ id, fill: { cells: [], shown: null, guesses: new Map(), step: 0, near: false, done: false } }));
+    run.targets = [...before.keys()].map((id) => ({ id, fill: { cells: [], shown: null, guesses: new Map(), step: 0, near: false, done: false, versions: [] } }));
     draft.breakUndo();
     draft.group(() => {
       for (const { id, fill } of run.targets) if (draft.find(id)) draft.swap(id, { ...before.get(id), fill });
@@ -117,6 +118,16 @@ export class Runs extends EventTarget {
     run.targets.forEach(({ fill }, gap) => (fill.cells = state[gap]));
     if (run.follow) this.show(run.frames.length - 1);
     this.dispatchEvent(new Event("frame"));
+  }
+
+  /** How sure the model is of it all, and what else it wrote at each place: each text once, the best first. */
+  #finished(run, [{ score }, ...others]) {
+    run.score = score;
+    for (const [gap, { fill }] of run.targets.entries()) {
+      const written = others.map(({ cells }) => cells.filter((cell) => cell.gap === gap).map((cell) => ({ ...cell, step: 0 })));
+      const distinct = new Map([fill.cells, ...written].toReversed().map((cells) => [cellsText(cells).trim(), cells]));
+      if (distinct.size > 1) fill.versions = [...distinct.values()].toReversed();
+    }
   }
 
   #finish(run) {

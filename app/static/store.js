@@ -73,11 +73,11 @@ export async function openStore(current, tell) {
 
 /** What to keep of the lines: everything but what a run is just showing. */
 export const packed = (lines) => lines.map(({ items, eol }) => ({
-  eol, items: items.map((item) => (isText(item) || !item.fill ? item : { ...item, fill: { cells: item.fill.cells, done: item.fill.done } })),
+  eol, items: items.map((item) => (isText(item) || !item.fill ? item : { ...item, fill: { cells: item.fill.cells, done: item.fill.done, versions: item.fill.versions } })),
 }));
 /** Such lines back as lines of a document. */
 export const unpacked = (lines) => lines.map(({ items, eol }) => ({
   eol, items: items.map((item) => (isText(item) ? item : {
-    ...item, id: newId(), fill: item.fill?.cells.length ? { shown: null, guesses: new Map(), step: 0, near: false, ...item.fill } : null,
+    ...item, id: newId(), fill: item.fill?.cells.length ? { shown: null, guesses: new Map(), step: 0, near: false, versions: [], ...item.fill } : null,
   })),
 }));

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import torch
 
 from engine import hub
 from engine.backends.folder import Folder, LoadError, Placement, Weights
+from engine.backends.precision import computes_in_bf16
 from engine.backends.toy import Toy
 from engine.denoiser import Denoiser
 from engine.hub import HubError, Progress
@@ -31,9 +32,9 @@ def load(
     """A model by folder or by name on the hub: None (or its own name) is the embedded one, "toy" the toy for tests.
 
     What is not on this machine is downloaded; `progress` hears how far that is, a few times a second. revision: a branch, tag or commit.
-    device: auto (CUDA, then Apple's MPS, then the CPU) or torch's name of one. dtype: auto, float32, bfloat16, float16; auto is bfloat16 on
-    GPUs that compute in it, and on such CPUs for weights published in 16 bits, else float32. int8 and int4 keep the matrices in fewer bits
-    and compute as auto does. Raises LoadError, or the back end's own one-sentence ValueError.
+    device: auto (CUDA, then Apple's MPS, then the CPU) or torch's name of one. dtype: auto, float32, bfloat16, float16; auto is
+    bfloat16 on GPUs that compute in it, and on CPUs that are quicker in it for weights published in 16 bits, else float32. int8 and
+    int4 keep the matrices in fewer bits and compute as auto does. Raises LoadError, or the back end's own one-sentence ValueError.
     """
     if name_or_path == "toy":
         return Toy()
@@ -103,19 +104,11 @@ def pick_device(name: str) -> torch.device:
         raise LoadError(f"The device {name!r} can't be used here; try cpu, or auto for the best there is.") from error
 
 
-def computes_in_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 products are native on a device; emulated ones are slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 may lack it
-    return device.type == "cpu" and any(known.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
 def _placement(name: str, device: torch.device, folder: Folder) -> Placement:
     """Where and in which numbers."""
     if name in ("float32", "bfloat16", "float16"):
         return Placement(device, getattr(torch, name))
     # What was published in float32 keeps its precision on a CPU, where memory is not scarce.
-    narrow = computes_in_bf16(device) and (device.type == "cuda" or folder.in_16_bits)
+    narrow = (device.type == "cuda" or folder.in_16_bits) and computes_in_bf16(device, folder.numbers)
     weights: Weights = "int8" if name == "int8" else "int4" if name == "int4" else "plain"
     return Placement(device, torch.bfloat16 if narrow else torch.float32, weights)

@@ -196,6 +196,11 @@ class Folder:
         return {name: entry.shape for name, entry in self.tensors.items()}
 
     @property
+    def numbers(self) -> int:
+        """How many numbers were published."""
+        return sum(entry.numel for entry in self.tensors.values())
+
+    @property
     def in_16_bits(self) -> bool:
         """Whether most of the published numbers are 16-bit ones."""
         wide = Counter[bool]()

@@ -28,6 +28,7 @@ REPETITION = (0.0, 1.0, 2.0, 3.0, 4.0)
 REFRESH = (1, 2, 4, 8, 16)
 GUIDANCE = (0.0, 0.5, 1.0, 2.0)
 REVISE = (0, 1, 2, 3, 5)
+CANDIDATES = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ def rows(size: Size, default: Settings) -> list[Row]:
         *_varied(default, "refresh", REFRESH if size == "full" else (1,)),
         *_varied(default, "guidance", GUIDANCE if size == "full" else (0.0,)),
         *_varied(default, "revise", REVISE if size == "full" else (0,)),
+        *_varied(default, "candidates", CANDIDATES if size == "full" else (1,)),
     ]
     if size == "full":
         found += _varied(default, "top_p", TOP_P)

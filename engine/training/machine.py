@@ -9,7 +9,7 @@ import time
 import torch
 import torch._inductor.config
 
-from engine.backends import computes_in_bf16
+from engine.backends.precision import computes_in_bf16
 from engine.model import DiT, ModelConfig
 
 MIB = 2**20

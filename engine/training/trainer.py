@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.backends import computes_in_bf16
+from engine.backends.precision import computes_in_bf16
 from engine.forward import token_losses
 from engine.model import DiT
 from engine.tokenizer import Tokenizer

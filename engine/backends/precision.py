@@ -1,0 +1,59 @@
+"""Which numbers a device is quickest in: bfloat16 where its products are native and pay, else float32."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import cache
+
+import torch
+from torch import nn
+
+from engine.backends.packed import pack
+
+LARGE = 500_000_000
+"""Numbers of a model from which on a CPU mostly waits for its memory, so that half as many bytes pay whatever its products take."""
+SHAPE = (256, 512, 2048)
+"""Rows, inputs and outputs of the layer that is timed: a window of the embedded model through something like its feed-forward."""
+ROUNDS = 5
+"""Timings of each, of which the best counts: whatever else the machine does only makes one longer."""
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16 products; emulated ones are slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 may lack it
+    return device.type == "cpu" and any(known.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def computes_in_bf16(device: torch.device, numbers: int = 0) -> bool:
+    """Whether a model with so many numbers is to compute in bfloat16 there rather than in float32."""
+    if not native_bf16(device):
+        return False
+    return device.type == "cuda" or numbers >= LARGE or bf16_pays()
+
+
+@cache
+def bf16_pays() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices faster than float32 ones, measured once (some 50 ms).
+
+    Having the instructions does not tell: Zen 4 does twice as many products with them and cores with AMX many times as many, but
+    Intel's without AMX take half as long again as for float32 (docs/DECISIONS.md).
+    """
+    return _seconds(torch.bfloat16) < _seconds(torch.float32)
+
+
+@torch.inference_mode()
+def _seconds(dtype: torch.dtype) -> float:
+    """What a layer takes as models compute it, the first call aside."""
+    rows, inputs, outputs = SHAPE
+    layer, x = nn.Sequential(nn.Linear(inputs, outputs, bias=False, dtype=dtype)), torch.ones(rows, inputs, dtype=dtype)
+    pack(layer)
+    layer(x)
+    found = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        layer(x)
+        found.append(time.perf_counter() - began)
+    return min(found)

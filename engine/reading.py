@@ -1,0 +1,92 @@
+"""What was written is read over: each token is judged with itself left out and all others there (pseudo-log-likelihood,
+arXiv 1910.14659), and so are the given tokens beside a gap, to which a fill has to lead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine.context import Surroundings
+from engine.denoiser import Denoiser
+from engine.forward import subs_log_probs
+from engine.repetition import repeats
+from engine.reverse import Constraint, constrained
+
+ROWS = 4
+"""Readings of what was written to judge all its tokens: in each every fourth is left out, or one where there are fewer."""
+MOST_NUMBERS = 2**25
+"""Log-probabilities that are held at a time, of several canvases."""
+EDGE = 2
+"""Given tokens on each side of a gap that are judged too: a fill has to lead there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How each of the n tokens that were written into a row looks without itself."""
+
+    log_probs: Tensor
+    """(n, V), -inf where suppressed or forbidden by the constraint; where the model is."""
+    doubts: list[float]
+    """Nats by which another token would fit better; infinite for what the constraint rules out by now."""
+    own: Tensor
+    """(n,) the token's own log-probability, whatever the constraint says; on the CPU."""
+    worth: float
+    """How well the whole reads: the log-probabilities of what was written and of the given tokens beside it, less what repetition
+    costs."""
+
+
+class Reader:
+    """Reads fills of one canvas over."""
+
+    def __init__(self, model: Denoiser, blank: Tensor, written: Tensor, *, refresh: int, repetition: float) -> None:
+        """(1, L) the canvas with masks where it is to be `written`, (1, L) bool."""
+        self._model, self._repetition = model, repetition
+        edges = _beside(written) & (blank != model.mask_id)
+        edges[0] &= ~torch.isin(blank[0], torch.tensor(sorted(model.suppressed)))  # no document's start, which is not text
+        self._written, self._judged = written[0], (written | edges)[0].nonzero()[:, 0]
+        # Read without the given tokens beside the gap, too: what the text around would say having seen them would give them away.
+        self._around = Surroundings(model, refresh, blank.masked_fill(edges, model.mask_id), written | edges, ROWS)
+
+    def read(self, x: Tensor, constraint: Constraint | None) -> list[Reading]:
+        """(B, L) versions of the canvas, filled: how each reads."""
+        at_once = max(1, MOST_NUMBERS // (len(self._judged) * self._model.vocab_size))
+        return [reading for rows in x.split(at_once) for reading in self._read(rows, constraint)]
+
+    def _read(self, x: Tensor, constraint: Constraint | None) -> list[Reading]:
+        places = self._judged
+        groups = [places[g :: min(ROWS, len(places))] for g in range(min(ROWS, len(places)))]
+        masked = torch.zeros(len(groups), x.shape[-1], dtype=torch.bool)
+        for row, own in enumerate(groups):
+            masked[row, own] = True
+        rows = x.repeat_interleave(len(groups), 0).masked_fill(masked.repeat(len(x), 1), self._model.mask_id)
+        found = subs_log_probs(self._around.logits(rows, masked.repeat(len(x), 1)), self._model.suppressed)
+        parts = zip(x, found.split(len(places)), rows.split(len(groups)), strict=True)
+        return [self._reading(own, raw, versions, masked, constraint) for own, raw, versions in parts]
+
+    def _reading(self, x: Tensor, raw: Tensor, versions: Tensor, masked: Tensor, constraint: Constraint | None) -> Reading:
+        """(L,) a canvas and (n, V) what its versions say of the places that are `masked` in them, row-major."""
+        places = masked.nonzero()[:, 1]
+        ours = self._written[places]
+        order = places[ours].argsort()
+        own = raw.gather(-1, x[places][:, None].to(raw.device))[:, 0].cpu()
+        log_probs = constrained(raw[ours.to(raw.device)], versions, masked & self._written, constraint)[order.to(raw.device)]
+        best = log_probs.max(-1).values.cpu()
+        kept = log_probs.gather(-1, x[self._written][:, None].to(log_probs.device))[:, 0].cpu()
+        doubts = (best - kept).nan_to_num(0.0, posinf=torch.inf).tolist()  # where nothing is left nothing is doubted
+        return Reading(log_probs, doubts, own[ours][order], float(own.sum()) - self._repetition * self._repeated(x))
+
+    def _repeated(self, x: Tensor) -> int:
+        """How many of the tokens written say again what stands nearby."""
+        places = self._written.nonzero()[:, 0]
+        index, tokens = repeats(x, torch.ones_like(x, dtype=torch.bool), places)
+        return len(index[tokens == x[places[index]]].unique())
+
+
+def _beside(written: Tensor) -> Tensor:
+    """(1, L) bool -> (1, L) bool: within EDGE of what is written, and not written."""
+    near: Tensor = F.max_pool1d(written.float(), 2 * EDGE + 1, stride=1, padding=EDGE) > 0
+    return near & ~written

@@ -1,0 +1,66 @@
+"""Fills written side by side, on the page: the best stands, the others are a click away, and come back after a reload."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.page import draft, fill, fill_sending, open_draft, said, text, undo_to, visit
+
+DRAFT = "The light was [[3]] so, and it [[8 tokens]] then."
+
+
+def versions(page: Page, nth: int) -> list[str]:
+    """The fills that are offered at the nth place, the one that stands there among them."""
+    draft(page).locator(".island.fill").nth(nth).locator(".cell").first.click()
+    window = page.get_by_role("dialog", name="Alternatives")
+    expect(window.get_by_role("list", name="Fills written side by side")).to_be_visible()
+    return [shown.strip() for shown in window.locator(".version").all_inner_texts()]
+
+
+@pytest.fixture
+def filled(new_page, url) -> Page:
+    page: Page = new_page()
+    visit(page, url)
+    page.get_by_text("Advanced").click()
+    page.get_by_label("Candidates").fill("4")
+    page.get_by_label("Candidates").press("Enter")
+    open_draft(page, DRAFT)
+    assert fill_sending(page)["candidates"] == 4
+    return page
+
+
+def test_another_fill_takes_the_place_of_the_best_one_with_a_click_and_undo_brings_it_back(filled: Page):
+    page = filled
+    said(page, "click the words for other fills")
+    best = text(page)
+    offered = versions(page, 0)
+    assert 2 <= len(offered) <= 4 and len(set(offered)) == len(offered) and f" {offered[0]} so," in best
+    page.get_by_role("button", name=offered[1], exact=True).click()
+    assert text(page) == best.replace(f" {offered[0]} so,", f" {offered[1]} so,")
+    chosen = page.locator(".version[aria-pressed=true]")
+    expect(chosen).to_have_text(offered[1])
+    expect(chosen).to_be_focused()
+    assert [shown.strip() for shown in page.locator(".version").all_inner_texts()] == offered  # they keep their places
+    page.keyboard.press("Escape")
+    undo_to(page, best)
+
+
+def test_the_others_are_there_after_a_reload_and_gone_after_the_next_fill_without_them(filled: Page, url):
+    page = filled
+    offered = versions(page, 1)
+    page.get_by_role("button", name=offered[-1], exact=True).click()
+    chosen = text(page)
+    expect(page.get_by_text("Saved")).to_be_visible()
+    page.reload()
+    visit(page, url)
+    assert text(page) == chosen and versions(page, 1) == offered
+    expect(page.locator(".version[aria-pressed=true]")).to_have_text(offered[-1])
+    page.keyboard.press("Escape")
+    page.get_by_text("Advanced").click()
+    page.get_by_label("Candidates").fill("1")
+    page.get_by_label("Candidates").press("Enter")
+    fill(page)
+    draft(page).locator(".island.fill .cell").first.click()
+    expect(page.get_by_role("dialog", name="Alternatives")).to_be_visible()
+    expect(page.locator(".version")).to_have_count(0)
