@@ -90,8 +90,8 @@ class Vocabulary:
         return _flags(glued(i, s) for i, s in enumerate(self.texts))
 
     def fit(self, left: int, right: int) -> bool:
-        """Whether two tokens may stand side by side: not the same word twice, nor two stops or two quotes, nor a word run into what is
-        before it ("end.he", "theYes"), where words bring their own space.
+        """Whether two tokens may stand side by side: not the same word twice, nor two stops or two quotes, nor a word or a figure run into
+        what is before it ("end.he", "theYes", "June1"), where words bring their own space.
         """
         return not (left == right and left in self._once) and (self._ends[left], self._starts[right]) not in _CLASHES
 
@@ -157,7 +157,7 @@ def _classes(texts: Sequence[str]) -> tuple[list[int], list[Moves]]:
 
 _CLASHES = {
     *(("stop", "stop"), ("dash", "stop"), ("quote", "quote")),
-    *(("stop", "name"), ("stop", "word"), ("small", "name"), ("small", "initial")),
+    *(("stop", "name"), ("stop", "word"), ("small", "name"), ("small", "initial"), ("small", "figure")),
     ("mask", "word"),  # words are written from their beginning: an end that is there first gets a beginning that is none
 }
 """What doesn't stand side by side: (what a token ends with, what the next one starts with)."""
@@ -174,6 +174,8 @@ def _start(text: str, *, words: bool) -> str:
     """What a token starts with; `words`: whether words bring their space with them, so that one without goes on with what is before."""
     if found := _sign(text[:1]):
         return found
+    if words and text[:1].isdigit():
+        return "figure"
     if not words or not text[:1].isalpha():
         return ""
     if text[0].isupper():

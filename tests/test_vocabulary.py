@@ -80,7 +80,7 @@ def test_no_word_is_run_into_what_stands_before_it(gpt2, bert):
     (stop,), (comma,), (dash,) = (gpt2.encode(sign) for sign in (".", ",", "—"))
     name, word, they = (next(i for i, s in enumerate(known.texts) if s == wanted) for wanted in ("Yes", "ab", " They"))
     letter, capital, digit, mac = (next(i for i, s in enumerate(known.texts) if s == wanted) for wanted in ("m", "S", "5", " Mac"))
-    for left, right in ((stop, name), (stop, word), (comma, word), (they, name), (they, capital)):
+    for left, right in ((stop, name), (stop, word), (comma, word), (they, name), (they, capital), (they, digit)):
         after, before = known.clash_after(left), known.clash_before(right)
         assert not known.fit(left, right) and after is not None and after[right] and before is not None and before[left]
     apart = [(stop, letter), (stop, capital), (stop, digit), (comma, digit), (they, word), (mac, name), (dash, name), (name, stop)]
