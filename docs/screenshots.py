@@ -1,7 +1,7 @@
 """Take the README's picture of the page: `.venv/bin/python docs/screenshots.py [--model MODEL]` writes docs/page.png.
 
 It fills the first example and shows the run at a step in its middle. `--all FOLDER` also takes the page before, during
-and after a run, and the window of models, in light and dark, on a desk and on a phone: what to look at after a change to the page.
+and after a run, the window of a word and that of models, in light and dark, on a desk and on a phone: what to look at after a change to the page.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ def take(browser: Any, url: str, target: Path, *, dark: bool = False, phone: boo
     page.wait_for_function(DONE, timeout=300_000)
     if stages:
         page.screenshot(path=target.with_stem(target.stem + "-after"))
+        page.locator(".draft .ink").first.click()
+        page.get_by_role("list", name="Fills written side by side").wait_for()
+        page.screenshot(path=target.with_stem(target.stem + "-fills"))
+        page.keyboard.press("Escape")
     slider = page.get_by_role("slider", name="Step")
     slider.fill(str(round(MIDDLE * int(slider.get_attribute("max") or 0))))
     slider.blur()

@@ -107,8 +107,8 @@ export function buildTimeline(page) {
     if (shrunk) parts.push(el("span", {}, `${places(shrunk)} fewer`));
     if (open) parts.push(el("span", {}, `${open} to go`));
     else if (!run.receiving && run.at === last()) {
-      parts.splice(1, 0, el("span", {}, `all settled${run.score === undefined ? "" : `, ${Math.round(run.score * 100)} % sure`}`));
-      if (run.targets.some(({ fill }) => fill.versions.length)) parts.push(el("span", {}, "click the words for other fills"));
+      const hint = run.targets.some(({ fill }) => fill.versions.length) ? " · click the words for other fills" : "";
+      parts.splice(1, 0, el("span", {}, `all settled${run.score === undefined ? "" : `, ${Math.round(run.score * 100)} % sure`}${hint}`));
     }
     say.className = "say steps";
     say.replaceChildren(...parts.flatMap((part, k) => (k ? [" · ", part] : [part])));
