@@ -1,7 +1,8 @@
 """Take the README's picture of the page: `.venv/bin/python docs/screenshots.py [--model MODEL]` writes docs/page.png.
 
 It fills the first example and shows the run at a step in its middle. `--all FOLDER` also takes the page before, during
-and after a run, the window of a word and that of models, in light and dark, on a desk and on a phone: what to look at after a change to the page.
+and after a run, the window of a word and that of models, in light and dark, on a desk and on a phone: what to look at after a
+change to the page.
 """
 
 from __future__ import annotations

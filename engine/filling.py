@@ -93,5 +93,5 @@ def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
             step = planned if last else step + 1
             time = (len(plan) - 1 - number + (0.0 if last else move.time)) / len(plan)
             others = cells.others() if last and number == len(plan) - 1 else ()
-            yield Frame(done + step, steps, time, move.candidate, cells.text(), changed, relaid, others)
+            yield Frame(done + step, steps, time, 0, cells.text(), changed, relaid, others)
         done += planned

@@ -40,7 +40,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A fill of the whole draft that is not kept: where several were written side by side, the next best of each window."""
+    """A fill of the whole draft that is not kept: where several were written side by side, the next best at each place."""
 
     text: str
     """The whole draft with it."""
@@ -63,7 +63,7 @@ class Frame:
     time: float
     """The diffusion time t in [0, 1] after this step: 1 is all masked, 0 is done."""
     candidate: int
-    """Which of the fills that are written side by side this tells of: the first one until the best is chosen."""
+    """Which of `Result.done`'s candidates this tells of: 0, the one that is kept. (Others are told when they are finished.)"""
     text: str
     """The whole draft as it stands, with MASKED_TEXT for each masked cell."""
     cells: tuple[Cell, ...]

@@ -18,6 +18,8 @@ from engine.reverse import Constraint, constrained
 
 ROWS = 4
 """Readings of what was written to judge all its tokens: in each every fourth is left out, or one where there are fewer."""
+APART = 16
+"""Given tokens between two gaps from which on each is judged, and exchanged, by itself."""
 MOST_NUMBERS = 2**25
 """Log-probabilities that are held at a time, of several canvases."""
 EDGE = 2
@@ -34,9 +36,9 @@ class Reading:
     """Nats by which another token would fit better; infinite for what the constraint rules out by now."""
     own: Tensor
     """(n,) the token's own log-probability, whatever the constraint says; on the CPU."""
-    worth: float
-    """How well the whole reads: the log-probabilities of what was written and of the given tokens beside it, less what repetition
-    costs."""
+    worth: Tensor
+    """(L,) how well each place reads, 0 where it isn't judged: the log-probabilities of what was written and of the given tokens beside
+    it, less what repetition costs; on the CPU."""
 
 
 class Reader:
@@ -77,16 +79,30 @@ class Reader:
         best = log_probs.max(-1).values.cpu()
         kept = log_probs.gather(-1, x[self._written][:, None].to(log_probs.device))[:, 0].cpu()
         doubts = (best - kept).nan_to_num(0.0, posinf=torch.inf).tolist()  # where nothing is left nothing is doubted
-        return Reading(log_probs, doubts, own[ours][order], float(own.sum()) - self._repetition * self._repeated(x))
+        worth = torch.zeros(x.shape).index_put((places,), own) - self._repetition * self._repeated(x).float()
+        return Reading(log_probs, doubts, own[ours][order], worth)
 
-    def _repeated(self, x: Tensor) -> int:
-        """How many of the tokens written say again what stands nearby."""
+    def _repeated(self, x: Tensor) -> Tensor:
+        """(L,) bool: the tokens written that say again what stands nearby."""
         places = self._written.nonzero()[:, 0]
         index, tokens = repeats(x, torch.ones_like(x, dtype=torch.bool), places)
-        return len(index[tokens == x[places[index]]].unique())
+        found = torch.zeros_like(self._written)
+        found[places[index[tokens == x[places[index]]]]] = True
+        return found
 
 
 def _beside(written: Tensor) -> Tensor:
     """(1, L) bool -> (1, L) bool: within EDGE of what is written, and not written."""
     near: Tensor = F.max_pool1d(written.float(), 2 * EDGE + 1, stride=1, padding=EDGE) > 0
     return near & ~written
+
+
+def passages(written: Tensor) -> list[Tensor]:
+    """(L,) bool -> for each passage that is judged by itself, (L,) bool: its places, and those of the given text beside it.
+
+    What is written less than APART tokens from what is written before belongs to the same passage.
+    """
+    places = written.nonzero()[:, 0]
+    number = torch.cat((torch.zeros(1, dtype=torch.long), (places.diff() > APART).long().cumsum(0)))
+    near = torch.arange(len(written)) - places[:, None]
+    return [(near[number == k].abs() <= EDGE).any(0) for k in range(int(number[-1]) + 1)]

@@ -59,8 +59,6 @@ class Move:
     that became two, growth.PADDING beyond a row's end. None: every place is where it was."""
     more: bool = False
     """Whether steps follow even if nothing is masked: what was written is to be read over (engine.revision)."""
-    candidate: int = 0
-    """Whose step it is, of several candidates."""
     others: tuple[Other, ...] = ()
     """What else was written, best first, when the best of several candidates is kept."""
 

@@ -19,7 +19,7 @@ from engine.context import Context
 from engine.denoiser import Denoiser, WritesInBlocks
 from engine.growth import Growth
 from engine.pace import even_grid, planned_steps
-from engine.reading import Reader, Reading
+from engine.reading import Reader, Reading, passages
 from engine.reverse import Constraint, Move, Other, denoise
 from engine.settings import Settings
 from engine.vocabulary import vocabulary
@@ -65,7 +65,7 @@ def revised(
     growth: Growth | None = None,
 ) -> Iterator[Move]:
     """`denoise` of one row, then `settings.revise` rounds: a step that takes back, and those that write anew. Of several candidates,
-    which are written and revised side by side, the first one's moves are told; in the end it is exchanged for the best one.
+    which are written and revised side by side, the first one's moves are told; in the end it is exchanged for the best of each passage.
 
     Rounds end early when every token is what the model would have there. `Move.more` tells whether steps follow when nothing is masked.
     What becomes of a candidate depends on no other one.
@@ -118,22 +118,27 @@ def revised(
 
 
 def _choice(model: Denoiser, x: Tensor, written: Tensor, readings: list[Reading]) -> Iterator[Move]:
-    """The first candidate is exchanged for the one that reads best, and the others are told, best first, each once."""
-    order = sorted(range(len(x)), key=lambda b: -readings[b].worth)
-    seen = {tuple(x[b].tolist()): b for b in reversed(order)}
-    best, *others = sorted(seen.values(), key=order.index)
-    told = tuple(Other(x[b], _chances(x[b], written, readings[b])) for b in others)
-    nowhere, kept = torch.zeros_like(written), x[best : best + 1]
+    """The first candidate is exchanged, passage by passage, for the one that reads best, and the others are told, best first, each once."""
+    ranked = []
+    for passage in passages(written[0]):
+        own = passage & written[0]
+        order = sorted(range(len(x)), key=lambda b: -float(readings[b].worth[passage].sum()))
+        ranked.append((own, list({tuple(x[b, own].tolist()): b for b in reversed(order)}.values())[::-1]))
+
+    def of_rank(rank: int) -> Tensor:
+        """(L,) long: which candidate is of this rank at each place, the best where there are fewer."""
+        return torch.stack([own.long() * rows[rank if rank < len(rows) else 0] for own, rows in ranked]).sum(0)
+
+    places = torch.arange(x.shape[-1])
+    chances = torch.stack([torch.ones(places.shape).masked_scatter(written[0], reading.own.exp()) for reading in readings])
+    best, *others = map(of_rank, range(max(len(rows) for _, rows in ranked)))
+    kept, nowhere = x[best, places][None], torch.zeros_like(written)
+    log_probs = torch.stack([readings[b].log_probs[k] for k, b in enumerate(best[written[0]].tolist())])
     if bool((unlike := kept != x[:1]).any()):
         masked, share = x[:1].masked_fill(unlike, model.mask_id), int(unlike.sum()) / int(written.sum())
-        yield Move(masked, nowhere, unlike, _chances(x[0], written, readings[0])[None], written, readings[0].log_probs, share, more=True)
-    chances, log_probs = _chances(x[best], written, readings[best])[None], readings[best].log_probs
-    yield Move(kept, unlike, nowhere, chances, written, log_probs, 0.0, candidate=best, others=told)
-
-
-def _chances(x: Tensor, written: Tensor, reading: Reading) -> Tensor:
-    """(L,) the probability of each token without itself; 1 where it was given."""
-    return torch.ones(x.shape).masked_scatter(written[0], reading.own.exp())
+        yield Move(masked, nowhere, unlike, chances[:1], written, readings[0].log_probs, share, more=True)
+    told = tuple(Other(x[rows, places], chances[rows, places]) for rows in others)
+    yield Move(kept, unlike, nowhere, chances[best, places][None], written, log_probs, 0.0, others=told)
 
 
 def _again(settings: Settings) -> Settings:

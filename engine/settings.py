@@ -64,8 +64,8 @@ class Settings:
     """Rounds in which what was written is read over: what fits least, each token judged without itself, is masked and written anew
     (after Mask-Predict, arXiv 1904.09324)."""
     candidates: int = 1
-    """Fills of a window that are written side by side: the one that reads best is kept, each token of it and of the given text beside it
-    judged without itself, and the others can be had instead."""
+    """Fills that are written side by side: at each place the one that reads best is kept, each token of it and of the given text beside
+    it judged without itself (after Mask-Predict's choice of the likeliest), and the others can be had instead."""
     remasking: float = 0.0
     """The chance, at most, that a written token is masked again in a step, to be written anew; 0 is never (ReMDM's cap)."""
     threshold: float = 0.9

@@ -15,8 +15,8 @@ from torch import Tensor
 import engine
 from engine.backends.toy import Toy
 from engine.growth import Growth
-from engine.reading import EDGE, Reader
-from engine.reverse import Move
+from engine.reading import APART, EDGE, Reader, passages
+from engine.reverse import Move, denoise
 from engine.revision import candidates, revised, steps_planned
 from engine.settings import PUBLISHED, Settings
 from engine.text import bare_words
@@ -42,6 +42,11 @@ def cost(model: Exact, x: Tensor) -> float:
     return found
 
 
+def before_the_choice(moves: list[Move]) -> list[Move]:
+    """The moves without those in which the first candidate is exchanged for the best one."""
+    return moves[: -2 if moves[-1].revealed.any() else -1]
+
+
 @settings(max_examples=30, deadline=None)
 @given(count=st.integers(2, 6), seed=st.integers(0, 99), revise=st.integers(0, 2))
 def test_the_best_of_them_is_kept_and_each_other_one_is_told_once_best_first(count: int, seed: int, revise: int) -> None:
@@ -63,11 +68,10 @@ def test_the_first_candidate_is_the_same_however_many_are_asked_for(count: int, 
     how = dataclasses.replace(DRAWN, seed=seed, revise=revise)
     alone = run(model, masks(model, 5), how)
     beside = run(model, masks(model, 5), dataclasses.replace(how, candidates=count))
-    shown = [move.x.tolist() for move in beside if move.candidate == 0]
+    shown = [move.x.tolist() for move in before_the_choice(beside)]
     changes = [x for x, _ in itertools.groupby(move.x.tolist() for move in alone)]
     assert changes == [x for x, _ in itertools.groupby(shown)][: len(changes)]
-    if beside[-1].candidate:
-        assert alone[-1].x.tolist() in [other.x[None].tolist() for other in beside[-1].others]
+    assert alone[-1].x.tolist() in [x[None].tolist() for x in (beside[-1].x[0], *(other.x for other in beside[-1].others))]
 
 
 @settings(max_examples=20, deadline=None)
@@ -93,7 +97,8 @@ def test_a_fill_is_judged_by_where_it_leads_too() -> None:
     judged = list(range(5 - EDGE, 6))
     rows = torch.cat([full.masked_fill(torch.arange(6) == place, model.mask_id) for place in judged])
     true = model.logits(rows, rows == model.mask_id)[:, :-1].log_softmax(-1).gather(-1, full[0, judged][:, None])[:, 0]
-    assert reading.worth == pytest.approx(float(true.sum()), abs=1e-4)
+    assert float(reading.worth.sum()) == pytest.approx(float(true.sum()), abs=1e-4)
+    assert reading.worth.nonzero()[:, 0].tolist() == judged
     assert float(reading.own[0]) == pytest.approx(float(true[-1]), abs=1e-4)
 
 
@@ -104,10 +109,34 @@ def test_what_says_again_what_stands_beside_it_reads_worse() -> None:
 
     def worth(repetition: float, *fill: int) -> float:
         reader = Reader(model, blank, written, refresh=1, repetition=repetition)
-        return reader.read(blank.masked_scatter(written, torch.tensor(fill)), None)[0].worth
+        return float(reader.read(blank.masked_scatter(written, torch.tensor(fill)), None)[0].worth.sum())
 
     assert worth(3.0, 3, 3) == pytest.approx(worth(0.0, 3, 3) - 6.0)
     assert worth(3.0, 3, 2) == pytest.approx(worth(0.0, 3, 2) - 3.0)  # the 2 stands two tokens to the right
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_gaps_that_stand_apart_are_chosen_one_by_one(seed: int) -> None:
+    model = Toy()
+    given_text = list(b"t was late and the rain came down ")
+    x = torch.tensor([[*b"I", *[model.mask_id] * 3, *given_text, *[model.mask_id] * 4, *b" so."]])
+    written = x == model.mask_id
+    how = dataclasses.replace(DRAWN, temperature=2.0, candidates=4, seed=seed)
+    first, second = passages(written[0])
+    assert first.nonzero()[:, 0].tolist() == [0, 1, 2, 3, 4, 5] and len(second.nonzero()) == 4 + 2 * EDGE
+    *_, last = run(model, x, how)
+    alone = [[*denoise(model, x, writable=written, settings=how, candidate=k)][-1].x for k in range(4)]
+    reader = Reader(model, x, written, refresh=1, repetition=0.0)
+    read = [reader.read(row, None)[0] for row in alone]
+    for passage in (first, second):
+        best = max(range(4), key=lambda k: float(read[k].worth[passage].sum()))
+        assert last.x[0, passage].tolist() == alone[best][0, passage].tolist()
+
+
+def test_gaps_that_stand_near_are_chosen_together() -> None:
+    written = torch.zeros(60, dtype=torch.bool)
+    written[[5, 6, 6 + APART, 40]] = True
+    assert [passage.nonzero()[[0, -1], 0].tolist() for passage in passages(written)] == [[3, 8 + APART], [38, 42]]
 
 
 def frames(draft: str, **told: object) -> list[engine.Frame]:
