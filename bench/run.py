@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -108,6 +109,13 @@ def measure(name: str | None, device: str, rounds: int) -> list[Row]:
             "32 tokens as the page fills them: in plain settings, not as recommended",
             lambda: list(fill(model, text)),
             lambda: list(fill(model, text, Settings())),
+        )
+    if best.candidates > 1:
+        phrase, alone = draft("[[12 tokens]]"), replace(best, candidates=1)
+        compare(
+            f"12 tokens as the page fills them: one fill, not {best.candidates} side by side",
+            lambda: list(fill(model, phrase)),
+            lambda: list(fill(model, phrase, alone)),
         )
     for sampler in SAMPLERS:
         if sampler != "confidence":

@@ -26,6 +26,8 @@ from engine.vocabulary import vocabulary
 
 SHARE = 0.25
 """Of the tokens written, at most so many are taken back in a round, one word at least."""
+SIDE_BY_SIDE = 256
+"""Tokens that are written side by side, at most: a long passage takes its time, and has fewer candidates for it."""
 DOUBT = 1.0
 """Nats by which another token must fit better, for a word to be taken back."""
 
@@ -35,9 +37,9 @@ def rounds(model: Denoiser, settings: Settings, growth: Growth | None) -> int:
     return settings.revise if _readable(model, growth) else 0
 
 
-def candidates(model: Denoiser, settings: Settings, growth: Growth | None) -> int:
-    """How many fills of a window are written side by side: one where they can't be compared."""
-    return settings.candidates if _readable(model, growth) else 1
+def candidates(model: Denoiser, settings: Settings, growth: Growth | None, masks: int) -> int:
+    """How many fills of a window with so many masks are written side by side: one where they can't be compared."""
+    return min(settings.candidates, max(1, SIDE_BY_SIDE // max(1, masks))) if _readable(model, growth) else 1
 
 
 def _readable(model: Denoiser, growth: Growth | None) -> bool:
@@ -49,7 +51,7 @@ def steps_planned(model: Denoiser, settings: Settings, masks: int, growth: Growt
     """The steps that a window with so many masks may take, those of its revision and of the choice at its end among them."""
     if not masks:
         return 0
-    choice = 2 if candidates(model, settings, growth) > 1 else 0
+    choice = 2 if candidates(model, settings, growth, masks) > 1 else 0
     first = planned_steps(settings, masks, grows=growth is not None)
     return first + rounds(model, settings, growth) * _round_steps(settings, masks) + choice
 
@@ -73,7 +75,7 @@ def revised(
     written = (x == model.mask_id) & writable
     count = int(written.sum())
     left = rounds(model, settings, growth) if count else 0
-    rows = candidates(model, settings, growth) if count else 1
+    rows = candidates(model, settings, growth, count) if count else 1
     reader = Reader(model, x, written, refresh=settings.refresh, repetition=settings.repetition)
     x, masks = x.repeat(rows, 1), writable.repeat(rows, 1)
     context = Context(model, settings.refresh, x.shape[-1])

@@ -65,7 +65,7 @@ class Settings:
     (after Mask-Predict, arXiv 1904.09324)."""
     candidates: int = 1
     """Fills that are written side by side: at each place the one that reads best is kept, each token of it and of the given text beside
-    it judged without itself (after Mask-Predict's choice of the likeliest), and the others can be had instead."""
+    it judged without itself, and the others can be had instead; passages of many tokens have fewer. After Mask-Predict (1904.09324)."""
     remasking: float = 0.0
     """The chance, at most, that a written token is masked again in a step, to be written anew; 0 is never (ReMDM's cap)."""
     threshold: float = 0.9

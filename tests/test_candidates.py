@@ -182,8 +182,8 @@ def test_each_window_of_a_long_draft_has_its_own_and_the_ranks_go_together() -> 
 
 def test_one_candidate_is_the_default_and_all_there_is_where_fills_can_not_be_compared() -> None:
     assert Settings().candidates == 1 and all(told["candidates"] == 1 for told in PUBLISHED.values())
-    assert candidates(Toy(), Settings(candidates=4), Growth(1, 2, longest=64, budget=8)) == 1
-    assert candidates(Toy(), Settings(candidates=4), None) == 4
+    assert candidates(Toy(), Settings(candidates=4), Growth(1, 2, longest=64, budget=8), 8) == 1
+    assert [candidates(Toy(), Settings(candidates=4), None, masks) for masks in (0, 1, 64, 65, 128, 129, 999)] == [4, 4, 4, 3, 2, 1, 1]
     plain = frames("It [[9 tokens]] so.")
     assert not plain[-1].others and {frame.candidate for frame in plain} == {0}
     for wrong in (0, 65):

@@ -102,6 +102,7 @@ export function buildTimeline(page) {
     const parts = [el("span", {}, "Step ", el("b", {}, `${frame.step}`), ` of ${frame.steps}`)];
     if (settled.length) parts.push(el("span", {}, "settled ", ...listed(settled)));
     if (taken.length) parts.push(el("span", {}, "taken back ", ...listed(taken)));
+    if (run.at && run.at < last() && !frame.cells.length && run.settings.candidates > 1) parts.push(el("span", {}, "the other fills are still being written"));
     const [grown, shrunk] = lengthChanges(run, run.at);
     if (grown) parts.push(el("span", {}, `${places(grown)} more`));
     if (shrunk) parts.push(el("span", {}, `${places(shrunk)} fewer`));
