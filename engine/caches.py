@@ -54,10 +54,6 @@ class ContextCache:
         """(B, n) the places to compute; None: the whole canvas, to be kept."""
         self._rank: Tensor | None = None
 
-    def all_places(self) -> None:
-        """Read the whole canvas next, and keep it."""
-        self.held, self.places, self._rank = [], None, None
-
     def only(self, active: Tensor) -> None:
         """Compute the places in `active` (B, L) bool next, at least one, and keep what they become; the others stay as they were."""
         counts = active.sum(-1, keepdim=True)
@@ -87,10 +83,16 @@ class ContextCache:
         other.held = self.held
         other.rows(wanted)
         yield other
+        if other.places is None:
+            return
+        theirs, own = (
+            torch.tensor(wanted, device=other.places.device)[:, None],
+            torch.arange(len(wanted), device=other.places.device)[:, None],
+        )
         with torch.inference_mode():  # as the network was in, which made what is written to
             for whole, part in zip(self.held, other.held, strict=True):
                 for kept, new in zip(whole, part, strict=True):
-                    kept[wanted] = new
+                    kept[theirs, :, other.places] = new[own, :, other.places]
 
     def repeated(self, times: int) -> ContextCache:
         """Another one that holds the only row so many times."""

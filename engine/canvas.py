@@ -16,7 +16,19 @@ from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap, Length, Pin
 from engine.frames import MASKED_TEXT
 from engine.source import fences, in_code
-from engine.spacing import DOUBLE_QUOTES, GAP_SIGN, Style, space_after, space_before, stands_apart, straighten, unwanted
+from engine.spacing import (
+    BRACKETS,
+    DOUBLE_QUOTES,
+    GAP_SIGN,
+    MIRRORED,
+    Style,
+    leaves_open,
+    space_after,
+    space_before,
+    stands_apart,
+    straighten,
+    unwanted,
+)
 from engine.text import is_wordlike
 from engine.vocabulary import vocabulary
 
@@ -49,6 +61,8 @@ class Span:
     """It is in program code: what is written stays as the model wrote it."""
     quoted: bool
     """A double quote is open before it, on its line."""
+    bracketed: bool
+    """Brackets belong in it: one is open before it, on its line, or closed behind it, or its passage holds some."""
 
 
 Piece: TypeAlias = str | Length
@@ -142,7 +156,8 @@ class Canvas:
         near = range(max(0, i - _NEAR_GAPS), i + 1), range(i + 1, min(len(self.given), i + _NEAR_GAPS))
         above, below = "".join(self.given[j][-_LINE:] for j in near[0]), "".join(self.given[j][:_LINE] for j in near[1])
         code = fenced or in_code(above, below)
-        return Span(gap, was, length, before, after, takes_space, None if code else quotes, code, open_before)
+        bracketed = leaves_open(left) or leaves_open(right[::-1].translate(MIRRORED)) or any(sign in was for sign in BRACKETS)
+        return Span(gap, was, length, before, after, takes_space, None if code else quotes, code, open_before, bracketed)
 
     def rewritten_tokens(self, i: int) -> int:
         """How many tokens the words hold that a rewrite's span replaces."""
@@ -336,7 +351,7 @@ def _line(texts: Iterable[str], *, backwards: bool) -> str:
     found = ""
     for text in texts:
         near = text[-_LINE:] if backwards else text[:_LINE]
-        found += near.rpartition("\n")[2] if backwards else near.partition("\n")[0]
+        found = near.rpartition("\n")[2] + found if backwards else found + near.partition("\n")[0]
         if "\n" in near or len(near) < len(text):
             break
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -110,11 +111,15 @@ class Cells:
                 if text != slot.shown:
                     slot.shown = text
                     states.setdefault((i, c), "revealed")
+        held = Counter(i for i, _ in window.cells.values())
+        whole = {i for i, cells in held.items() if cells == len(self._slots[i])}  # of a part, the rest was written beside what is kept
         for rank, other in enumerate(move.others):
             if rank == len(self._others):
                 self._others.append({})
-            for position, place in window.cells.items():
-                self._others[rank][place] = int(other.x[position]), float(other.probability[position])
+            for position, (i, c) in window.cells.items():
+                token = int(other.x[position])
+                if i in whole and token != self._slots[i][c].token:
+                    self._others[rank][i, c] = token, float(other.probability[position])
         changed = tuple(self._cell(i, c, states[i, c]) for i, c in sorted(states))
         return window, changed, tuple(sorted(self._places[i][0] for i in relaid))
 

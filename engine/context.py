@@ -11,7 +11,7 @@ from engine.denoiser import Denoiser, KeepsContext
 WORTH_KEEPING = 0.5
 """The share of a canvas up to which it pays to compute its changing places alone."""
 MOST_KEPT = 2**30
-"""Bytes that may be kept of a row, or of all versions of one: LLaDA-8B takes half a megabyte a token."""
+"""Bytes that may be kept of all rows of a run, or of all versions that are read at once: LLaDA-8B takes half a megabyte a token."""
 
 
 def keeper(model: Denoiser, refresh: int, tokens: int) -> KeepsContext | None:
@@ -51,10 +51,10 @@ class Surroundings:
 class Context:
     """Asks a denoiser step after step, and has it read the whole canvas every `refresh` steps only, if it can do so."""
 
-    def __init__(self, model: Denoiser, refresh: int, longest: int) -> None:
-        """`refresh` 1: the whole canvas at every step. `longest`: tokens in the longest row."""
+    def __init__(self, model: Denoiser, refresh: int, tokens: int) -> None:
+        """`refresh` 1: the whole canvas at every step. `tokens`: of all rows together."""
         self._model, self._refresh = model, refresh
-        self._keeper = keeper(model, refresh, longest)
+        self._keeper = keeper(model, refresh, tokens)
         self._cache, self._stale = ContextCache(), False
         self._rows: list[int] = []
         """The rows that are kept."""
@@ -95,13 +95,15 @@ class Context:
         """Whole canvases, which are kept: logits by row. Those that are the same are read once, for candidates begin alike."""
         assert self._keeper is not None
         told = torch.cat([ids, positions, *([] if attend is None else [attend])], dim=-1)
-        alike = told.unique(dim=0, return_inverse=True)[1].tolist()
-        first = [alike.index(k) for k in range(max(alike) + 1)]
+        numbers: dict[int, int] = {}
+        alike = [numbers.setdefault(kind, len(numbers)) for kind in told.unique(dim=0, return_inverse=True)[1].tolist()]
+        first = [alike.index(k) for k in range(len(numbers))]
         cache = ContextCache()
         own, asked, seen = _rows_of(first, ids, positions, attend)
         found = self._keeper.logits_beside(own, asked, cache, attend=seen)
         parts = found.split(asked.sum(-1).tolist())
-        cache.rows(alike)
+        if len(first) < len(alike):
+            cache.rows(alike)
         stay = [k for k, row in enumerate(self._rows) if row not in rows]
         if stay and self._seen is not None:
             self._cache.rows(stay)

@@ -32,7 +32,8 @@ class Cell:
     token: int
     """The token id; the mask id while masked, -1 for a pin."""
     probability: float
-    """The model's probability of this token when it was revealed; of the best guess while masked; 1.0 for a pin."""
+    """The model's probability of this token when it was revealed, or without itself where it came with the best of several fills; of the
+    best guess while masked; 1.0 for a pin."""
     state: State
     alternatives: tuple[tuple[str, float], ...] = ()
     """The likeliest tokens for this cell as (text, probability), best first."""
@@ -104,10 +105,7 @@ class Result:
         """
         text = {"text": self.text} if with_text else {}
         kept = {**text, "score": score(self.cells.values())}
-        others = [
-            {**({"text": other.text} if with_text else {}), "score": score(other.cells), "cells": [asdict(cell) for cell in other.cells]}
-            for other in self.others
-        ]
+        others = [{**({"text": other.text} if with_text else {}), "cells": [asdict(cell) for cell in other.cells]} for other in self.others]
         return {"done": True, **text, "candidates": [kept, *others]}
 
 

@@ -20,8 +20,8 @@ ROWS = 4
 """Readings of what was written to judge all its tokens: in each every fourth is left out, or one where there are fewer."""
 APART = 16
 """Given tokens between two gaps from which on each is judged, and exchanged, by itself."""
-MOST_NUMBERS = 2**25
-"""Log-probabilities that are held at a time, of several canvases."""
+MOST_AT_ONCE, MOST_NUMBERS = 4, 2**25
+"""Canvases, and log-probabilities of several canvases, that are held at a time."""
 EDGE = 2
 """Given tokens on each side of a gap that are judged too: a fill has to lead there."""
 
@@ -44,19 +44,19 @@ class Reading:
 class Reader:
     """Reads fills of one canvas over."""
 
-    def __init__(self, model: Denoiser, blank: Tensor, written: Tensor, *, refresh: int, repetition: float) -> None:
-        """(1, L) the canvas with masks where it is to be `written`, (1, L) bool."""
+    def __init__(self, model: Denoiser, blank: Tensor, written: Tensor, rows: int = 1, *, refresh: int, repetition: float) -> None:
+        """(1, L) the canvas with masks where it is to be `written`, (1, L) bool; how many `rows` of it are read together."""
         self._model, self._repetition = model, repetition
         edges = _beside(written) & (blank != model.mask_id)
         edges[0] &= ~torch.isin(blank[0], torch.tensor(sorted(model.suppressed)))  # no document's start, which is not text
         self._written, self._judged = written[0], (written | edges)[0].nonzero()[:, 0]
         # Read without the given tokens beside the gap, too: what the text around would say having seen them would give them away.
-        self._around = Surroundings(model, refresh, blank.masked_fill(edges, model.mask_id), written | edges, ROWS)
+        self._at_once = max(1, min(rows, MOST_AT_ONCE, MOST_NUMBERS // (max(1, len(self._judged)) * model.vocab_size)))
+        self._around = Surroundings(model, refresh, blank.masked_fill(edges, model.mask_id), written | edges, ROWS * self._at_once)
 
     def read(self, x: Tensor, constraint: Constraint | None) -> list[Reading]:
         """(B, L) versions of the canvas, filled: how each reads."""
-        at_once = max(1, MOST_NUMBERS // (len(self._judged) * self._model.vocab_size))
-        return [reading for rows in x.split(at_once) for reading in self._read(rows, constraint)]
+        return [reading for rows in x.split(self._at_once) for reading in self._read(rows, constraint)]
 
     def _read(self, x: Tensor, constraint: Constraint | None) -> list[Reading]:
         places = self._judged

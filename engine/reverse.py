@@ -154,7 +154,7 @@ def denoise(
     noise = noise or SeededNoise(settings.seed, candidate)
     reusable = not model.time_conditioned and growth is None
     if context is None or growth is not None:
-        context = Context(model, settings.refresh if growth is None else 1, int(attend.sum(-1).max()))
+        context = Context(model, settings.refresh if growth is None else 1, int(attend.sum()))
     raw: Tensor | None = None
 
     k = 0

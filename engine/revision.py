@@ -33,17 +33,17 @@ DOUBT = 1.0
 
 
 def rounds(model: Denoiser, settings: Settings, growth: Growth | None) -> int:
-    """How often a window is read over: not where it can't be read so."""
+    """How often a window is read over."""
     return settings.revise if _readable(model, growth) else 0
 
 
 def candidates(model: Denoiser, settings: Settings, growth: Growth | None, masks: int) -> int:
-    """How many fills of a window with so many masks are written side by side: one where they can't be compared."""
+    """How many fills of a window with so many masks are written side by side."""
     return min(settings.candidates, max(1, SIDE_BY_SIDE // max(1, masks))) if _readable(model, growth) else 1
 
 
 def _readable(model: Denoiser, growth: Growth | None) -> bool:
-    """Not where gaps still change their length, nor where what stands to the right is never seen."""
+    """Whether what is written can be judged: not where gaps still change their length, nor where what stands right is never seen."""
     return growth is None and not isinstance(model, WritesInBlocks)
 
 
@@ -76,9 +76,9 @@ def revised(
     count = int(written.sum())
     left = rounds(model, settings, growth) if count else 0
     rows = candidates(model, settings, growth, count) if count else 1
-    reader = Reader(model, x, written, refresh=settings.refresh, repetition=settings.repetition)
+    reader = Reader(model, x, written, rows, refresh=settings.refresh, repetition=settings.repetition)
     x, masks = x.repeat(rows, 1), writable.repeat(rows, 1)
-    context = Context(model, settings.refresh, x.shape[-1])
+    context = Context(model, settings.refresh, (2 if settings.guidance else 1) * x.numel())
     pace, times = settings, None
     readings: list[Reading] = []
     step, ahead = first_step, planned_steps(settings, count, grows=growth is not None)
@@ -107,9 +107,8 @@ def revised(
         masks = torch.stack([_doubted(model, row, written, reading) for row, reading in zip(x, readings, strict=True)])
         taken = masks.sum(-1).tolist()
         x = x.masked_fill(masks, model.mask_id)
-        chances = torch.ones(1, x.shape[-1]).masked_scatter(written, readings[0].log_probs.max(-1).values.exp().cpu())
-        more = any(taken) or rows > 1
-        yield Move(x[:1], torch.zeros_like(written), masks[:1], chances, written, readings[0].log_probs, taken[0] / count, more=more)
+        guesses, more = _guesses(written, readings[0]), any(taken) or rows > 1
+        yield Move(x[:1], torch.zeros_like(written), masks[:1], guesses, written, readings[0].log_probs, taken[0] / count, more=more)
         if not any(taken):
             break
         pace = _again(settings)
@@ -124,8 +123,10 @@ def _choice(model: Denoiser, x: Tensor, written: Tensor, readings: list[Reading]
     ranked = []
     for passage in passages(written[0]):
         own = passage & written[0]
-        order = sorted(range(len(x)), key=lambda b: -float(readings[b].worth[passage].sum()))
-        ranked.append((own, list({tuple(x[b, own].tolist()): b for b in reversed(order)}.values())[::-1]))
+        kinds: dict[tuple[int, ...], int] = {}
+        for b in sorted(range(len(x)), key=lambda b: -float(readings[b].worth[passage].sum())):
+            kinds.setdefault(tuple(x[b, own].tolist()), b)
+        ranked.append((own, list(kinds.values())))
 
     def of_rank(rank: int) -> Tensor:
         """(L,) long: which candidate is of this rank at each place, the best where there are fewer."""
@@ -138,9 +139,14 @@ def _choice(model: Denoiser, x: Tensor, written: Tensor, readings: list[Reading]
     log_probs = torch.stack([readings[b].log_probs[k] for k, b in enumerate(best[written[0]].tolist())])
     if bool((unlike := kept != x[:1]).any()):
         masked, share = x[:1].masked_fill(unlike, model.mask_id), int(unlike.sum()) / int(written.sum())
-        yield Move(masked, nowhere, unlike, chances[:1], written, readings[0].log_probs, share, more=True)
+        yield Move(masked, nowhere, unlike, _guesses(written, readings[0]), written, readings[0].log_probs, share, more=True)
     told = tuple(Other(x[rows, places], chances[rows, places]) for rows in others)
     yield Move(kept, unlike, nowhere, chances[best, places][None], written, log_probs, 0.0, others=told)
+
+
+def _guesses(written: Tensor, reading: Reading) -> Tensor:
+    """(1, L) the probability of the best token at each place; 1 where it was given."""
+    return torch.ones(written.shape).masked_scatter(written, reading.log_probs.max(-1).values.exp().cpu())
 
 
 def _again(settings: Settings) -> Settings:

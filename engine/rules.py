@@ -13,7 +13,7 @@ from engine.canvas import LONGEST_WINDOW, Canvas, Span, Window
 from engine.constraints import NEWLINE_CELLS, QUOTED_CELLS, Edges, SpanConstraint, SpanRule, WordCount
 from engine.denoiser import Denoiser
 from engine.growth import Growth
-from engine.spacing import BRACKETS, GAP_SIGN, in_brackets, straighten
+from engine.spacing import GAP_SIGN, straighten
 from engine.spelling import Speller
 from engine.vocabulary import vocabulary
 
@@ -37,7 +37,7 @@ def edges(model: Denoiser, canvas: Canvas, i: int, size: int) -> tuple[Edges, Wo
         partial=partial,
         counted=counted,
         # An aside takes two brackets, for which a short gap has little room: one of them would be left alone.
-        brackets=size >= QUOTED_CELLS or any(sign in span.was for sign in BRACKETS) or in_brackets(span.before),
+        brackets=size >= QUOTED_CELLS or span.bracketed,
         code=span.code,
     )
     if span.length is not None and counted:

@@ -13,6 +13,8 @@ Scores = Literal["model", "tempered"]
 Words = Literal["known", "any"]
 
 
+LARGE = 500_000_000
+"""Numbers of a model from which on a CPU mostly waits for its memory, so that half as many bytes pay whatever its products take."""
 DTYPES = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
 """What a model's numbers can be kept in; `auto` leaves it to the machine."""
 MOST_BANS = 500

@@ -20,6 +20,7 @@ CLOSING = ",.;:!?)]}”’»%"
 STOPS = ",.;:!?—–…"
 """Signs of which no two follow each other where a fill meets given text."""
 BRACKETS = "()[]{}"
+MIRRORED = str.maketrans(BRACKETS, ")(][}{")
 DOUBLE_QUOTES = '"“”'
 QUOTES = "\"'“”‘’"
 _NO_SPACE_AFTER = OPENING + "—–-/#@$£€_"
@@ -54,11 +55,11 @@ def opens(before: str) -> bool:
     return before[-1] in _NO_SPACE_AFTER
 
 
-def in_brackets(before: str) -> bool:
-    """Whether a bracket is still open behind this text, of those opened in its last paragraph."""
+def leaves_open(text: str) -> bool:
+    """Whether a bracket that opens in this text is still open at its end."""
     depth = 0
-    for char in before.rpartition("\n")[2]:
-        depth = depth + 1 if char in "([{" else max(0, depth - 1) if char in ")]}" else depth
+    for char in text:
+        depth += (char in "([{") - (depth > 0 and char in ")]}")
     return depth > 0
 
 

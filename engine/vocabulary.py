@@ -174,7 +174,7 @@ def _start(text: str, *, words: bool) -> str:
     """What a token starts with; `words`: whether words bring their space with them, so that one without goes on with what is before."""
     if found := _sign(text[:1]):
         return found
-    if words and text[:1].isdigit():
+    if words and text[:1].isdecimal():
         return "figure"
     if not words or not text[:1].isalpha():
         return ""

@@ -12,6 +12,7 @@ from engine import backends
 from engine.backends import precision
 from engine.backends.toy import MASK, VISIBLE, Toy
 from engine.denoiser import Denoiser
+from engine.settings import LARGE
 from tests import folders
 
 
@@ -64,9 +65,9 @@ def test_whether_bfloat16_pays_is_measured_where_it_is_native_and_not_asked_of_l
         cpu = torch.device("cpu")
         assert not precision.computes_in_bf16(cpu, 10**6) and not precision.computes_in_bf16(cpu)
         assert len(asked) == 2  # once for all models
-        assert precision.computes_in_bf16(cpu, precision.LARGE)
+        assert precision.computes_in_bf16(cpu, LARGE)
         monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-        assert not precision.computes_in_bf16(cpu, precision.LARGE)
+        assert not precision.computes_in_bf16(cpu, LARGE)
     finally:
         precision.bf16_pays.cache_clear()
 

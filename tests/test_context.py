@@ -106,7 +106,6 @@ def test_where_nothing_changed_the_places_come_out_as_in_a_whole_reading(
         ids[:, 0] = MASK
     whole = model.logits(ids, masked, attend=attend)
     cache = ContextCache()
-    cache.all_places()
     assert torch.allclose(model.logits_beside(ids, masked, cache, attend=attend), whole, atol=1e-4)
     generator = torch.Generator().manual_seed(seed)
     cache.only(masked | model.read_from(masked, attend) | (torch.rand(masked.shape, generator=generator) < 0.3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.page import draft, fill, fill_sending, open_draft, said, text, undo_to, visit
+from tests.page import draft, fill, fill_sending, finished, open_draft, said, text, visit
 
 DRAFT = "The light was [[3]] so, and it [[8 tokens]] then."
 
@@ -38,12 +38,28 @@ def test_another_fill_takes_the_place_of_the_best_one_with_a_click_and_undo_brin
     assert 2 <= len(offered) <= 4 and len(set(offered)) == len(offered) and f" {offered[0]} so," in best
     page.get_by_role("button", name=offered[1], exact=True).click()
     assert text(page) == best.replace(f" {offered[0]} so,", f" {offered[1]} so,")
-    chosen = page.locator(".version[aria-pressed=true]")
+    chosen = page.locator(".version[aria-current]")
     expect(chosen).to_have_text(offered[1])
     expect(chosen).to_be_focused()
     assert [shown.strip() for shown in page.locator(".version").all_inner_texts()] == offered  # they keep their places
+    chosen.press("Enter")  # it stands there already: nothing to undo
     page.keyboard.press("Escape")
-    undo_to(page, best)
+    page.keyboard.press("Control+z")
+    assert text(page) == best
+    expect(page.get_by_role("dialog", name="Alternatives")).to_be_hidden()
+
+
+def test_a_window_that_tells_of_what_was_written_closes_when_it_is_written_anew(filled: Page):
+    page = filled
+    offered = versions(page, 0)
+    page.get_by_role("button", name=offered[1], exact=True).click()
+    expect(page.locator(".version[aria-current]")).to_have_text(offered[1])
+    page.keyboard.press("Control+z")
+    expect(page.get_by_role("dialog", name="Alternatives")).to_be_hidden()
+    versions(page, 0)
+    page.keyboard.press("Control+Enter")  # all is filled, so all is written again
+    expect(page.get_by_role("dialog", name="Alternatives")).to_be_hidden()
+    finished(page)
 
 
 def test_the_others_are_there_after_a_reload_and_gone_after_the_next_fill_without_them(filled: Page, url):
@@ -55,7 +71,7 @@ def test_the_others_are_there_after_a_reload_and_gone_after_the_next_fill_withou
     page.reload()
     visit(page, url)
     assert text(page) == chosen and versions(page, 1) == offered
-    expect(page.locator(".version[aria-pressed=true]")).to_have_text(offered[-1])
+    expect(page.locator(".version[aria-current]")).to_have_text(offered[-1])
     page.keyboard.press("Escape")
     page.get_by_text("Advanced").click()
     page.get_by_label("Candidates").fill("1")

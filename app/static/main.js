@@ -71,8 +71,8 @@ export async function mount(element, facts) {
     },
     /** Show another of the fills that were written side by side. */
     exchange(id, cells) {
-      const found = draft.find(id);
-      if (found?.island.fill) draft.swap(id, { ...found.island, fill: { ...found.island.fill, cells, shown: null, step: 0, near: false } });
+      const { island } = draft.find(id);
+      draft.swap(id, { ...island, fill: { ...island.fill, cells, shown: null, step: 0, near: false } });
     },
     keepAll() {
       draft.group(() => {

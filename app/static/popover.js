@@ -5,16 +5,19 @@ import { LONGEST } from "./marks.js";
 import { toPlainText } from "./segments.js";
 
 const LONG_VERSION = 140; // characters of a fill that are shown in the list
+const SHARED = 60; // characters that all of them may begin with before these are left out
 
 export function installPopovers(page) {
   const { draft, view } = page;
   const root = el("div", { class: "pop", hidden: true });
   let anchor = null; // the element it belongs to
   let owner = 0; // and its island
+  let fill = null; // with what was written there when it opened
 
   function open(element, id, label, role, ...children) {
     anchor = element;
     owner = id;
+    fill = draft.find(id)?.island.fill ?? null;
     root.replaceChildren(...children.filter(Boolean));
     root.setAttribute("role", role);
     root.setAttribute("aria-label", label);
@@ -126,11 +129,10 @@ export function installPopovers(page) {
       : isOpen(cell) ? "Still open" : `${cell.step ? `Step ${cell.step} · ` : ""}${percent(cell.probability)} sure`;
     const idle = !page.runs.live && isFilled(island);
     const here = cellsText(island.fill.cells).trim();
-    const versions = !idle ? [] : island.fill.versions.map((cells) => {
-      const text = cellsText(cells).trim();
-      const label = text.length > LONG_VERSION ? `${text.slice(0, LONG_VERSION)}…` : text;
-      return el("li", {}, button(label, () => exchange(island.id, cells), { class: "version", "aria-pressed": `${text === here}`, hint: text === here ? "This is what stands here" : "Put this here instead" }));
-    });
+    const texts = idle ? island.fill.versions.map((cells) => cellsText(cells).trim()) : [];
+    const from = whereTheyDiffer(texts);
+    const versions = texts.map((text, k) => el("li", {}, button(shortened(text, from), () => exchange(island.id, island.fill.versions[k], here),
+      { class: "version", dir: "auto", "aria-current": text === here ? "true" : null, hint: text === here ? "This is what stands here" : "Put this here instead" })));
     open(element, island.id, "Alternatives", "dialog",
       options.length ? el("ol", { class: "options", "aria-label": "What the model thought of" }, ...options) : null,
       versions.length ? el("p", {}, "Written side by side, the best first") : null,
@@ -141,15 +143,16 @@ export function installPopovers(page) {
         idle && button("Reopen", () => { close(); page.commands.reopen(island.id); }, { class: "quiet", hint: "Take these words out again" })));
   }
 
-  /** Another fill takes the place of this one, and the window stays, so that one can go from one to the next. */
-  function exchange(id, cells) {
+  /** Another fill takes the place of the one that stands `here`; the window stays, so that one can go from one to the next. */
+  function exchange(id, cells, here) {
+    if (cellsText(cells).trim() === here) return;
     page.commands.exchange(id, cells);
     const { island } = draft.find(id);
     const span = view.islandElement(id);
     const cell = span.querySelector(".cell");
     setCurrent(span, cell);
     openCell(cell.querySelector(".ink") ?? cell, island, Number(cell.dataset.cell));
-    root.querySelector('.version[aria-pressed="true"]')?.focus({ preventScroll: true });
+    root.querySelector(".version[aria-current]")?.focus({ preventScroll: true });
   }
 
   function activate(target) {
@@ -207,7 +210,7 @@ export function installPopovers(page) {
       const part = current.dataset?.part;
       activate(current);
       if (part) view.islandElement(Number(span.dataset.island)).querySelector(`[data-part="${part}"]`)?.focus();
-      else root.querySelector("button, input:checked")?.focus({ preventScroll: true });
+      else root.querySelector(".version[aria-current], button:not(.version), input:checked")?.focus({ preventScroll: true });
     } else if (direction(event)) {
       if (!span.querySelector(".word, .cell")) return;
       event.preventDefault();
@@ -222,8 +225,22 @@ export function installPopovers(page) {
   });
   page.card.addEventListener("scroll", () => place());
   addEventListener("resize", () => place());
-  draft.addEventListener("splice", () => { if (!root.hidden && !draft.find(owner)) close(); });
+  // What it tells of is gone: the place, or what was written there.
+  draft.addEventListener("splice", () => { if (!root.hidden && (draft.find(owner)?.island.fill ?? null) !== fill) close(); });
+  page.runs.addEventListener("begin", () => close());
   return { root, close, get isOpen() { return !root.hidden; } };
 }
 
 const percent = (probability) => (probability > 0 && probability < 0.01 ? "< 1 %" : `${Math.round(probability * 100)} %`);
+
+/** Where to begin to show texts that go together for long: at a word a little before they part. */
+function whereTheyDiffer(texts) {
+  const [first = ""] = texts;
+  let at = 0;
+  while (at < first.length && texts.every((text) => text[at] === first[at])) at++;
+  return at < SHARED ? 0 : first.lastIndexOf(" ", at - SHARED / 2) + 1;
+}
+function shortened(text, from) {
+  const end = from + LONG_VERSION;
+  return `${from ? "… " : ""}${text.slice(from, end)}${end < text.length ? " …" : ""}`;
+}

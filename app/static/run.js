@@ -125,8 +125,9 @@ export class Runs extends EventTarget {
     run.score = score;
     for (const [gap, { fill }] of run.targets.entries()) {
       const written = others.map(({ cells }) => cells.filter((cell) => cell.gap === gap).map((cell) => ({ ...cell, step: 0 })));
-      const distinct = new Map([fill.cells, ...written].toReversed().map((cells) => [cellsText(cells).trim(), cells]));
-      if (distinct.size > 1) fill.versions = [...distinct.values()].toReversed();
+      const distinct = new Map();
+      for (const cells of [fill.cells, ...written]) if (!distinct.has(cellsText(cells).trim())) distinct.set(cellsText(cells).trim(), cells);
+      if (distinct.size > 1) fill.versions = [...distinct.values()];
     }
   }
 

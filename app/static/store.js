@@ -72,8 +72,10 @@ export async function openStore(current, tell) {
 }
 
 /** What to keep of the lines: everything but what a run is just showing. */
+// Of other versions what the model thought of beside is left out: it would be most of what is stored.
+const plain = (cells) => cells.map((cell) => ({ ...cell, alternatives: [] }));
 export const packed = (lines) => lines.map(({ items, eol }) => ({
-  eol, items: items.map((item) => (isText(item) || !item.fill ? item : { ...item, fill: { cells: item.fill.cells, done: item.fill.done, versions: item.fill.versions } })),
+  eol, items: items.map((item) => (isText(item) || !item.fill ? item : { ...item, fill: { cells: item.fill.cells, done: item.fill.done, versions: item.fill.versions.map(plain) } })),
 }));
 /** Such lines back as lines of a document. */
 export const unpacked = (lines) => lines.map(({ items, eol }) => ({

@@ -99,11 +99,12 @@ export function buildTimeline(page) {
     const settled = phrases(run.states[run.at], (cell) => cell.step === frame.step && cell.state === "revealed");
     const taken = run.at ? phrases(run.states[run.at - 1], (cell) => frame.cells.some((now) => now.id === cell.id && isOpen(now) && !isOpen(cell))) : [];
     const open = run.states[run.at].flat().filter(isOpen).length;
+    const still = run.at && !open && !frame.cells.length && (run.receiving || run.at < last());
     const parts = [el("span", {}, "Step ", el("b", {}, `${frame.step}`), ` of ${frame.steps}`)];
     if (settled.length) parts.push(el("span", {}, "settled ", ...listed(settled)));
     if (taken.length) parts.push(el("span", {}, "taken back ", ...listed(taken)));
-    if (run.at && run.at < last() && !frame.cells.length && run.settings.candidates > 1) parts.push(el("span", {}, "the other fills are still being written"));
     const [grown, shrunk] = lengthChanges(run, run.at);
+    if (still) parts.push(el("span", {}, run.settings.candidates > 1 ? "these words stay; the other fills are read over" : "read over; these words stay"));
     if (grown) parts.push(el("span", {}, `${places(grown)} more`));
     if (shrunk) parts.push(el("span", {}, `${places(shrunk)} fewer`));
     if (open) parts.push(el("span", {}, `${open} to go`));

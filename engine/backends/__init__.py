@@ -18,7 +18,7 @@ from engine.hub.families import FAMILIES, kind_of, supported
 from engine.hub.installed import EMBEDDED, TOKENIZER_FILES, embedded_name
 from engine.settings import DTYPES
 
-__all__ = ["EMBEDDED", "Folder", "LoadError", "Placement", "computes_in_bf16", "load", "pick_device"]
+__all__ = ["EMBEDDED", "Folder", "LoadError", "Placement", "load", "pick_device"]
 
 
 def load(

@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from engine.backends.packed import pack
+from engine.settings import LARGE
 
-LARGE = 500_000_000
-"""Numbers of a model from which on a CPU mostly waits for its memory, so that half as many bytes pay whatever its products take."""
 SHAPE = (256, 512, 2048)
 """Rows, inputs and outputs of the layer that is timed: a window of the embedded model through something like its feed-forward."""
 ROUNDS = 5
@@ -36,7 +35,7 @@ def computes_in_bf16(device: torch.device, numbers: int = 0) -> bool:
 
 @cache
 def bf16_pays() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices faster than float32 ones, measured once (some 50 ms).
+    """Whether this CPU multiplies bfloat16 matrices faster than float32 ones, measured once (0.1 s).
 
     Having the instructions does not tell: Zen 4 does twice as many products with them and cores with AMX many times as many, but
     Intel's without AMX take half as long again as for float32 (docs/DECISIONS.md).
@@ -48,7 +47,9 @@ def bf16_pays() -> bool:
 def _seconds(dtype: torch.dtype) -> float:
     """What a layer takes as models compute it, the first call aside."""
     rows, inputs, outputs = SHAPE
-    layer, x = nn.Sequential(nn.Linear(inputs, outputs, bias=False, dtype=dtype)), torch.ones(rows, inputs, dtype=dtype)
+    linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=False, dtype=dtype)  # whose random numbers would be somebody's next ones
+    nn.init.ones_(linear.weight)
+    layer, x = nn.Sequential(linear), torch.ones(rows, inputs, dtype=dtype)
     pack(layer)
     layer(x)
     found = []

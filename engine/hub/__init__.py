@@ -15,6 +15,7 @@ from engine.hub.downloading import Progress, check, download, vocabulary
 from engine.hub.families import FAMILIES, kind_of
 from engine.hub.fetching import HubError
 from engine.hub.installed import CONFIG, EMBEDDED
+from engine.settings import LARGE
 
 __all__ = ["HubError", "ModelInfo", "Progress", "download", "models", "resolve", "vocabulary"]
 
@@ -64,11 +65,13 @@ def resolve(name: str, revision: str | None = None) -> Path | None:
 
 
 def _memory(parameters: int, stored: int) -> int:
-    """Bytes that a network takes in the default dtype, which `engine.load` tells. stored: bytes of its weights on disk."""
+    """Bytes that a network takes in the default dtype, which `engine.load` tells; at most, of a small one on a CPU. stored: bytes of its
+    weights on disk.
+    """
     if os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi"):
         return 2 * parameters
     with suppress(OSError):
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-        if stored < 3 * parameters and re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags):
+        if parameters >= LARGE and stored < 3 * parameters and re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags):
             return 2 * parameters
     return 4 * parameters
