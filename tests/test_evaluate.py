@@ -20,7 +20,7 @@ from engine.evaluation.grid import Row, rows
 from engine.evaluation.infilling import Result
 from engine.evaluation.main import command_of, main, parser
 from engine.evaluation.nelbo import GUESSED_ROWS, SMALL, Tally, batches, by_source, encode, evaluate, ratio, summary
-from engine.evaluation.store import Store
+from engine.evaluation.store import Store, fingerprint_of_model
 from engine.model import DiT, ModelConfig
 from engine.settings import Settings
 from engine.tokenizer import Tokenizer
@@ -116,6 +116,20 @@ def test_what_was_kept_is_not_computed_again_and_a_line_cut_off_is(tmp_path: Pat
     assert Store(tmp_path, "these weights").records("key", [*ids, "d"], compute, "")[:3] == first and asked == [0, 1, 2, 2, 3]
     Store(tmp_path, "other weights").records("key", ["a"], compute, "")
     assert asked == [0, 1, 2, 2, 3, 0]
+
+
+def test_other_settings_recommended_for_the_same_weights_leave_what_was_kept(tmp_path: Path) -> None:
+    shutil.copytree(EMBEDDED, tmp_path, dirs_exist_ok=True)
+    known = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+
+    def fingerprint(**changed: object) -> str:
+        (tmp_path / "config.json").write_text(json.dumps({**known, **changed}), encoding="utf-8")
+        return fingerprint_of_model(str(tmp_path), "")
+
+    before = fingerprint()
+    assert fingerprint(settings={"steps": 3}) == before != fingerprint(schedule=None)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert fingerprint() != before
 
 
 def test_one_factor_at_a_time() -> None:

@@ -23,13 +23,17 @@ def digest(value: object) -> str:
 
 
 def fingerprint_of_model(name: str | None, told: str) -> str:
-    """Which weights a model has: from its folder's config.json (ours holds the digest of the weights) and its files' sizes."""
+    """Which weights a model has: from its folder's config.json (ours holds the digest of the weights) and its files' sizes.
+
+    The settings that are recommended for it don't count: whoever changes them keeps what was measured under others.
+    """
     folder = EMBEDDED if name is None else Path(name).expanduser()
     if not folder.is_dir():
         return digest([told])
-    config = folder / "config.json"
     sizes = sorted((path.name, path.stat().st_size) for path in folder.iterdir() if path.suffix == ".safetensors")
-    return digest([config.read_text(encoding="utf-8") if config.is_file() else told, sizes])
+    config = folder / "config.json"
+    known = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {"told": told}
+    return digest([{name: value for name, value in known.items() if name != "settings"}, sizes])
 
 
 class Store:
