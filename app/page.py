@@ -33,12 +33,15 @@ HEAD = '<meta name="color-scheme" content="light dark">' + "".join(
 def build(service: Service) -> gr.Blocks:
     """The Gradio app: one component, and the named endpoint that gradio_client streams."""
 
-    async def fill(draft: str, settings: dict[str, Any], with_text: bool = True) -> AsyncIterator[dict[str, Any]]:
+    async def fill(
+        draft: str, settings: dict[str, Any], with_text: bool = True, seen: list[str] | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
         """Fill a draft's gaps, streaming a frame a step; the last message is {"done": true, ...} or {"error": ...}.
 
-        `settings` holds fields of engine.Settings; `with_text=false` leaves the draft's text out of the messages.
+        `settings` holds fields of engine.Settings; `with_text=false` leaves the draft's text out of the messages;
+        `seen` are fills that are not wanted again where there is another one.
         """
-        async for message in service.fill(draft, settings, with_text):
+        async for message in service.fill(draft, settings, with_text, seen or ()):
             yield message
 
     with gr.Blocks(title="Lacuna", fill_width=True, analytics_enabled=False) as blocks:

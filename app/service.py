@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -81,20 +81,22 @@ class Service:
         self.models.forgive()
         self.downloads.start(name)
 
-    async def fill(self, draft: str, settings: dict[str, Any], with_text: bool = True) -> AsyncIterator[dict[str, Any]]:
+    async def fill(
+        self, draft: str, settings: dict[str, Any], with_text: bool = True, seen: Sequence[str] = ()
+    ) -> AsyncIterator[dict[str, Any]]:
         """Stream one fill as JSON objects: frames, then `{"done": true, "text", "candidates"}` or `{"error", ...}`.
 
         A setting that isn't given is as it is recommended for the model in use.
 
         `with_text=False` leaves the whole draft's text out of every message: a reader that holds the draft needs
-        only the cells, and in a novel the text would be most of the traffic.
+        only the cells, and in a novel the text would be most of the traffic. `seen`: as `engine.fill` takes it.
         """
         self.start()
         try:
             engine.Settings.of(settings)
             parsed = await asyncio.to_thread(engine.Draft.parse, draft)
             result = engine.Result()
-            async for frame in self._frames(parsed, settings):
+            async for frame in self._frames(parsed, settings, [str(text) for text in seen]):
                 result.take(frame)
                 message = frame.as_dict()
                 if not with_text:
@@ -104,19 +106,19 @@ class Service:
         except Exception as error:
             yield failure(error)
 
-    async def _frames(self, draft: engine.Draft, settings: dict[str, Any]) -> AsyncIterator[engine.Frame]:
+    async def _frames(self, draft: engine.Draft, settings: dict[str, Any], seen: list[str]) -> AsyncIterator[engine.Frame]:
         """Each step on the worker thread. When the reader goes away, the engine stops after the step in hand."""
         loop, run = asyncio.get_running_loop(), object()
         try:
-            await loop.run_in_executor(self._worker, self._begin, run, draft, settings)
+            await loop.run_in_executor(self._worker, self._begin, run, draft, settings, seen)
             while (frame := await loop.run_in_executor(self._worker, self._step, run)) is not None:
                 yield frame
         finally:
             self._worker.submit(self._end, run)
 
-    def _begin(self, run: object, draft: engine.Draft, settings: dict[str, Any]) -> None:
+    def _begin(self, run: object, draft: engine.Draft, settings: dict[str, Any], seen: list[str]) -> None:
         model = self.models.model
-        self._runs[run] = engine.fill(model, draft, engine.recommended(model, settings))
+        self._runs[run] = engine.fill(model, draft, engine.recommended(model, settings), seen=seen)
 
     def _step(self, run: object) -> engine.Frame | None:
         frame: engine.Frame | None = next(self._runs[run], None)

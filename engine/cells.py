@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
+from torch import Tensor
+
 from engine.canvas import Canvas, Window
 from engine.denoiser import Denoiser
 from engine.frames import Candidate, Cell, State
@@ -75,16 +78,35 @@ class Cells:
         """The candidates that are not kept, as far as the windows have any; where one has none left, what is kept stands."""
         return tuple(self._candidate(unlike) for unlike in self._others)
 
+    def had(self, window: Window, x: Tensor, *, seen: frozenset[str]) -> Tensor:
+        """(L,) the window, filled -> (L,) bool: its places in gaps that would read as one of the texts in `seen`."""
+        slots = self._with({place: (int(x[position]), 1.0) for position, place in window.cells.items()})
+        texts: dict[int, str] = {}
+        for cell in self._all(slots):
+            texts[cell.gap] = texts.get(cell.gap, "") + cell.text
+        old = torch.zeros(x.shape, dtype=torch.bool)
+        old[[position for position, (i, _) in window.cells.items() if texts[self._places[i][0]].strip() in seen]] = True
+        return old
+
     def _candidate(self, unlike: dict[tuple[int, int], tuple[int, float]]) -> Candidate:
+        slots = self._with(unlike)
+        shown = [[slot.shown for slot in own] for own in slots]
+        return Candidate(self._canvas.text(shown, [[False] * len(own) for own in slots]), self._all(slots))
+
+    def _with(self, unlike: dict[tuple[int, int], tuple[int, float]]) -> list[list[_Slot]]:
+        """The slots with other tokens, and their probabilities, in some places."""
         slots = [[replace(slot) for slot in own] for own in self._slots]
         for (i, c), (token, probability) in unlike.items():
             slots[i][c] = _Slot(slots[i][c].id, token, probability=probability)
         for i in {i for i, _ in unlike}:
             for slot, text in zip(slots[i], self._canvas.texts(i, [slot.token for slot in slots[i]]), strict=True):
                 slot.shown = text
+        return slots
+
+    def _all(self, slots: list[list[_Slot]]) -> tuple[Cell, ...]:
+        """Every cell as revealed, in reading order."""
         written = [self._told(i, c, slot, "revealed") for i, own in enumerate(slots) for c, slot in enumerate(own)]
-        cells = tuple(sorted([*written, *self._pins], key=lambda cell: (cell.gap, cell.index)))
-        return Candidate(self._canvas.text([[slot.shown for slot in own] for own in slots], [[False] * len(own) for own in slots]), cells)
+        return tuple(sorted([*written, *self._pins], key=lambda cell: (cell.gap, cell.index)))
 
     def take(self, window: Window, move: Move) -> tuple[Window, tuple[Cell, ...], tuple[int, ...]]:
         """Take over what a step did: the window as it is now, the cells that changed, and the gaps that got or lost cells.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,17 +24,18 @@ from engine.settings import Settings, SettingsError, recommended
 from engine.spelling import speller
 
 
-def fill(model: Denoiser, draft: str | Draft, settings: Settings | None = None) -> Iterator[Frame]:
+def fill(model: Denoiser, draft: str | Draft, settings: Settings | None = None, *, seen: Collection[str] = ()) -> Iterator[Frame]:
     """Fill every gap of a draft, yielding a Frame after each denoiser call; nothing runs ahead of the consumer.
 
     Frame 0 comes when the lengths of the gaps are known and holds every cell. Windows over a long draft are filled
-    one after the other in reading order. Without settings those that are recommended for the model are used. Raises
+    one after the other in reading order. Without settings those that are recommended for the model are used. seen: what
+    gaps were filled with before; of several candidates one that isn't among these is kept, if there is one. Raises
     DraftError (what the draft asks for can't be done) and SettingsError before the first frame.
     """
     settings = settings or recommended(model)
     draft = Draft.parse(draft) if isinstance(draft, str) else draft
     check(draft, settings)
-    return _run(model, draft, settings)
+    return _run(model, draft, settings, frozenset(text.strip() for text in seen))
 
 
 def check(draft: Draft, settings: Settings) -> None:
@@ -63,7 +65,7 @@ def _laid_out(model: Denoiser, draft: Draft, settings: Settings) -> tuple[Canvas
     return canvas, sizes
 
 
-def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
+def _run(model: Denoiser, draft: Draft, settings: Settings, seen: frozenset[str]) -> Iterator[Frame]:
     canvas, sizes = _laid_out(model, draft, settings)
     bans = Bans.of(model, canvas, draft, settings)
     spelled = speller(model, " ".join([*canvas.given, *(span.was for span in canvas.spans)])) if settings.words == "known" else None
@@ -84,8 +86,9 @@ def _run(model: Denoiser, draft: Draft, settings: Settings) -> Iterator[Frame]:
         writable = torch.zeros_like(x, dtype=torch.bool)
         writable[0, list(window.cells)] = True
         rules = Rules(model, canvas, window, cells.tokens, growth, may_grow[number], bans, spelled)
+        had = partial(cells.had, window, seen=seen) if seen else None
         step = 0
-        for move in revised(model, x, writable=writable, settings=settings, first_step=done, constraint=rules, growth=growth):
+        for move in revised(model, x, writable=writable, settings=settings, first_step=done, constraint=rules, growth=growth, had=had):
             window, changed, relaid = cells.take(window, move)
             if relaid:
                 rules.relay(window, cells.tokens)

@@ -9,7 +9,7 @@ likeliest; so does this, for a first word that was drawn badly is not mended by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -65,12 +65,14 @@ def revised(
     first_step: int = 0,
     constraint: Constraint | None = None,
     growth: Growth | None = None,
+    had: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[Move]:
     """`denoise` of one row, then `settings.revise` rounds: a step that takes back, and those that write anew. Of several candidates,
     which are written and revised side by side, the first one's moves are told; in the end it is exchanged for the best of each passage.
 
     Rounds end early when every token is what the model would have there. `Move.more` tells whether steps follow when nothing is masked.
-    What becomes of a candidate depends on no other one.
+    What becomes of a candidate depends on no other one. had: (L,) a canvas -> (L,) bool, where it reads as before: such a passage is kept
+    only if all candidates for it do.
     """
     written = (x == model.mask_id) & writable
     count = int(written.sum())
@@ -115,16 +117,17 @@ def revised(
         times = [own / count * even_grid(planned_steps(pace, max(1, min(own, _most(count))))) for own in taken]
         step, ahead = step + ahead + 1, _round_steps(settings, count) - 1
     if rows > 1:
-        yield from _choice(model, x, written, readings)
+        yield from _choice(model, x, written, readings, had)
 
 
-def _choice(model: Denoiser, x: Tensor, written: Tensor, readings: list[Reading]) -> Iterator[Move]:
+def _choice(model: Denoiser, x: Tensor, written: Tensor, readings: list[Reading], had: Callable[[Tensor], Tensor] | None) -> Iterator[Move]:
     """The first candidate is exchanged, passage by passage, for the one that reads best, and the others are told, best first, each once."""
     ranked = []
+    old = torch.zeros_like(x, dtype=torch.bool) if had is None else torch.stack([had(row) for row in x])
     for passage in passages(written[0]):
         own = passage & written[0]
         kinds: dict[tuple[int, ...], int] = {}
-        for b in sorted(range(len(x)), key=lambda b: -float(readings[b].worth[passage].sum())):
+        for b in sorted(range(len(x)), key=lambda b: (bool(old[b, own].any()), -float(readings[b].worth[passage].sum()))):
             kinds.setdefault(tuple(x[b, own].tolist()), b)
         ranked.append((own, list(kinds.values())))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from engine.backends.toy import Toy
 
 expect.set_options(timeout=30_000)  # a busy machine is slow; a wait ends as soon as its condition holds
 FILES = itertools.count(1)
+FIRST_PORT = 7960 + 200 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])  # two workers don't look for a free port at the same place
 READY = """() => {
     const page = document.querySelector(".lacuna[data-ready]");
     if (!page || page.querySelector(".dock .go").disabled) return false;
@@ -59,7 +61,7 @@ def serving(load: Callable[[], Any] | Service) -> Iterator[tuple[str, Service]]:
     started: list[Any] = []
 
     def start() -> None:  # in a thread of its own: Playwright keeps an event loop in this one, which Gradio would find
-        started.append(main.serve(service, "127.0.0.1", main.free_port("127.0.0.1", 7960)))
+        started.append(main.serve(service, "127.0.0.1", main.free_port("127.0.0.1", FIRST_PORT)))
 
     thread = threading.Thread(target=start)
     thread.start()

@@ -167,6 +167,26 @@ def test_the_others_come_with_the_last_frame_as_whole_drafts_with_their_cells() 
     assert "text" not in result.done(with_text=False)["candidates"][1] and "others" not in told[-1].as_dict()
 
 
+@pytest.mark.parametrize("draft", ["He [[2]] so, and it [[4 tokens]] was.", "It was [[~ the {{old}} house, {{quite}} so]] then."])
+def test_what_was_seen_is_not_kept_again_where_there_is_another(draft: str) -> None:
+    how = Settings.of({"steps": 8, "temperature": 0.7, "repetition": 0.0, "candidates": 4, "seed": 4})
+
+    def written(frames: list[engine.Frame], gap: int) -> str:
+        result = engine.Result()
+        for frame in frames:
+            result.take(frame)
+        cells = sorted((cell for cell in result.cells.values() if cell.gap == gap), key=lambda cell: cell.index)
+        return "".join(cell.text for cell in cells).strip()
+
+    first = list(engine.fill(Toy(), draft, how))
+    again = list(engine.fill(Toy(), draft, how, seen=[f" {written(first, 0)}"]))
+    choices = {written(first, 0), *("".join(cell.text for cell in other.cells if cell.gap == 0).strip() for other in first[-1].others)}
+    assert len(choices) > 1 and written(again, 0) in choices - {written(first, 0)}
+    worn = list(engine.fill(Toy(), draft, how, seen=choices))
+    assert written(worn, 0) == written(first, 0)  # when there is no other, the best stands
+    assert {frame.text for frame in engine.fill(Toy(), draft, dataclasses.replace(how, candidates=1), seen=choices)}
+
+
 def test_pins_stay_in_every_one_of_them() -> None:
     told = frames("It was [[~ the {{old}} house, {{quite}} so]] then.", candidates=3, seed=1)
     for text in (told[-1].text, *(other.text for other in told[-1].others)):

@@ -49,6 +49,18 @@ def test_another_fill_takes_the_place_of_the_best_one_with_a_click_and_undo_brin
     expect(page.get_by_role("dialog", name="Alternatives")).to_be_hidden()
 
 
+def test_fill_again_writes_something_else_even_with_the_same_seed(filled: Page):
+    page = filled
+    page.get_by_label("Same seed each time").check()
+    fill(page)
+    first = text(page)
+    texts = {first}
+    for _ in range(3):
+        fill(page)
+        assert text(page) not in texts
+        texts.add(text(page))
+
+
 def test_a_window_that_tells_of_what_was_written_closes_when_it_is_written_anew(filled: Page):
     page = filled
     offered = versions(page, 0)

@@ -1,14 +1,15 @@
 // One run: which places it fills, the frames that came, and any of them shown again. Frames stay in the page, so
 // scrubbing and replaying ask nothing of the server.
 //
-// A Fill is what a run wrote at one island: {cells, shown, guesses, step, near, done, versions}. `cells` is the latest state, `shown`
+// A Fill is what a run wrote at one island: {cells, shown, guesses, step, near, done, versions, had}. `cells` is the latest state, `shown`
 // an earlier one that is being looked at (null: the latest), `guesses` the first guess for each masked cell by its id, `near`
 // whether what was shown before was the step beside this one, `versions` the cells of all fills that were written side by side, the
-// best first (none: there is one). A cell keeps its id while others come and go around it.
+// best first (none: there is one), `had` what earlier runs wrote there. A cell keeps its id while others come and go around it.
 import { cellsText, isFilled, isOpen } from "./document.js";
 import { toSegments } from "./segments.js";
 import * as server from "./server.js";
 
+const MOST_HAD = 64; // fills of one place that are not written again
 const WAIT_MS = 500; // after which a run that has not begun says what it waits for
 
 export class Runs extends EventTarget {
@@ -39,6 +40,7 @@ export class Runs extends EventTarget {
     const before = new Map(chosen.map((island) => [island.id, island]));
     const segments = toSegments(draft.lines, ({ id }) => ids.includes(id));
     const settings = panel.settingsForRun();
+    const seen = chosen.flatMap(hadAt); // who presses Fill again wants another version
     this.dispatchEvent(new Event("state"));
     say("Starting …");
     const run = { targets: [], states: [], frames: [], at: 0, settings, times: [], follow: true };
@@ -46,7 +48,7 @@ export class Runs extends EventTarget {
     try {
       const printed = await server.printDraft(segments, abort.signal);
       if (printed.error) throw new DraftMistake(printed);
-      for await (const message of server.fillStream(printed.draft, settings, abort.signal)) {
+      for await (const message of server.fillStream(printed.draft, settings, seen, abort.signal)) {
         clearTimeout(waiting);
         if (message.error) throw message.line ? new DraftMistake(message) : new Error(message.error);
         if (message.done) this.#finished(run, message.candidates);
@@ -86,7 +88,7 @@ export class Runs extends EventTarget {
   /** The places become fills: one undo step, which Undo takes back. */
   #begin(run, before) {
     const { draft } = this.page;
-    run.targets = [...before.keys()].map((id) => ({ id, fill: { cells: [], shown: null, guesses: new Map(), step: 0, near: false, done: false, versions: [] } }));
+    run.targets = [...before.keys()].map((id) => ({ id, fill: { cells: [], shown: null, guesses: new Map(), step: 0, near: false, done: false, versions: [], had: hadAt(before.get(id)) } }));
     draft.breakUndo();
     draft.group(() => {
       for (const { id, fill } of run.targets) if (draft.find(id)) draft.swap(id, { ...before.get(id), fill });
@@ -178,3 +180,6 @@ class DraftMistake extends Error {
     this.place = { line, column };
   }
 }
+
+/** What was written at a place so far. */
+const hadAt = ({ fill }) => (fill ? [...fill.had, cellsText(fill.cells).trim()].slice(-MOST_HAD) : []);

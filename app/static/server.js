@@ -29,9 +29,9 @@ export const printDraft = async (segments, signal) => (await post("lacuna/draft"
 /** {segments} or {error, line, column} of a draft's text. */
 export const readDraft = async (text) => (await post("lacuna/segments", text)).json();
 
-/** The messages of one fill; aborting the signal stops the engine. */
-export async function* fillStream(draft, settings, signal) {
-  const { event_id: id } = await (await post("gradio_api/call/fill", { data: [draft, settings, false] }, signal)).json();
+/** The messages of one fill, which comes out otherwise than those `seen` if it can; aborting the signal stops the engine. */
+export async function* fillStream(draft, settings, seen, signal) {
+  const { event_id: id } = await (await post("gradio_api/call/fill", { data: [draft, settings, false, seen] }, signal)).json();
   const response = await ask(`gradio_api/call/fill/${id}`, { signal });
   let last = null;
   try {

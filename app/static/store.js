@@ -80,6 +80,6 @@ export const packed = (lines) => lines.map(({ items, eol }) => ({
 /** Such lines back as lines of a document. */
 export const unpacked = (lines) => lines.map(({ items, eol }) => ({
   eol, items: items.map((item) => (isText(item) ? item : {
-    ...item, id: newId(), fill: item.fill?.cells.length ? { shown: null, guesses: new Map(), step: 0, near: false, versions: [], ...item.fill } : null,
+    ...item, id: newId(), fill: item.fill?.cells.length ? { shown: null, guesses: new Map(), step: 0, near: false, versions: [], had: [], ...item.fill } : null,
   })),
 }));
