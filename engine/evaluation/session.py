@@ -28,7 +28,7 @@ from engine.training.corpus import CorpusError, files_of
 from engine.training.gaps import EVEN, even_cuts, mixed_cuts
 from engine.training.twin import Twin
 
-GAPS: dict[Size, int] = {"quick": 6, "card": 12, "full": 12}
+GAPS: dict[Size, int] = {"quick": 4, "card": 12, "full": 8}
 """Gaps of each kind that are filled."""
 LENGTHS: dict[Size, tuple[int, int]] = {"quick": (120, 30), "card": (1_000, 150), "full": (1_000, 300)}
 """Gaps whose lengths are guessed, of all kinds together, and on how many of them CAL is tried."""
