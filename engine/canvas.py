@@ -6,7 +6,7 @@ one space that the first token of a gap brings itself); the page reads the given
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from engine.spacing import (
     MIRRORED,
     Style,
     leaves_open,
+    line_of,
     space_after,
     space_before,
     stands_apart,
@@ -150,7 +151,7 @@ class Canvas:
             before = GAP_SIGN + before
         takes_space = self._carries_spaces and before.endswith(" ")
         # What was written in pairs stays so: a rewrite keeps the parity of its words, a gap in a paragraph of pairs holds pairs.
-        left, right = _line(self.given[i::-1], backwards=True), _line(self.given[i + 1 :], backwards=False)
+        left, right = line_of(self.given[i::-1], _LINE, backwards=True), line_of(self.given[i + 1 :], _LINE, backwards=False)
         open_before, open_after = (sum(map(text.count, DOUBLE_QUOTES)) % 2 == 1 for text in (left, right))
         quotes = sum(map(was.count, DOUBLE_QUOTES)) % 2 if was else None if open_before != open_after else 0
         near = range(max(0, i - _NEAR_GAPS), i + 1), range(i + 1, min(len(self.given), i + _NEAR_GAPS))
@@ -344,17 +345,6 @@ class Canvas:
 
 
 _MASKED = "\0"
-
-
-def _line(texts: Iterable[str], *, backwards: bool) -> str:
-    """What texts that follow each other hold up to the first line end, read forwards or backwards."""
-    found = ""
-    for text in texts:
-        near = text[-_LINE:] if backwards else text[:_LINE]
-        found = near.rpartition("\n")[2] + found if backwards else found + near.partition("\n")[0]
-        if "\n" in near or len(near) < len(text):
-            break
-    return found
 
 
 def _pins(draft: Draft) -> str:

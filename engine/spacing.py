@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.text import SPACELESS, is_wordlike
@@ -53,6 +54,17 @@ def opens(before: str) -> bool:
     if before[-1] == "'":
         return quote_opens(before[:-1])
     return before[-1] in _NO_SPACE_AFTER
+
+
+def line_of(texts: Iterable[str], reach: int, *, backwards: bool) -> str:
+    """What texts that follow each other hold up to the first line end, read forwards or backwards; `reach` characters of each at most."""
+    found = ""
+    for text in texts:
+        near = text[-reach:] if backwards else text[:reach]
+        found = near.rpartition("\n")[2] + found if backwards else found + near.partition("\n")[0]
+        if "\n" in near or len(near) < len(text):
+            break
+    return found
 
 
 def leaves_open(text: str) -> bool:
