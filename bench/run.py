@@ -146,7 +146,8 @@ def main(argv: list[str]) -> int:
     if args.json:
         print(json.dumps(rows))
         return 0
-    print(f"{'':62}{'before':>10}{'after':>10}{'ratio':>8}")
+    wide = max(len(row["what"]) for row in rows)
+    print(f"{'':{wide}}{'before':>10}{'after':>10}{'ratio':>8}")
     for row in rows:
-        print(f"{row['what']:62}{row['before_ms']:>7.0f} ms{row['after_ms']:>7.0f} ms{row['ratio']:>7.2f}x")
+        print(f"{row['what']:{wide}}{row['before_ms']:>7.0f} ms{row['after_ms']:>7.0f} ms{row['ratio']:>7.2f}x")
     return 0
