@@ -79,9 +79,7 @@ class ContextCache:
         if wanted == list(range(len(self.held[0][0]))):
             yield self
             return
-        other = ContextCache()
-        other.held = self.held
-        other.rows(wanted)
+        other = self.copied(wanted)
         yield other
         if other.places is None:
             return
@@ -94,11 +92,11 @@ class ContextCache:
                 for kept, new in zip(whole, part, strict=True):
                     kept[theirs, :, other.places] = new[own, :, other.places]
 
-    def repeated(self, times: int) -> ContextCache:
-        """Another one that holds the only row so many times."""
+    def copied(self, wanted: list[int]) -> ContextCache:
+        """Another one that holds these rows, each as often as it is named."""
         other = ContextCache()
         other.held = self.held
-        other.rows([0] * times)
+        other.rows(wanted)
         return other
 
     def among(self, where: Tensor | None) -> Tensor | None:

@@ -66,13 +66,11 @@ class Cells:
 
     def all(self) -> tuple[Cell, ...]:
         """Every cell, in reading order."""
-        written = [self._cell(i, c, "masked") for i, slots in enumerate(self._slots) for c in range(len(slots))]
-        return tuple(sorted([*written, *self._pins], key=lambda cell: (cell.gap, cell.index)))
+        return self._in_order(self._slots, "masked")
 
     def text(self) -> str:
         """The whole draft as it stands."""
-        shown = [[slot.shown for slot in slots] for slots in self._slots]
-        return self._canvas.text(shown, [[slot.token == self._mask for slot in slots] for slots in self._slots])
+        return self._text(self._slots)
 
     def others(self) -> tuple[Candidate, ...]:
         """The candidates that are not kept, as far as the windows have any; where one has none left, what is kept stands."""
@@ -82,7 +80,7 @@ class Cells:
         """(L,) the window, filled -> (L,) bool: its places in gaps that would read as one of the texts in `seen`."""
         slots = self._with({place: (int(x[position]), 1.0) for position, place in window.cells.items()})
         texts: dict[int, str] = {}
-        for cell in self._all(slots):
+        for cell in self._in_order(slots, "revealed"):
             texts[cell.gap] = texts.get(cell.gap, "") + cell.text
         old = torch.zeros(x.shape, dtype=torch.bool)
         old[[position for position, (i, _) in window.cells.items() if texts[self._places[i][0]].strip() in seen]] = True
@@ -90,8 +88,7 @@ class Cells:
 
     def _candidate(self, unlike: dict[tuple[int, int], tuple[int, float]]) -> Candidate:
         slots = self._with(unlike)
-        shown = [[slot.shown for slot in own] for own in slots]
-        return Candidate(self._canvas.text(shown, [[False] * len(own) for own in slots]), self._all(slots))
+        return Candidate(self._text(slots), self._in_order(slots, "revealed"))
 
     def _with(self, unlike: dict[tuple[int, int], tuple[int, float]]) -> list[list[_Slot]]:
         """The slots with other tokens, and their probabilities, in some places."""
@@ -103,9 +100,14 @@ class Cells:
                 slot.shown = text
         return slots
 
-    def _all(self, slots: list[list[_Slot]]) -> tuple[Cell, ...]:
-        """Every cell as revealed, in reading order."""
-        written = [self._told(i, c, slot, "revealed") for i, own in enumerate(slots) for c, slot in enumerate(own)]
+    def _text(self, slots: list[list[_Slot]]) -> str:
+        """The whole draft with these slots."""
+        shown = [[slot.shown for slot in own] for own in slots]
+        return self._canvas.text(shown, [[slot.token == self._mask for slot in own] for own in slots])
+
+    def _in_order(self, slots: list[list[_Slot]], state: State) -> tuple[Cell, ...]:
+        """The cells of these slots, all in one state, and the pins, in reading order."""
+        written = [self._cell(i, c, slot, state) for i, own in enumerate(slots) for c, slot in enumerate(own)]
         return tuple(sorted([*written, *self._pins], key=lambda cell: (cell.gap, cell.index)))
 
     def take(self, window: Window, move: Move) -> tuple[Window, tuple[Cell, ...], tuple[int, ...]]:
@@ -142,7 +144,7 @@ class Cells:
                 token = int(other.x[position])
                 if i in whole and token != self._slots[i][c].token:
                     self._others[rank][i, c] = token, float(other.probability[position])
-        changed = tuple(self._cell(i, c, states[i, c]) for i, c in sorted(states))
+        changed = tuple(self._cell(i, c, self._slots[i][c], states[i, c]) for i, c in sorted(states))
         return window, changed, tuple(sorted(self._places[i][0] for i in relaid))
 
     def _reveal(self, window: Window, move: Move, positions: list[int], origin: list[int]) -> None:
@@ -187,9 +189,6 @@ class Cells:
         self._ids += 1
         return _Slot(self._ids - 1, self._mask)
 
-    def _cell(self, i: int, c: int, state: State) -> Cell:
-        return self._told(i, c, self._slots[i][c], state)
-
-    def _told(self, i: int, c: int, slot: _Slot, state: State) -> Cell:
+    def _cell(self, i: int, c: int, slot: _Slot, state: State) -> Cell:
         gap, index = self._places[i]
         return Cell(slot.id, gap, index + c, slot.shown, slot.token, slot.probability, state, slot.alternatives)

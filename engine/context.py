@@ -43,7 +43,7 @@ class Surroundings:
         if not self._cache.held:
             first = self._written & (self._written.cumsum(-1) == 1)  # a prediction is asked for only because one must be
             self._keeper.logits_beside(self._blank, first, self._cache)
-        beside = self._cache.repeated(len(ids))
+        beside = self._cache.copied([0] * len(ids))
         beside.only(self._written | self._keeper.read_from(positions, None))
         return self._keeper.logits_beside(ids, positions, beside)
 

@@ -63,8 +63,8 @@ class Counted(ContextDiT):
         return super().network_rows(ids, positions, sigma, attend, context)
 
 
-def counted(depth: int = 2) -> Counted:
-    model = Counted(network(depth).model, None, name="small", mask_id=MASK)
+def counted(depth: int = 2, ngram_rows: int = 0, *, seed: int = 0) -> Counted:
+    model = Counted(network(depth, ngram_rows, seed=seed).model, None, name="small", mask_id=MASK)
     model.places, model.rows = [], []
     return model
 
@@ -248,8 +248,7 @@ def test_what_is_the_same_is_read_once() -> None:
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 99), masks=st.integers(2, 12), revise=st.integers(1, 3), refresh=st.sampled_from([3, 4, 16]))
 def test_a_candidate_that_rests_while_others_are_mended_is_as_if_it_were_alone(seed: int, masks: int, revise: int, refresh: int) -> None:
-    model = Counted(network(3, 16, seed=seed % 4).model, None, name="small", mask_id=MASK)
-    model.places, model.rows = [], []
+    model = counted(3, 16, seed=seed % 4)
     x, written = canvas(1, 28, masks, seed)
     how = Settings(steps=8, seed=seed, refresh=refresh, revise=revise, temperature=1.0)
     alone = [move.x.tolist() for move in revised(model, x, writable=written, settings=how)]

@@ -147,11 +147,7 @@ export function installPopovers(page) {
   function exchange(id, cells, here) {
     if (cellsText(cells).trim() === here) return;
     page.commands.exchange(id, cells);
-    const { island } = draft.find(id);
-    const span = view.islandElement(id);
-    const cell = span.querySelector(".cell");
-    setCurrent(span, cell);
-    openCell(cell.querySelector(".ink") ?? cell, island, Number(cell.dataset.cell));
+    activate(view.islandElement(id).querySelector(".cell"));
     root.querySelector(".version[aria-current]")?.focus({ preventScroll: true });
   }
 

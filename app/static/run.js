@@ -51,7 +51,7 @@ export class Runs extends EventTarget {
       for await (const message of server.fillStream(printed.draft, settings, seen, abort.signal)) {
         clearTimeout(waiting);
         if (message.error) throw message.line ? new DraftMistake(message) : new Error(message.error);
-        if (message.done) this.#finished(run, message.candidates);
+        if (message.done) this.#offer(run, message.candidates);
         else {
           if (!run.frames.length) this.#begin(run, before);
           this.#receive(run, message);
@@ -123,7 +123,7 @@ export class Runs extends EventTarget {
   }
 
   /** How sure the model is of it all, and what else it wrote at each place: each text once, the best first. */
-  #finished(run, [{ score }, ...others]) {
+  #offer(run, [{ score }, ...others]) {
     run.score = score;
     for (const [gap, { fill }] of run.targets.entries()) {
       const written = others.map(({ cells }) => cells.filter((cell) => cell.gap === gap).map((cell) => ({ ...cell, step: 0 })));
