@@ -79,8 +79,9 @@ class Cells:
     def had(self, window: Window, x: Tensor, *, seen: frozenset[str]) -> Tensor:
         """(L,) the window, filled -> (L,) bool: its places in gaps that would read as one of the texts in `seen`."""
         slots = self._with({place: (int(x[position]), 1.0) for position, place in window.cells.items()})
+        gaps = {self._places[i][0] for i in window.spans}
         texts: dict[int, str] = {}
-        for cell in self._in_order(slots, "revealed"):
+        for cell in self._in_order([own if gap in gaps else [] for own, (gap, _) in zip(slots, self._places, strict=True)], "revealed"):
             texts[cell.gap] = texts.get(cell.gap, "") + cell.text
         old = torch.zeros(x.shape, dtype=torch.bool)
         old[[position for position, (i, _) in window.cells.items() if texts[self._places[i][0]].strip() in seen]] = True
@@ -92,7 +93,9 @@ class Cells:
 
     def _with(self, unlike: dict[tuple[int, int], tuple[int, float]]) -> list[list[_Slot]]:
         """The slots with other tokens, and their probabilities, in some places."""
-        slots = [[replace(slot) for slot in own] for own in self._slots]
+        slots = list(self._slots)
+        for i in {i for i, _ in unlike}:
+            slots[i] = [replace(slot) for slot in slots[i]]
         for (i, c), (token, probability) in unlike.items():
             slots[i][c] = _Slot(slots[i][c].id, token, probability=probability)
         for i in {i for i, _ in unlike}:

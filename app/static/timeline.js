@@ -100,7 +100,12 @@ export function buildTimeline(page) {
     const taken = run.at ? phrases(run.states[run.at - 1], (cell) => frame.cells.some((now) => now.id === cell.id && isOpen(now) && !isOpen(cell))) : [];
     const open = run.states[run.at].flat().filter(isOpen).length;
     const still = run.at && !open && !frame.cells.length && (run.receiving || run.at < last());
-    const parts = [el("span", {}, "Step ", el("b", {}, `${frame.step}`), ` of ${frame.steps}`)];
+    const ended = !open && !run.receiving && run.at === last();
+    const parts = [];
+    if (ended) {
+      const hint = run.targets.some(({ fill }) => fill.versions.length) ? " · click a word for other fills" : "";
+      parts.push(el("span", {}, `all settled${run.score === undefined ? "" : `, ${Math.round(run.score * 100)} % sure`}${hint}`));
+    }
     if (settled.length) parts.push(el("span", {}, "settled ", ...listed(settled)));
     if (taken.length) parts.push(el("span", {}, "taken back ", ...listed(taken)));
     const [grown, shrunk] = lengthChanges(run, run.at);
@@ -108,12 +113,9 @@ export function buildTimeline(page) {
     if (grown) parts.push(el("span", {}, `${places(grown)} more`));
     if (shrunk) parts.push(el("span", {}, `${places(shrunk)} fewer`));
     if (open) parts.push(el("span", {}, `${open} to go`));
-    else if (!run.receiving && run.at === last()) {
-      const hint = run.targets.some(({ fill }) => fill.versions.length) ? " · click the words for other fills" : "";
-      parts.splice(1, 0, el("span", {}, `all settled${run.score === undefined ? "" : `, ${Math.round(run.score * 100)} % sure`}${hint}`));
-    }
-    say.className = "say steps";
-    say.replaceChildren(...parts.flatMap((part, k) => (k ? [" · ", part] : [part])));
+    const count = el("span", { class: "count" }, "Step ", el("b", {}, `${frame.step}`), ` of ${frame.steps}${parts.length ? " · " : ""}`);
+    say.className = ended ? "say steps ended" : "say steps";
+    say.replaceChildren(count, ...parts.flatMap((part, k) => (k ? [" · ", part] : [part])));
   }
 
   runs.addEventListener("show", () => { draw(); tell(); });
