@@ -11,7 +11,7 @@ export function installKeys(page) {
     "enter": commands.fill,
   };
   document.addEventListener("keydown", (event) => {
-    if (event.target.closest?.("dialog")) return; // a window of its own has keys of its own
+    if (event.isComposing || event.target.closest?.("dialog, [role=menu]")) return; // what has keys of its own
     if (event.key === "Escape") {
       if (page.popover.isOpen) page.popover.close(true);
       else if (page.root.classList.contains("sheet")) page.closeSheet();
@@ -19,10 +19,24 @@ export function installKeys(page) {
       return;
     }
     if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
-    const act = shortcuts[`${event.shiftKey ? "shift+" : ""}${event.key.toLowerCase()}`];
-    const elsewhere = event.target.closest?.("input, select, textarea") && event.key.toLowerCase() !== "enter";
-    if (!act || elsewhere) return;
+    const key = latin(event);
+    const act = shortcuts[`${event.shiftKey ? "shift+" : ""}${key}`];
+    const field = event.target.closest?.("input, select, textarea");
+    if (!act || (field && key !== "enter")) return;
     event.preventDefault();
+    if (field) takeIn(field);
     act();
   }, true);
+}
+
+/** The key's letter; where the keyboard writes another script, the one that stands there on a Latin keyboard. */
+function latin({ key, code }) {
+  const [, letter] = /^Key([A-Z])$/.exec(code) ?? [];
+  return letter && !/^[a-z]$/i.test(key) ? letter.toLowerCase() : key.toLowerCase();
+}
+
+/** What is written in a field is taken over when it is left. */
+function takeIn(field) {
+  field.blur();
+  field.focus({ preventScroll: true });
 }

@@ -47,7 +47,7 @@ export function installPopovers(page) {
 
   /** Enter in a field: what it says is taken, and the window closes. */
   const onEnter = (act) => (event) => {
-    if (event.key !== "Enter") return;
+    if (event.key !== "Enter" || event.isComposing) return;
     event.preventDefault();
     act();
     close(true);
@@ -133,7 +133,7 @@ export function installPopovers(page) {
     const from = whereTheyDiffer(texts);
     const versions = texts.map((text, k) => el("li", {}, button(shortened(text, from), () => exchange(island.id, island.fill.versions[k], here),
       { class: "version", dir: "auto", "aria-current": text === here ? "true" : null, hint: text === here ? "This is what stands here" : "Put this here instead" })));
-    open(element, island.id, "Alternatives", "dialog",
+    open(element, island.id, `Alternatives to “${cell.text.trim()}”`, "dialog",
       options.length ? el("ol", { class: "options", "aria-label": "What the model thought of" }, ...options) : null,
       versions.length ? el("p", {}, "Written side by side, the best first") : null,
       versions.length ? el("ol", { class: "versions", "aria-label": "Fills written side by side" }, ...versions) : null,
@@ -173,6 +173,8 @@ export function installPopovers(page) {
   function setCurrent(span, cell) {
     span.querySelector(".current")?.classList.remove("current");
     cell.classList.add("current");
+    cell.setAttribute("role", "button");
+    span.setAttribute("aria-activedescendant", (cell.id = `cell-${span.dataset.island}-${cell.dataset.id}`));
   }
 
   /** Go to the next or the last word or cell of an island; the window goes along. */

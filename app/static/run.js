@@ -30,8 +30,9 @@ export class Runs extends EventTarget {
   }
 
   async start(only = null) {
-    const { draft, say, panel } = this.page;
+    const { draft, say, panel, typing } = this.page;
     if (this.live) return;
+    typing.settle();
     const islands = only ? this.targets().filter(({ id }) => only.includes(id)) : this.targets();
     const chosen = only && !islands.length ? draft.islands().map(({ island }) => island).filter(({ id }) => only.includes(id)) : islands;
     if (!chosen.length) return this.page.written.explain();
@@ -88,12 +89,15 @@ export class Runs extends EventTarget {
   /** The places become fills: one undo step, which Undo takes back. */
   #begin(run, before) {
     const { draft } = this.page;
+    if (this.current) this.show(this.current.frames.length - 1); // an earlier step that is looked at would stay on the page
     run.targets = [...before.keys()].map((id) => ({ id, fill: { cells: [], shown: null, guesses: new Map(), step: 0, near: false, done: false, versions: [], had: hadAt(before.get(id)) } }));
     draft.breakUndo();
     draft.group(() => {
-      for (const { id, fill } of run.targets) if (draft.find(id)) draft.swap(id, { ...before.get(id), fill });
+      for (const { id, fill } of run.targets) {
+        const found = draft.find(id);
+        if (found) draft.swap(id, { ...found.island, fill }); // its length or words may have been changed in the meantime
+      }
     });
-    this.current?.targets.forEach(({ fill }) => (fill.step = 0));
     run.receiving = true;
     this.current = run;
     this.dispatchEvent(new Event("begin"));
@@ -162,6 +166,7 @@ export class Runs extends EventTarget {
 
   /** Another draft is opened: its fills have no frames. */
   forget() {
+    if (this.current) this.show(this.current.frames.length - 1);
     this.current = null;
     this.dispatchEvent(new Event("forget"));
   }

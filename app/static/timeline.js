@@ -80,16 +80,17 @@ export function buildTimeline(page) {
     const planned = Math.max(run.receiving ? run.frames[0].steps : 1, last(), 1);
     slider.max = run.receiving ? planned : last();
     slider.value = run.at;
-    slider.style.setProperty("--at", `${(100 * run.at) / slider.max}%`);
+    const span = Math.max(1, slider.max); // 0: it was stopped before its first step
+    slider.style.setProperty("--at", `${(100 * run.at) / span}%`);
     slider.setAttribute("aria-valuetext", `Step ${run.at} of ${slider.max}`);
-    const x = (k) => ((WIDTH * k) / Number(slider.max)).toFixed(1);
+    const x = (k) => ((WIDTH * k) / span).toFixed(1);
     run.shares ??= [];
     for (let k = run.shares.length; k < run.states.length; k++) run.shares.push(shares(run.states[k]));
     const shape = run.shares.map(({ open }, k) => `L${x(k)} ${(HEIGHT - open * (HEIGHT - 3)).toFixed(1)}`).join("");
     area.setAttribute("d", `M0 ${HEIGHT}${shape}L${x(last())} ${HEIGHT}Z`);
     const sure = run.shares.map(({ sure }, k) => (sure === null ? "" : `${x(k)} ${(HEIGHT - 4 - sure * (HEIGHT - 8)).toFixed(1)}`)).filter(Boolean);
     line.setAttribute("d", sure.length ? `M${sure.join("L")}` : "");
-    chart.style.setProperty("--at", `${(100 * run.at) / Number(slider.max)}%`);
+    chart.style.setProperty("--at", `${(100 * run.at) / span}%`);
   }
 
   function tell() {

@@ -1,8 +1,9 @@
 // Typing, deleting, pasting, copying: what the browser would do to the DOM is done to the document instead.
 //
 // Input methods (and Android's keyboards) can't be intercepted: they write into the row, which is then read back.
-import { fragmentOf, isText, lineLength, newId, same } from "./document.js";
+import { fragmentOf, isText, lineLength, same } from "./document.js";
 import { toPlainText } from "./segments.js";
+import { packed, unpacked } from "./store.js";
 
 const OWN_TYPE = "application/x-lacuna"; // a cut or copied piece of a draft, marks and all
 const REACH = 300; // characters around the caret that are looked at for the edge of a word or a grapheme
@@ -16,6 +17,11 @@ export function installTyping(page) {
 
   const edit = (from, to, fragment, kind) => {
     view.caret(draft.replace(from, to, fragment, { kind }));
+  };
+  /** A selection of whole lines with the last one's end (three clicks make one): what is written in their place leaves that end there. */
+  const written = ({ from, to }) => {
+    const whole = from.offset === 0 && to.offset === 0 && to.line > from.line;
+    return { from, to: whole ? { line: to.line - 1, offset: lineLength(draft.lines[to.line - 1]) } : to };
   };
 
   function onBeforeInput(event) {
@@ -32,7 +38,8 @@ export function installTyping(page) {
       const text = event.data ?? event.dataTransfer?.getData("text/plain") ?? "";
       if (text === "") return;
       if (/\s/.test(text)) draft.breakUndo(); // undo goes back word by word
-      edit(from, to, fragmentOf(text), "type");
+      const place = written(range);
+      edit(place.from, place.to, fragmentOf(text), "type");
       if (text === "_" || text === "]") page.commands.gapAsTyped();
     } else if (type.startsWith("delete") && !same(from, to)) edit(from, to, fragmentOf(""), type);
   }
@@ -75,12 +82,13 @@ export function installTyping(page) {
   function onPaste(event) {
     event.preventDefault();
     const range = view.selection();
-    if (!range) return;
-    const own = event.clipboardData.getData(OWN_TYPE);
-    const fragment = own ? piece(own) : fragmentOf(event.clipboardData.getData("text/plain"));
+    const own = piece(event.clipboardData.getData(OWN_TYPE));
+    const text = event.clipboardData.getData("text/plain");
+    if (!range || !(own || text)) return; // a picture has no text
+    const { from, to } = written(range);
     draft.breakUndo();
-    edit(range.from, range.to, fragment, "");
-    if (!own) page.written.offer({ from: range.from, to: view.selection().from });
+    edit(from, to, own ?? fragmentOf(text), "");
+    if (!own) page.written.offer({ from, to: view.selection().from });
   }
   function onCopy(event) {
     const range = view.selection();
@@ -88,7 +96,7 @@ export function installTyping(page) {
     event.preventDefault();
     const lines = draft.slice(range.from, range.to);
     event.clipboardData.setData("text/plain", toPlainText(lines));
-    event.clipboardData.setData(OWN_TYPE, JSON.stringify(lines));
+    event.clipboardData.setData(OWN_TYPE, JSON.stringify(packed(lines)));
     if (event.type === "cut") edit(range.from, range.to, fragmentOf(""), "");
   }
 
@@ -127,17 +135,27 @@ export function installTyping(page) {
     readBack();
     composing = null;
   });
+  /** A word that an input method is still at is taken as it stands, before anything else is done with its line. */
+  const settle = () => {
+    if (composing === null) return;
+    readBack();
+    composing = null;
+  };
+  page.typing = { settle };
+  document.addEventListener("pointerdown", (event) => { if (!root.contains(event.target)) settle(); }, true);
   root.addEventListener("input", (event) => { if (!event.isComposing && composing === null) readBack(); });
 
   // ---- moving text with the mouse: within the draft it is a cut and a paste
   root.addEventListener("dragstart", (event) => event.preventDefault());
 }
 
-/** Lines from the clipboard; its islands get ids of their own and no fill. */
+/** Lines from the clipboard, with what was written in their gaps; null where there are none, or none that this page can read. */
 function piece(text) {
-  return JSON.parse(text).map(({ items, eol }) => ({
-    items: items.map((item) => (isText(item) ? item : { ...item, id: newId(), fill: null })), eol,
-  }));
+  try {
+    return text ? unpacked(JSON.parse(text)) : null;
+  } catch {
+    return null; // copied in a page of another version
+  }
 }
 
 // ---- where the grapheme or word beside an offset ends

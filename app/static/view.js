@@ -6,6 +6,7 @@ import { el } from "./dom.js";
 import { drawIsland } from "./islands.js";
 
 const LONG = 300; // lines from which on those out of sight are not laid out
+const EDGE = 8; // pixels that are left between the caret and the page's edge
 
 export class View {
   #rows = [];
@@ -15,11 +16,19 @@ export class View {
     this.draft = draft;
     this.root = root;
     // Drawing a row anew would throw the caret out of it. Where no line comes or goes, it stays where it was.
+    // A selection that is set in the draft takes the focus along, which may be on a button or in a field.
     let held = null;
-    draft.addEventListener("before", () => { held = this.selection(); });
+    let focused = null;
+    draft.addEventListener("before", () => {
+      held = this.selection();
+      focused = root.contains(document.activeElement) ? null : document.activeElement;
+    });
     draft.addEventListener("splice", ({ detail }) => {
       this.#splice(detail);
-      if (held && detail.removed === detail.inserted.length && held.to.line < draft.lines.length) this.select(held.from, held.to);
+      if (held && detail.removed === detail.inserted.length && held.to.line < draft.lines.length) {
+        this.select(held.from, held.to);
+        if (document.activeElement !== focused) focused?.focus({ preventScroll: true });
+      }
     });
     this.#splice({ at: 0, removed: 0, inserted: draft.lines });
   }
@@ -129,10 +138,23 @@ export class View {
     if (!at) return;
     this.root.focus({ preventScroll: true });
     this.select(at);
-    const rect = getSelection().getRangeAt(0).getBoundingClientRect();
-    const shown = rect.height ? rect : this.#rows[at.line].getBoundingClientRect();
-    const box = this.root.parentElement.getBoundingClientRect();
-    if (shown.bottom > box.bottom || shown.top < box.top) this.#rows[at.line].scrollIntoView({ block: "nearest" });
+    const card = this.root.parentElement;
+    const box = card.getBoundingClientRect();
+    const hidden = ({ top, bottom }) => bottom > box.bottom || top < box.top;
+    if (!hidden(this.#caretBox(at.line))) return;
+    this.#rows[at.line].scrollIntoView({ block: "nearest" });
+    const { top, bottom } = this.#caretBox(at.line); // the row may be taller than the page
+    if (bottom > box.bottom) card.scrollTop += bottom - box.bottom + EDGE;
+    else if (top < box.top) card.scrollTop -= box.top - top + EDGE;
+  }
+  /** Where the caret is on the screen; a caret behind an island, or in an empty row, has no box of its own. */
+  #caretBox(line) {
+    const range = getSelection().getRangeAt(0);
+    const own = range.getBoundingClientRect();
+    if (own.height) return own;
+    const before = range.startContainer.childNodes[range.startOffset - 1];
+    const boxes = before instanceof Element ? [...before.getClientRects()] : [];
+    return boxes.pop() ?? this.#rows[line].getBoundingClientRect();
   }
 
   /** What the browser itself wrote into a row (an input method does), as items. */
