@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import threading
@@ -15,8 +16,10 @@ from functools import partial
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
 import gradio as gr
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import Receive, Scope, Send
 
 import engine
 from app import page
@@ -54,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of the app."""
     options = argparse.ArgumentParser(prog="launch.py", description="Open Lacuna's page in the browser.")
     options.add_argument("--host", default="127.0.0.1", help="address to listen on (0.0.0.0: every network this machine is on)")
-    options.add_argument("--port", type=int, default=7860, help="port to listen on; a busy one moves to the next")
+    options.add_argument("--port", type=port, default=7860, help="port to listen on; a busy one moves to the next")
     options.add_argument("--model", help="folder or hub name of a model (default: the embedded one)")
     options.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options.add_argument("--dtype", default="auto", choices=engine.DTYPES, help="int8 or int4 keep large models small")
@@ -78,7 +81,7 @@ def serve(service: Service, host: str, port: int) -> Server:
     """Start the server in the background."""
     blocks = page.build(service).queue(max_size=32)
     blocks.launch(
-        server_name=host,
+        server_name=f"[{host}]" if ":" in host else host,  # Gradio makes an address of it, and takes the brackets off again
         server_port=port,
         prevent_thread_lock=True,
         quiet=True,
@@ -92,7 +95,7 @@ def serve(service: Service, host: str, port: int) -> Server:
         head=page.HEAD,
         app_kwargs={
             "routes": page.routes(service),
-            "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=names(host), www_redirect=False)],
+            "middleware": [Middleware(KnownHosts, allowed_hosts=names(host), www_redirect=False)],
         },
     )
     shown = "127.0.0.1" if host in WILDCARDS else f"[{host}]" if ":" in host else host
@@ -105,11 +108,33 @@ def names(host: str) -> list[str]:
     if host in WILDCARDS:
         own = socket.gethostname()
         known += [own, f"{own}.local"]
-        with contextlib.suppress(OSError):
-            known += socket.gethostbyname_ex(own)[2]
-    if ":" in host:
-        known.append("[")  # what the middleware makes of any bracketed IPv6 address; such an address is never a rebound name
     return list(dict.fromkeys(known))
+
+
+class KnownHosts(TrustedHostMiddleware):
+    """Answers to `names`, and to every address: only a name can be made to point here by somebody else."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with 400."""
+        host = Headers(scope=scope).get("host", "") if scope["type"] in ("http", "websocket") else ""
+        await (self.app if is_address(host) else super().__call__)(scope, receive, send)
+
+
+def is_address(host: str) -> bool:
+    """Whether a Host header is an IP address, with or without a port."""
+    address = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return True
+
+
+def port(text: str) -> int:
+    """The number of a port; ArgumentTypeError for what can be none."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port; ports go from 1 to 65535")
+    return int(text)
 
 
 def free_port(host: str, first: int) -> int:

@@ -74,6 +74,7 @@ class Bans:
         """What every span holds, and which spans a window writes in, by the numbers that `forbidden` and `broken` call them."""
         self._numbers, self._tokens = list(numbers), [list(held) for held in tokens]
         self._sides.clear()
+        self._found.clear()
 
     # Which tokens would complete a banned word
 

@@ -105,6 +105,7 @@ class Canvas:
         """In reading order: given text, fixed text of a mark, or the index of a span."""
         self.given: list[str] = [""]
         """The given text before each span, and after the last one."""
+        self._tokens_between: dict[int, int] = {}
         raw: list[tuple[int, str, Length | None]] = []
         gap = -1
 
@@ -305,10 +306,12 @@ class Canvas:
         return Window(canvas, {put + on_left + at: place for at, place in places.items()})
 
     def _between(self, i: int, limit: int) -> int:
-        """Tokens between span i - 1 and span i, or more than `limit` without counting."""
+        """Tokens between span i - 1 and span i, counted once, or more than `limit` without counting."""
         if len(self.given[i]) > limit * _CHARS_A_TOKEN:
             return limit + 1
-        return len(self._model.encode(self._seen(i, None)))
+        if i not in self._tokens_between:
+            self._tokens_between[i] = len(self._model.encode(self._seen(i, None)))
+        return self._tokens_between[i]
 
     def _seen(self, i: int, limit: int | None) -> str:
         """The text after span i - 1, as the model sees it: at most `limit` characters, cut at a word."""

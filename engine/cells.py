@@ -132,7 +132,8 @@ class Cells:
             self._slots[i][c].probability = float(move.probability[0, position])
             states[i, c] = "retaken"
         for i in {i for i, _ in states} | relaid:
-            for c, (slot, text) in enumerate(zip(self._slots[i], self._canvas.texts(i, self.tokens[i]), strict=True)):
+            texts = self._canvas.texts(i, [slot.token for slot in self._slots[i]])
+            for c, (slot, text) in enumerate(zip(self._slots[i], texts, strict=True)):
                 if i in relaid:
                     states.setdefault((i, c), "masked" if slot.token == self._mask else "revealed")
                 if text != slot.shown:

@@ -63,8 +63,8 @@ def _run(options: argparse.Namespace) -> int:
         if options.json:
             _write(out, json.dumps(event, ensure_ascii=False) + "\n")
     if not options.json:
-        text = event["text"]
-        _write(out, bom + text + ("" if text.endswith("\n") else "\n"))
+        typed = options.file is None and options.draft != "-"  # what was read from a file ends as the file does
+        _write(out, bom + event["text"] + ("\n" if typed and not event["text"].endswith("\n") else ""))
     return DONE
 
 

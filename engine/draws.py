@@ -75,12 +75,16 @@ ROWS_AT_ONCE = 256
 """Rows of a vocabulary's width that are held in float64 together; bounds the memory of a long canvas."""
 
 
+COLDEST = 1e-6
+"""Below this temperature float32 has no room for the quotients, and nothing but the likeliest token is drawn anyway."""
+
+
 def tempered(log_probs: Tensor, settings: Settings) -> Tensor:
     """(N, V) log-probabilities -> (N, V) log-weights to draw from: temperature (above 0), then top-k and top-p.
 
     Both cuts are measured on the whole distribution and what is left passed both, so it doesn't matter which comes first.
     """
-    weights = log_probs / settings.temperature
+    weights = log_probs / max(settings.temperature, COLDEST)
     kept = weights if settings.top_p == 1 else _nucleus(weights, settings.top_p)
     if 0 < settings.top_k < weights.shape[-1]:
         best = kept.topk(settings.top_k, dim=-1)

@@ -92,7 +92,8 @@ def _run(model: Denoiser, draft: Draft, settings: Settings, seen: frozenset[str]
             window, changed, relaid = cells.take(window, move)
             if relaid:
                 rules.relay(window, cells.tokens)
-            last = not move.more and all(cells.tokens[i][c] != model.mask_id for i, c in window.cells.values())
+            tokens = cells.tokens
+            last = not move.more and all(tokens[i][c] != model.mask_id for i, c in window.cells.values())
             step = planned if last else step + 1
             time = (len(plan) - 1 - number + (0.0 if last else move.time)) / len(plan)
             others = cells.others() if last and number == len(plan) - 1 else ()

@@ -75,8 +75,8 @@ def surprisal(log_probs: Tensor) -> Tensor:
     This is the entropy when nothing is forbidden. Where a constraint leaves little of the model's mass it is that mass's
     -log more, so that a forced token never counts as a sure one.
     """
-    mass = log_probs.logsumexp(-1)
-    return (torch.special.entr(log_probs.exp()).sum(-1) / mass.exp()).double().cpu()
+    shares = log_probs.softmax(-1)  # also where the mass is too small to be told from none
+    return -(shares * log_probs.masked_fill(log_probs == -torch.inf, 0.0)).sum(-1).cpu().double()
 
 
 def token_losses(logits: Tensor, targets: Tensor, *, mask_id: int) -> Tensor:

@@ -196,14 +196,20 @@ def _in_words(count: int | None, between: Sequence[int]) -> list[Length | None]:
 def _pieces(canvas: Canvas, i: int, keywords: Sequence[str], lengths: Sequence[Length | None]) -> list[Piece]:
     """The keywords of span i in their order with the spaces beside them, and what is to be written before, between and after.
 
-    What is written is always apart from a keyword, in scripts that have spaces: "silver-grey" and "silver's" would not hold "silver".
+    What is written is always apart from a keyword, in scripts that have spaces: "silver-grey" and "silver's" would not hold "silver". So
+    it is in any script where words are counted, which only spaces part.
     """
+    counted = any(length is not None and length.unit == "words" for length in (canvas.spans[i].length, *lengths))
     pieces: list[Piece] = [lengths[0]] if lengths[0] else []
     for keyword, length in zip(keywords, lengths[1:], strict=True):
-        apart = not SPACELESS.match(keyword) if pieces else space_before(canvas.given[i], keyword, brought=False)
+        before = pieces[-1] if pieces else None
+        if before is None:
+            apart = space_before(canvas.given[i], keyword, brought=False)
+        else:
+            apart = counted or not SPACELESS.match(keyword) or (isinstance(before, str) and not SPACELESS.match(before[-1]))
         pieces += [" ", keyword] if apart else [keyword]
         if length:
-            pieces += [length] if SPACELESS.match(keyword[-1]) else [" ", length]
+            pieces += [length] if not counted and SPACELESS.match(keyword[-1]) else [" ", length]
     if pieces[-1] == keywords[-1] and space_after(keywords[-1], canvas.given[i + 1]):
         pieces.append(" ")
     return pieces

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from statistics import median
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -130,8 +131,12 @@ def tokens_of_words(model: Denoiser, count: int) -> int:
 
     No more, because cells left over when the words are all there can only lengthen a word, and spoil it (DECISIONS).
     """
-    plain = median(len(model.encode(" " + word.strip(".,;"))) for word in SAMPLE.split())
-    return round(plain * count) + count // 12
+    if model not in _TOKENS_A_WORD:
+        _TOKENS_A_WORD[model] = median(len(model.encode(" " + word.strip(".,;"))) for word in SAMPLE.split())
+    return round(_TOKENS_A_WORD[model] * count) + count // 12
+
+
+_TOKENS_A_WORD: WeakKeyDictionary[Denoiser, float] = WeakKeyDictionary()
 
 
 def _bounds(model: Denoiser, canvas: Canvas, i: int, rules: Rules) -> tuple[int, int | None]:

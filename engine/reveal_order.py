@@ -108,7 +108,7 @@ def features(tokens: Tensor, probability: Tensor, log_probs: Tensor, places: Ten
 
     tokens, probability: (n,) chosen there. log_probs: (n, V), forbidden tokens at -inf. places: (n,) where they are in the row.
     """
-    best = log_probs.topk(2, dim=-1).values.exp().double().cpu()
+    best = log_probs.topk(2, dim=-1).values.exp().cpu().double()
     left, from_left = _nearest(row, places)
     turned = Row(row.x.flip(0), row.known.flip(0), row.writable.flip(0), row.attend.flip(0))
     back, from_back = _nearest(turned, len(row.x) - 1 - places)

@@ -71,8 +71,8 @@ def revised(
     which are written and revised side by side, the first one's moves are told; in the end it is exchanged for the best of each passage.
 
     Rounds end early when every token is what the model would have there. `Move.more` tells whether steps follow when nothing is masked.
-    What becomes of a candidate depends on no other one. had: (L,) a canvas -> (L,) bool, where it reads as before: such a passage is kept
-    only if all candidates for it do.
+    What becomes of a candidate depends on no other one, where what is kept of all of them has room (engine.context). had: (L,) a canvas
+    -> (L,) bool, where it reads as before: such a passage is kept only if all candidates for it do.
     """
     written = (x == model.mask_id) & writable
     count = int(written.sum())

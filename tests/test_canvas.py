@@ -144,3 +144,14 @@ def test_a_novel_costs_what_its_gaps_cost_in_an_excerpt():
         return model.calls, model.tokens, len(frames)
 
     assert cost(100_000) == cost(2_000)
+
+
+def test_the_text_between_gaps_is_counted_once_however_often_windows_are_laid_out():
+    """Lengths and keywords lay them out anew for every gap that they look at."""
+    model = Toy()
+    canvas = Canvas(model, Draft.parse(" and ".join(["the lamp was [[]]"] * 300)))
+    first = canvas.windows([5] * 300)
+    read = []
+    model.encode = read.append  # type: ignore[method-assign,assignment]
+    assert canvas.windows([5] * 300) == first
+    assert canvas.windows([1] * 300) and not read

@@ -52,6 +52,7 @@ def test_a_file_keeps_its_bytes(tmp_path: Path):
     assert out.startswith(before) and out.endswith(after)
     assert run("-", stdin=given) == (0, out, "")
     assert file.read_bytes() == given
+    assert run("-", stdin=given.removesuffix(b"\n")) == (0, out.removesuffix(b"\n"), "")
 
 
 def test_json_is_the_engine_s_own_stream():

@@ -91,3 +91,11 @@ def test_the_stream_itself_never_changes():
     """Saved drafts name a seed: the numbers behind it are part of the format."""
     got = SeededNoise(7, 0).clocks(3, torch.ones(1, 3, dtype=torch.bool))
     assert got.tolist() == [0.1656586882435429, 0.46465544928992797, 0.05394531048158524]
+
+
+def test_the_coldest_temperature_that_can_be_asked_for_draws_the_likeliest():
+    rows = log_probs(50, 300)
+    weights = tempered(rows, Settings(temperature=1e-40))
+    assert not weights.isnan().any()
+    uniforms = SeededNoise(1, 0).clocks(0, torch.ones(1, 50, dtype=torch.bool))
+    assert categorical(weights, uniforms).tolist() == rows.argmax(-1).tolist()

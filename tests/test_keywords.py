@@ -111,6 +111,13 @@ def test_a_gap_may_be_nothing_but_its_keywords() -> None:
     assert filled(Toy(), "一[[9 tokens: 漢字漢]]二") == "一漢字漢二"
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_words_are_counted_and_keywords_whole_beside_scripts_without_spaces(seed: int) -> None:
+    for draft, count in (("He bought [[2: silver, 東京]] today.", 2), ("She saw [[3: 東京]] again.", 3)):
+        found = words(filled(Toy(), draft, seed=seed))
+        assert len(found) == count + 3 and "東京" in found
+
+
 def test_many_keywords_have_room_in_a_long_gap() -> None:
     keywords = [f"w{n}" for n in range(60)]
     model = Toy()

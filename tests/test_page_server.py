@@ -15,8 +15,13 @@ import engine
 from app import main
 from app.service import Service, print_draft, read_draft
 from engine.backends.toy import Toy
-from tests.page import SlowToy, serving
+from tests.page import SlowToy, serving, until
 
+HOSTS = [
+    *((host, 200) for host in ("localhost", "127.0.0.1", "192.168.1.20:7860", "[::1]:7860", "[fe80::1]")),
+    *((host, 400) for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "[evil.example]", "")),
+]
+"""Of Host headers: an address can't be made to point elsewhere, a name can (DNS rebinding)."""
 DRAFT = "“It was [[5]] when the door opened,” she said, and [[~ the {{old}} house was {{quite still}}]]. مرحبا 👩‍👩‍👧"
 SETTINGS = {"seed": 7, "steps": 8}
 
@@ -105,8 +110,8 @@ def test_segments_and_drafts_are_the_same_thing_twice():
     assert "error" in print_draft([{"kind": "nonsense"}])
 
 
-@pytest.mark.parametrize(("host", "status"), [("localhost", 200), ("127.0.0.1", 200), ("evil.example", 400), ("evil.example:80", 400)])
-def test_only_this_machines_names_are_answered(url, host, status):
+@pytest.mark.parametrize(("host", "status"), HOSTS)
+def test_only_this_machines_names_and_addresses_are_answered(url, host, status):
     for path in ("", "lacuna/status", "gradio_api/info"):
         request = urllib.request.Request(url + path, headers={"Host": host})
         try:
@@ -133,6 +138,20 @@ def test_models_are_not_chosen_by_other_peoples_pages(url, path, kind, body, sta
     except urllib.error.HTTPError as error:
         answer = error.code
     assert answer == status
+
+
+@pytest.mark.parametrize("port", ["-5", "0", "65536", "http"])
+def test_a_port_that_is_none_is_a_sentence(capsys, port):
+    with pytest.raises(SystemExit):
+        main.main(["--port", port, "--no-browser"])
+    assert f"{port} is no port; ports go from 1 to 65535" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/model", "x" * 5_000, "a/" + "b" * 5_000])
+def test_a_name_that_can_be_no_folder_is_looked_for_and_not_found(name):
+    service = Service(lambda _: Toy())
+    service.choose(name)
+    until(lambda: service.status()["model"]["state"] in ("ready", "failed"))
 
 
 def test_a_busy_port_moves_to_the_next():

@@ -161,3 +161,5 @@ def test_surprisal_is_the_entropy_and_counts_what_a_constraint_forbids():
     assert surprisal(free).tolist() == pytest.approx([1.5 * math.log(2), 0.0])
     forced = torch.tensor([[0.0, 0.01, 0.0], [0.0, 0.25, 0.25]]).log()
     assert surprisal(forced).tolist() == pytest.approx([-math.log(0.01), math.log(4)])
+    hardly = torch.tensor([[-torch.inf, -150.0, -torch.inf], [-torch.inf, -150.0, -150.0]])  # float32 has no such probability
+    assert surprisal(hardly).tolist() == pytest.approx([150.0, 150.0])
