@@ -168,14 +168,19 @@ def test_the_verdict_asks_for_two_errors_and_for_no_more_than_peoples_variety() 
 
 
 def test_the_default_stands_unless_a_row_is_better() -> None:
-    default, fine = result(""), result("c", repeat=0.1)
+    people, default, fine = result("human", words=1.0, repeat=0.05), result(""), result("c", repeat=0.1)
     good, greedy = result("a", words=0.12, repeat=0.1), result("b", words=0.2, repeat=0.4)
-    assert verdict.best([default, greedy], ["", "mixed"], default) is default
-    assert verdict.best([default, good, greedy, fine], ["", "better", "mixed", "better"], default) is good
+    assert verdict.best([default, greedy], ["", "mixed"], default, people) is default
+    assert verdict.best([default, good, greedy, fine], ["", "better", "mixed", "better"], default, people) is good
     varied = result("d", words=0.115, repeat=0.06)
-    assert verdict.best([default, good, varied], ["", "better", "better"], default) is varied, "as many words, fewer repeats"
+    assert verdict.best([default, good, varied], ["", "better", "better"], default, people) is varied, "as many words, fewer repeats"
+    lucky = result("e", words=0.125)  # better by 2.5 errors: of one row that may be, of a hundred some are by chance
+    assert verdict.verdict(lucky, people) == "better" and verdict.best([default, lucky], ["", "better"], default, people) is lucky
+    many = [result(f"r{number}", words=0.1) for number in range(100)]
+    assert verdict.best([default, lucky, *many], ["", "better", *["level"] * 100], default, people) is default
+    assert [round(verdict.needed(figures), 2) for figures in (1, 6, 540)] == [2.0, 2.39, 3.74]
     automatic = Result(Row("length", "automatic", Settings(), automatic=True), [], good.figures, good.difference)
-    assert verdict.best([default, automatic], ["", "better"], default) is default
+    assert verdict.best([default, automatic], ["", "better"], default, people) is default
 
 
 @pytest.fixture(scope="module")

@@ -166,7 +166,7 @@ class Session:
                 left_out[row.name] = str(error)
         default = results[0]
         said = ["", *(verdict.verdict(result, human[result.row.kinds]) for result in results[1:])]
-        chosen = verdict.best(results, said, default)
+        chosen = verdict.best(results, said, default, human[default.row.kinds])
         best = "the default stands" if chosen is default else f"{chosen.row.name} should be the default"
         if self.judge is not None:
             results.append(found.by_twin())
