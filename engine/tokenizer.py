@@ -39,6 +39,8 @@ class Tokenizer:
         byte_ids = {piece[0]: i for i, piece in enumerate(self._bytes) if self._processor.is_byte(i)}
         if len(byte_ids) != 256:
             raise TokenizerError("The tokenizer has no byte fallback, so some texts could not be spelled; train it with ours.")
+        self.byte_ids = sorted(i for byte, i in byte_ids.items() if byte >= 0x80)
+        """Ids of the bytes that only together spell a character."""
         self._space_sign_ids = [byte_ids[b] for b in _SPACE_SIGN.encode()]
         self.mask_id, self.document_id = self._control(MASK), self._control(DOCUMENT)
 
@@ -75,7 +77,7 @@ class Tokenizer:
 
     @property
     def without_text(self) -> list[int]:
-        """Ids that spell no whole character by themselves: control tokens and single bytes."""
+        """Ids that spell no whole character by themselves, or one that has no piece of its own: control tokens and single bytes."""
         return [i for i in range(self.vocab_size) if self._processor.is_byte(i) or not self._bytes[i]]
 
     def _piece_bytes(self, i: int) -> bytes:

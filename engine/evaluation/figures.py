@@ -45,7 +45,9 @@ def draw(report: Report, folder: Path) -> list[Path]:
     with matplotlib.rc_context(STYLE):
         found = [_sources(report["nelbo"], folder / "sources.png"), _masked(report["nelbo"], folder / "masked.png")]
         if "infilling" in report:
-            found += [_steps(report["infilling"], folder / "steps.png"), _factors(report["infilling"], folder / "factors.png")]
+            found.append(_factors(report["infilling"], folder / "factors.png"))
+            if report["infilling"]["human_long"]:
+                found.append(_steps(report["infilling"], folder / "steps.png"))
         if "lengths" in report:
             found.append(_lengths(report["lengths"], folder / "lengths.png"))
     return found
@@ -133,12 +135,13 @@ def _factors(infilling: dict[str, Any], path: Path) -> Path:
     """Every row's difference from the default, with two standard errors; grey where it repeats itself more than people do."""
     rows = [row for row in infilling["rows"] if row["difference"] and row["factor"] not in ("steps", "twin", "length")][::-1]
     judged = "twin" if any("twin" in row["difference"] for row in rows) else "own"
-    panels = (
+    titles = (
         ("words", "words, points", 100),
         ("bleu2", "BLEU-2, points", 100),
         (judged, "twin's ppl ratio" if judged == "twin" else "own nats a token", 1),
         ("repeat", "repeats, points", 100),
     )
+    panels = [panel for panel in titles if all(panel[0] in row["difference"] for row in rows)]  # no BLEU of gaps of three words
     with _picture(path, 9.6, 1.1 + 0.24 * len(rows), len(panels)) as axes:
         for panel, (name, title, factor) in zip(axes, panels, strict=True):
             panel.axvline(0, color=QUIET, linewidth=1.2)

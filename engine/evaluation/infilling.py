@@ -122,7 +122,8 @@ class Infilling:
         key = [TWIN, TWIN_TEMPERATURE]
         assert self.judge is not None
         fills = self.judge.store.records(key, [c.id for c in self.cuts], lambda i: self._written(self.cuts[i]), "twin")
-        return self._result(Row(TWIN, "left to right", Settings()), self.cuts, self._judged(key, fills, self.cuts))
+        judged = self._judged(key, fills, self.cuts, self.judge.store)  # another twin in the same folder writes other fills
+        return self._result(Row(TWIN, "left to right", Settings()), self.cuts, judged)
 
     def _fill(self, cut: Cut, row: Row) -> Record:
         count = len(cut.tokens(self.model, cut.truth))
@@ -145,8 +146,8 @@ class Infilling:
         seconds = time.perf_counter() - began
         return {"text": self.model.decode(ids).strip(), "tokens": len(ids), "calls": len(ids), "seconds": round(seconds, 4)}
 
-    def _judged(self, key: object, fills: Sequence[Record], cuts: Sequence[Cut]) -> list[Record]:
-        """The fills with what each costs: "own" under the model, "twin" under the twin, (nats, tokens)."""
+    def _judged(self, key: object, fills: Sequence[Record], cuts: Sequence[Cut], store: Store | None = None) -> list[Record]:
+        """The fills with what each costs: "own" under the model, "twin" under the twin, (nats, tokens). store: where the fills are kept."""
         ids = [cut.id for cut in cuts]
 
         def own(i: int) -> Record:
@@ -159,7 +160,7 @@ class Infilling:
             return {"twin": passage_nats(self.judge.twin, self.model, cuts[i], text) if text.strip() else (0.0, 0)}
 
         found = [dict(record) for record in fills]
-        for record, costs in zip(found, self._store.records(["own", OWN_STAGES, key], ids, own, "own cost"), strict=True):
+        for record, costs in zip(found, (store or self._store).records(["own", OWN_STAGES, key], ids, own, "own cost"), strict=True):
             record["own"] = costs["own"]
         if self.judge is not None:
             for record, costs in zip(found, self.judge.store.records(["judged", key], ids, judged, "twin's cost"), strict=True):

@@ -19,7 +19,7 @@ from engine.evaluation.likelihood import Judge
 from engine.evaluation.metrics import ratio_by_document
 from engine.evaluation.store import Store
 from engine.evaluation.variates import steadied
-from engine.training.corpus import CorpusError, documents
+from engine.training.corpus import CorpusError, training_documents
 
 SHARES = (0.15, 0.5, 0.9)
 """Shares of masked tokens at which guesses are counted."""
@@ -66,7 +66,7 @@ def read(model: Denoiser, files: Sequence[Path], length: int, characters: int | 
             return text
         return text[:characters].rsplit(None, 1)[0]
 
-    texts = [encode(model, file.name, beginning(text), length) for file in files for text in documents(file)]
+    texts = [encode(model, file.name, beginning(text), length) for file in files for text in training_documents(file)]
     if not texts:
         raise CorpusError("The files hold no text to evaluate on; name files with documents in them.")
     return texts

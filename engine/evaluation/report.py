@@ -146,12 +146,10 @@ def infilling_section(report: Report) -> list[str]:
         told = found["settings"].get(factor, "")
         names = ["the true text", f"**{told}** (default)", *(row["value"] for row in own)]
         parts += [f"**{factor}**\n", infilling_rows([*first, *own], names), ""]
-    steps = [row for row in rows if row["factor"] == "steps"]
-    parts += [
-        "**steps**, on sentences alone\n",
-        infilling_rows([{**found["human_long"], "verdict": ""}, *steps], ["the true text", *(row["value"] for row in steps)]),
-    ]
-    parts += ["\n![Quality against steps](steps.png)\n", "![Every row against the default](factors.png)\n"]
+    if steps := [row for row in rows if row["factor"] == "steps"]:
+        lines = infilling_rows([{**found["human_long"], "verdict": ""}, *steps], ["the true text", *(row["value"] for row in steps)])
+        parts += ["**steps**, on sentences alone\n", lines, "\n![Quality against steps](steps.png)\n"]
+    parts += ["![Every row against the default](factors.png)\n"]
     parts += [f"**What the table says: {found['best']}.**\n"]
     if found["left_out"]:
         parts += [*(f"- {name} was left out: {why}" for name, why in found["left_out"].items()), ""]

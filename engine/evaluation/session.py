@@ -155,10 +155,12 @@ class Session:
         return report
 
     def _rows(self, found: Infilling) -> dict[str, Any]:
+        kinds_here = {cut.kind for cut in found.cuts}
         table = rows(self.size, recommended(self.model))
+        left_out = {row.name: "the texts have no such gaps." for row in table if kinds_here.isdisjoint(row.kinds)}
+        table = [row for row in table if row.name not in left_out]
         human = {kinds: found.human(kinds) for kinds in {row.kinds for row in table}}
         results: list[Result] = []
-        left_out: dict[str, str] = {}
         for row in table:
             try:
                 results.append(found.measure(row))
@@ -183,7 +185,7 @@ class Session:
             "default": ", ".join(f"{name} {value}" for name, value in told.items()),
             "settings": told,
             "truth": found.truth_costs(),
-            "human_long": line_of(human[next(r.row.kinds for r in results if r.row.factor == "steps")]),
+            "human_long": next((line_of(human[result.row.kinds]) for result in results if result.row.factor == "steps"), None),
             "rows": lines,
             "best": best,
             "left_out": left_out,

@@ -18,6 +18,9 @@ SEPARATOR = "<|doc|>"
 _SEPARATORS = re.compile(rf"^{re.escape(SEPARATOR)}$", re.MULTILINE)
 
 
+SUFFIXES = {".txt", ".md", ".xz"}
+
+
 class CorpusError(ValueError):
     """A corpus file cannot be used; the message is one sentence."""
 
@@ -27,7 +30,7 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix in {".txt", ".md", ".xz"} and p.is_file())
+            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith("."))
         elif path.is_file():
             found.append(path)
         else:
@@ -39,7 +42,7 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
 
 def documents(path: Path) -> Iterator[str]:
     """The documents of a file: the texts between `<|doc|>` lines, stripped of outer white space, empty ones left out."""
-    open_text = lzma.open if path.suffix == ".xz" else open
+    open_text = lzma.open if path.suffix.lower() == ".xz" else open
     held: list[str] = []
     try:
         with open_text(path, "rt", encoding="utf-8-sig") as stream:
@@ -82,7 +85,7 @@ def training_documents(path: Path) -> Iterator[str]:
 
 def source_of(path: Path) -> str:
     """The source that a file belongs to: its name without a number and suffixes (train-essays-00.txt.xz: train-essays)."""
-    return re.sub(r"[-_. ]?\d*((\.(txt|md|xz))+)$", "", path.name) or path.name
+    return re.sub(r"[-_. ]?\d*((\.(txt|md|xz))+)$", "", path.name, flags=re.IGNORECASE) or path.name
 
 
 def weight_of(source: str, weights: Sequence[tuple[str, float]]) -> float:
@@ -94,7 +97,7 @@ def sample(files: Sequence[Path], weights: Sequence[tuple[str, float]], characte
     """The first documents of each file, up to about this many characters times its source's weight."""
     for path in files:
         left = characters * weight_of(source_of(path), weights)
-        for text in documents(path):
+        for text in training_documents(path):
             if left <= 0:
                 break
             yield text
@@ -105,7 +108,7 @@ def spread(files: Sequence[Path], weights: Sequence[tuple[str, float]], share: f
     """Paragraphs from everywhere in each file, this share of them times its source's weight, in even distances."""
     for path in files:
         owed = 0.0
-        for text in documents(path):
+        for text in training_documents(path):
             for paragraph in text.split("\n"):
                 owed += share * weight_of(source_of(path), weights)
                 if owed >= 1 and paragraph:

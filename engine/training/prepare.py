@@ -9,9 +9,12 @@ from engine.tokenizer import Tokenizer
 from engine.training.corpus import CorpusError, files_of, sample, spread
 from engine.training.options import VOCABULARY
 from engine.training.rows import Rows
-from engine.training.shards import TOKENIZER, build, is_corpus
+from engine.training.run import STATE
+from engine.training.shards import TOKENIZER, build, is_corpus, made_of
 from engine.training.tokenizer import extend_tokenizer, extends, train_tokenizer
 
+CORPUS = "corpus"
+"""The folder of a run's own corpus, in --out."""
 SMALL = 12_000_000
 """Bytes of files up to which pieces are added by all of the texts."""
 READ = 1 / 12
@@ -30,7 +33,8 @@ def prepare(args: argparse.Namespace, tokenizer: Tokenizer | None) -> tuple[Rows
             raise CorpusError(f"The corpus in {args.data[0]} was made with another tokenizer than the model's; make it again with --init.")
         return Rows.open(args.data[0], weights), own
     files = files_of(args.data)
-    folder = args.out if args.prepare else args.out / "corpus"
+    exclude = files_of(args.exclude) if args.exclude else []
+    folder = args.out if args.prepare else args.out / CORPUS
     args.out.mkdir(parents=True, exist_ok=True)
     if tokenizer and args.vocab > tokenizer.vocab_size:
         if not args.prepare:
@@ -44,7 +48,11 @@ def prepare(args: argparse.Namespace, tokenizer: Tokenizer | None) -> tuple[Rows
             print("Training the tokenizer.", file=sys.stderr)
             path.write_bytes(train_tokenizer(sample(files, weights, 2_500_000), args.vocab or VOCABULARY).proto)
         tokenizer = Tokenizer.load(path)
-    index = build(files, tokenizer, folder, exclude=files_of(args.exclude) if args.exclude else ())
+    if (args.out / STATE).is_file() and is_corpus([folder]) and not made_of(folder, files, tokenizer, exclude):
+        raise CorpusError(
+            f"The run in {args.out} began with other texts; to begin again with these, name another --out or delete that folder."
+        )
+    index = build(files, tokenizer, folder, exclude=exclude)
     if not index.shards:
         raise CorpusError(f"The texts in {', '.join(map(str, args.data))} are empty; write something first.")
     if left_out := ", ".join(f"{tokens} in {reason}" for reason, tokens in sorted(index.dropped.items())):

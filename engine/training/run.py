@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from engine.checkpoint import Checkpoint, CheckpointError, save
+from engine.checkpoint import CONFIG, Checkpoint, CheckpointError, save
 from engine.length_head import LengthHead
 from engine.lexicon import Lexicon
 from engine.model import DiT
@@ -42,6 +42,9 @@ class Progress:
             self.curve.append((self.tokens, round(self.nats, 4)))
 
 
+STATE = "state.safetensors"
+
+
 class Run:
     """A folder with state.safetensors and, in `model/`, the averaged weights as a checkpoint to use."""
 
@@ -59,20 +62,31 @@ class Run:
         lengths: LengthHead | None = None,
         settings: dict[str, Any] | None = None,
         lexicon: Lexicon | None = None,
+        begun: dict[str, str | None] | None = None,
     ) -> None:
         """`told`: what the model's config shall tell of the recipe. `store`: the numbers that exported weights are kept in.
 
         `lengths`, `settings`: the length head and the recommended settings of the model that this one is tuned from, whose states
-        stay near enough for them. `lexicon`: its words.
+        stay near enough for them. `lexicon`: its words. `begun`: digests of the corpus and of the model that the run began with: a state
+        of others isn't gone on from.
         """
         self.folder, self.model, self.optimiser, self.average = folder, model, optimiser, average
         self.tokenizer, self.name, self.told, self.store, self.lengths = tokenizer, name, told, store, lengths
-        self.settings, self.lexicon = settings or {}, lexicon
+        self.settings, self.lexicon, self.begun = settings or {}, lexicon, begun or {}
         self.progress = Progress()
 
     @property
     def _state(self) -> Path:
-        return self.folder / "state.safetensors"
+        return self.folder / STATE
+
+    @property
+    def exported(self) -> bool:
+        """Whether the model in `model/` is that of the state."""
+        try:
+            trained = json.loads((self.folder / "model" / CONFIG).read_text(encoding="utf-8"))["trained"]
+            return bool(trained["tokens"] == self.progress.tokens)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def save(self) -> None:
         """Write the state; the file of an earlier state is replaced only when the new one is whole."""
@@ -80,24 +94,33 @@ class Run:
         tensors |= {f"average.{n}": p for n, p in self.average.weights.items()}
         tensors |= {f"optimiser.{n}": p for n, p in self.optimiser.state().items()}
         self.folder.mkdir(parents=True, exist_ok=True)
-        facts = {"progress": asdict(self.progress), "average_steps": self.average.steps, "causal": self.model.config.causal}
+        facts = {
+            "progress": asdict(self.progress),
+            "average_steps": self.average.steps,
+            "causal": self.model.config.causal,
+            "begun": self.begun,
+        }
         partial = self._state.with_suffix(".part")
         save_file({n: t.cpu().contiguous().clone() for n, t in tensors.items()}, partial, metadata={"facts": json.dumps(facts)})
         os.replace(partial, self._state)
 
     def resume(self) -> bool:
-        """Take up a saved state, if there is one; CheckpointError when it is damaged or another network's."""
+        """Take up a saved state, if there is one; CheckpointError when it is damaged, another network's, or of other texts."""
         if not self._state.is_file():
             return False
         try:
-            self._restore()
+            facts = self._restore()
         except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"The state in {self.folder} is damaged, or it is of another network or version; name another --out or delete that folder."
             ) from error
+        if any(facts.get("begun", {}).get(name, digest) != digest for name, digest in self.begun.items()):
+            raise CheckpointError(
+                f"The run in {self.folder} began with other texts or from another model; name another --out or delete that folder."
+            )
         return True
 
-    def _restore(self) -> None:
+    def _restore(self) -> dict[str, Any]:
         with safe_open(self._state, "pt") as opened:
             facts = json.loads(opened.metadata()["facts"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -113,6 +136,7 @@ class Run:
         self.average.steps = facts["average_steps"]
         self.optimiser.restore(part("optimiser."))
         self.progress = Progress(**facts["progress"])
+        return dict(facts)
 
     def export(self) -> Path:
         """Write the averaged weights as a checkpoint in `model/`."""

@@ -131,6 +131,11 @@ def build(
     return index
 
 
+def made_of(folder: Path, files: Sequence[Path], tokenizer: Tokenizer, exclude: Sequence[Path]) -> bool:
+    """Whether a folder's corpus is, or was to become, that of these files."""
+    return Index.read(folder).made_from == _digest_of_inputs(files, tokenizer, exclude)
+
+
 def read_shard(folder: Path, shard: Shard) -> np.ndarray:
     """(tokens,) uint16, memory-mapped; CorpusError when the file is not as long as the index says."""
     path = folder / shard.file
@@ -229,7 +234,25 @@ def _encode_there(texts: Iterable[str]) -> list[Marked]:
 def _encode(texts: Iterable[str], tokenizer: Tokenizer) -> list[Marked]:
     """Texts as a draft is seen, straight quotes and LF, in ids with their hashes."""
     break_id = _break(tokenizer)
-    return [mark(np.array(tokenizer.encode(straighten(text)), dtype=np.uint16), break_id) for text in texts]
+    found = []
+    for text in texts:
+        parts = [np.array(tokenizer.encode(part), dtype=np.uint16) for part in _parts(straighten(text))]
+        found.append(mark(np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint16), break_id))
+    return found
+
+
+def _parts(text: str) -> Iterator[str]:
+    """A text in parts that end with paragraphs: a novel in one piece would take many times its own size. Line ends are pieces by
+    themselves, so the ids are those of the whole.
+    """
+    start = 0
+    while len(text) - start > TASK_CHARACTERS and (end := text.find("\n", start + TASK_CHARACTERS)) >= 0:
+        while end < len(text) and text[end] == "\n":
+            end += 1
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
 
 
 def _shards(

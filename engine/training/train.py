@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import math
 import shlex
+import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +29,15 @@ from engine.training import length_head, machine, tuning
 from engine.training.corpus import CorpusError, files_of, training_documents
 from engine.training.crew import Crew
 from engine.training.enlarge import enlarged, with_vocabulary
+from engine.training.interrupts import interrupts
 from engine.training.objective import MaskingRecipe
 from engine.training.optimiser import Average, Optimiser, learning_rate_scale
 from engine.training.options import DEPTH, arguments
 from engine.training.plan import Plan, Shape
-from engine.training.prepare import prepare
+from engine.training.prepare import CORPUS, prepare
 from engine.training.rows import Rows
 from engine.training.run import Run
-from engine.training.shards import is_corpus
+from engine.training.shards import Index, is_corpus
 from engine.training.speed import Speed
 from engine.training.trainer import Trainer
 
@@ -58,6 +62,17 @@ def main(argv: list[str]) -> int:
     except (CorpusError, checkpoint.CheckpointError, ConfigError, LoadError, TokenizerError, TrainingError) as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenProcessPool:
+        print("There was not enough memory to read the texts; close other programs, or cut long ones with <|doc|> lines.", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename or args.out} can't be read or written: {error.strerror or error}.", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not machine.out_of_memory(error):
+            raise
+        print("There is not enough memory for this: close other programs, or give smaller batches (--stages 0:4x256).", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("Stopped; the same command goes on from the last saved state.", file=sys.stderr)
         return 130
@@ -74,6 +89,8 @@ def train(args: argparse.Namespace, began: float) -> int:
         return 0
     rows, held = tuning.hold_out(rows, args.held_out)
     tuning.check(rows.tokens)
+    if start and crew.leads and (lacks := tuning.letters_it_lacks(rows, tokenizer)):
+        print(lacks, file=sys.stderr)
     plan = plan_of(args, rows.tokens, start.model.config.max_length if start else 0)
     if args.done >= plan.tokens:
         raise CorpusError(
@@ -98,18 +115,21 @@ def train(args: argparse.Namespace, began: float) -> int:
     if start and plan.longest > model.config.max_length:  # rotary positions have no table to outgrow
         model.config = replace(model.config, max_length=plan.longest)
     model.to(crew.device).train()
-    akin = start is not None and start.model.config.causal == args.causal
+    # A twin counts what it costs otherwise, and more pieces make other tokens: figures and lengths are none of this model's.
+    akin = start is not None and start.model.config.causal == args.causal and start.tokenizer.vocab_size == tokenizer.vocab_size
     run = run_of(args, model, tokenizer, plan, rows, start, akin=akin)
     if run.resume():
-        over = plan.done(run.progress.tokens, run.progress.seconds) >= 1
-        if crew.leads and over:
-            print(f"The run in {args.out} is done already; to train again, name another --out or delete that folder.", file=sys.stderr)
-        elif crew.leads:
+        if plan.done(run.progress.tokens, run.progress.seconds) >= 1 and run.exported:  # what was taught to the model since stays
+            if crew.leads:
+                print(f"The run in {args.out} is done already; to train again, name another --out or delete that folder.", file=sys.stderr)
+            crew.part()
+            return 0
+        if crew.leads:
             print(f"Taking the run up again after {run.progress.tokens / 1e6:.2f}M tokens.", file=sys.stderr)
     else:
         run.progress.tokens = int(args.done)
     compiled = not args.no_compile and machine.can_compile(crew.device)
-    compiled = compiled and (crew.device.type == "cuda" or plan.tokens - run.progress.tokens >= WORTH_COMPILING)
+    compiled = compiled and (crew.device.type == "cuda" or plan.tokens - args.done >= WORTH_COMPILING)
     trainer = Trainer(
         model,
         rows,
@@ -185,6 +205,10 @@ def run_of(
         "average": args.average,
         "seed": args.seed,
     }
+    begun = {
+        "corpus": Index.read(args.data[0] if is_corpus(args.data) else args.out / CORPUS).made_from,
+        "init": None if start is None else hashlib.sha256((args.init / checkpoint.WEIGHTS).read_bytes()).hexdigest(),
+    }
     optimiser = Optimiser(model, muon_rate=args.muon_rate, adam_rate=args.adam_rate)
     # Weights that come from the middle of a run are an average already, so the memory of it is as long as it gets.
     average = Average(model, args.average, steps=int(args.done))
@@ -200,11 +224,12 @@ def run_of(
         lengths=start.lengths if start and akin and args.tunes else None,
         settings=start.settings if start and akin else None,
         lexicon=start.lexicon if start else None,
+        begun=begun,
     )
 
 
 def loop(args: argparse.Namespace, run: Run, trainer: Trainer, plan: Plan, crew: Crew, began: float) -> None:
-    """Step after step; every few the loss is read, and the first process shows the progress and saves."""
+    """Step after step; every few the loss is read, and the first process shows the progress and saves. Ctrl+C ends it with a whole step."""
     progress = run.progress
     first = progress.tokens
     every = READ_EVERY.get(crew.device.type, 1)
@@ -212,7 +237,10 @@ def loop(args: argparse.Namespace, run: Run, trainer: Trainer, plan: Plan, crew:
     saved = exported = mark
     met: set[Shape] = set()
     speed = Speed(trainer, crew)
-    with tqdm(total=plan.tokens, initial=progress.tokens, unit=" tokens", unit_scale=True, disable=not crew.leads, mininterval=0.5) as bar:
+    with (
+        interrupts() as interrupted,
+        tqdm(total=plan.tokens, initial=progress.tokens, unit=" tokens", unit_scale=True, disable=not crew.leads, mininterval=0.5) as bar,
+    ):
         while (done := plan.done(progress.tokens, progress.seconds)) < 1:
             shape = plan.shape(done, progress.tokens)
             tokens = trainer.tokens(shape)
@@ -255,6 +283,8 @@ def loop(args: argparse.Namespace, run: Run, trainer: Trainer, plan: Plan, crew:
                 exported = now
             if args.piece is not None and crew.agreed(now - began) >= 60 * args.piece:
                 break
+            if crew.agreed(float(interrupted.is_set())):
+                break
     if crew.leads and progress.tokens > first:
         print(speed.told(), file=sys.stderr)
 
@@ -288,7 +318,8 @@ def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray
     if held:
         nats = [tuning.judge(f, held, crew.device, causal=args.causal) if f else None for f in (before, folder)]
         print(tuning.verdict(*nats), file=sys.stderr)
-    opened = "" if args.causal else f" Open it with: python launch.py --model {shlex.quote(str(folder))}"
+    quoted = subprocess.list2cmdline([str(folder)]) if sys.platform == "win32" else shlex.quote(str(folder))
+    opened = "" if args.causal else f" Open it with: python launch.py --model {quoted}"
     print(f"The model is in {folder}.{opened}", file=sys.stderr)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from engine import backends, checkpoint
 from engine.forward import low_variance_t, nelbo
+from engine.tokenizer import Tokenizer
 from engine.training.corpus import CorpusError
 from engine.training.rows import Rows
 from engine.training.twin import Twin
@@ -23,6 +25,10 @@ EPOCHS = 16
 """How often a short text is read: masks differ each time, so a masked model gains from it where a causal one repeats by heart."""
 BATCH_TOKENS = 2048
 HELD_OUT_TOKENS = 8192
+LOOKED_AT = 200_000
+"""Tokens that are looked at for letters that the tokenizer lacks."""
+FEW_BYTES, MOST_BYTES = 0.01, 0.3
+"""Shares of tokens that are single bytes: what is told, and what can't be learned. A letter takes two to four of them."""
 JUDGED_TOKENS = 8192
 """Tokens that are judged before and after, a short text several times over."""
 
@@ -31,6 +37,25 @@ def check(tokens: int) -> None:
     """CorpusError when there is too little text to learn from."""
     if tokens < LEAST_TOKENS:
         raise CorpusError(f"The texts hold {tokens} tokens, some {tokens * 3 // 4} words; a model needs a page or more: add text.")
+
+
+def letters_it_lacks(rows: Rows, tokenizer: Tokenizer) -> str:
+    """A sentence on letters of the texts that the tokenizer can only spell in bytes, which no fill ever holds; empty where they are few.
+
+    CorpusError when that is much of the text: it is of another language than the model.
+    """
+    ids = np.concatenate([stream[: LOOKED_AT // len(rows.streams)] for stream in rows.streams])
+    spelled = np.isin(ids, tokenizer.byte_ids)
+    if (share := spelled.mean()) < FEW_BYTES:
+        return ""
+    found = Counter(char for char in tokenizer.decode(ids[spelled].tolist()) if char != "\ufffd")
+    letters = " ".join(char for char, _ in found.most_common(8))
+    if share > MOST_BYTES:
+        raise CorpusError(
+            f"The model's tokenizer has no pieces for most of these texts ({letters} …), so it could never write them: "
+            "train a model of your own for this language, without --init."
+        )
+    return f"The model's tokenizer has no pieces for some letters of these texts, which it will never write: {letters}."
 
 
 def budget(tokens: int, *, causal: bool) -> int:
