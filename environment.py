@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -22,7 +23,8 @@ VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, "Scripts", "python.exe") if os.name == "nt" else os.path.join(VENV, "bin", "python")
 STATE = os.path.join(VENV, "lacuna.json")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-DISK_FULL = f"The disk is full: Lacuna needs about 2 GB in {ROOT}; make room and start again."
+DISK_FULL = f"The disk is full: Lacuna needs about 2 GB in {ROOT}, with PyTorch for CUDA several more; make room and start again."
+NOT_MADE_SIGNS = ("No matching distribution found", "Could not find a version that satisfies")
 OFFLINE_SIGNS = ("connection broken by", "Max retries exceeded", "Failed to establish", "name resolution", "ConnectTimeout", "ProxyError")
 
 
@@ -83,8 +85,8 @@ def digest(name: str, python: str) -> str:
 
 
 def venv_python() -> str:
-    """The version of the Python in .venv; empty when there is none that works and has pip."""
-    probe = "import pip, sys; print(sys.version.split()[0])"
+    """The version of the Python in .venv; empty when there is none that works, is new enough and has pip."""
+    probe = "import pip, sys; assert sys.version_info >= (3, 11); print(sys.version.split()[0])"
     try:
         found = subprocess.run([PYTHON, "-I", "-c", probe], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -124,8 +126,11 @@ def make_venv(status: Status) -> None:
         raise Problem(f"This Python comes without venv: install it (Debian, Ubuntu: sudo apt install {package}) and start again.") from None
     if os.path.realpath(sys.prefix) == os.path.realpath(VENV):
         raise Problem("The environment in .venv must be made anew, which its own Python cannot do: start with another Python.")
+    if os.pathsep in VENV:
+        raise Problem(f"No environment can be made in {ROOT}, for its path holds a {os.pathsep!r}: move Lacuna to another folder.")
     status.now("making the environment")
     if os.path.isdir(VENV) and not os.path.islink(VENV):
+        write_state(unfinished=True)  # half of it may be left
         shutil.rmtree(VENV)
     os.makedirs(VENV, exist_ok=True)
     write_state(unfinished=True, installed={})
@@ -186,6 +191,9 @@ def explain(lines: list[str]) -> str:
         return DISK_FULL
     if any(sign in text for sign in OFFLINE_SIGNS):
         return f"The packages could not be fetched, and the first start needs the network: check it, and start again (pip: {said})."
+    if any(sign in text for sign in NOT_MADE_SIGNS):
+        python = f"Python {sys.version_info.major}.{sys.version_info.minor} on {platform.machine()}"
+        return f"A package is not to be had for {python}: start with another Python, 3.11 or newer, of 64 bits (pip: {said})."
     return f"The packages could not be installed: check the network and the disk, and start again (pip: {said})."
 
 
@@ -200,8 +208,7 @@ def choose_torch(flag: str, installed: str | None) -> str:
         return "usual"
     if installed == "cpu" or answers(CPU_INDEX + "/torch/"):
         return "cpu"
-    if flag:
-        say("PyTorch's index of CPU builds does not answer; taking the usual build.")
+    say("PyTorch's index of CPU builds does not answer; taking the usual build, which may be some gigabytes larger.")
     return "usual"
 
 

@@ -25,6 +25,10 @@ class ConfigError(ValueError):
     """A model config cannot be used; the message is one sentence."""
 
 
+DEEPEST = 1024
+"""More blocks than any network has: a config is believed, and the network made block by block, before the weights are seen."""
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Shape of the network. Defaults are those of the embedded model's recipe."""
@@ -68,12 +72,19 @@ class ModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 2**24:
                 raise ConfigError(f"The config's {name} must be a whole number above 0, not {value!r}.")
+        if self.depth > DEEPEST:
+            raise ConfigError(f"The config's depth {self.depth} is beyond {DEEPEST} blocks.")
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ConfigError(f"The config's width {self.width} does not split into {self.heads} heads of even width.")
         if self.norm not in ("rms", "layer") or self.activation not in ("relu2", "gelu", "swiglu"):
             raise ConfigError(f"The config names norm {self.norm!r} and activation {self.activation!r}, which this network does not have.")
-        if not isinstance(self.ngram_rows, int) or isinstance(self.ngram_rows, bool) or not 0 <= self.ngram_rows <= 2**24:
-            raise ConfigError(f"The config's ngram_rows must be a whole number from 0 on, not {self.ngram_rows!r}.")
+        for name in ("ngram_rows", "cond_width"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 2**24:
+                raise ConfigError(f"The config's {name} must be a whole number from 0 on, not {value!r}.")
+        base = self.rotary_base
+        if not isinstance(base, int | float) or isinstance(base, bool) or not 1 <= base <= 1e12:
+            raise ConfigError(f"The config's rotary_base must be a number from 1 on, not {base!r}.")
         if self.time_conditioning and not self.cond_width:
             raise ConfigError("The config asks for time conditioning but has no cond_width.")
 

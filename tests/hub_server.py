@@ -58,6 +58,8 @@ class Hub:
     """Set when a file has stopped at the gate."""
     listing: Any = None
     """What is answered in place of every listing."""
+    block_page: bytes = b""
+    """What is answered, with 200, in place of every large file that nothing of has been said to break off."""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path and Range of every request."""
 
@@ -140,6 +142,8 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.send(data)
 
         def send(self, data: bytes) -> None:
+            if hub.block_page and len(data) >= LARGE and not hub.breaks:
+                return self.plain(200, hub.block_page, {})
             begin = 0
             if hub.ranges and (match := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))):
                 begin = int(match[1])

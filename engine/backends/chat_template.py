@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NoReturn
 
@@ -27,8 +28,9 @@ def main() -> int:
     except ImportError:  # Windows has no such limits; the caller's clock still ends the process
         pass
     else:
-        resource.setrlimit(resource.RLIMIT_AS, (job["memory"], job["memory"]))
-        resource.setrlimit(resource.RLIMIT_CPU, (job["seconds"], job["seconds"]))
+        for limit, most in ((resource.RLIMIT_AS, job["memory"]), (resource.RLIMIT_CPU, job["seconds"])):
+            with suppress(ValueError, OSError):  # macOS takes no limit below what a process has mapped already
+                resource.setrlimit(limit, (most, most))
     # The names that published templates rely on.
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     environment.globals.update(raise_exception=_refuse, strftime_now=lambda form: datetime.now(UTC).strftime(form))

@@ -12,6 +12,7 @@ from engine.backends.chat import lead_of
 from engine.backends.decoder import DecoderDenoiser, Shape, check_fields, mask_of, network_of, silent_ids, special_id
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
+from engine.model import DEEPEST
 
 EXPAND = "<|expand|>"
 """What DreamOn writes where one mask should be two. Where a mask should be gone it writes the end token."""
@@ -107,7 +108,7 @@ def shape_of(folder: Folder) -> Shape:
     return Shape(
         rows=folder.integer("vocab_size"),
         width=folder.integer("hidden_size"),
-        depth=folder.integer("num_hidden_layers"),
+        depth=folder.integer("num_hidden_layers", most=DEEPEST),
         heads=heads,
         kv_heads=folder.integer("num_key_value_heads", heads),
         hidden=folder.integer("intermediate_size"),

@@ -27,6 +27,8 @@ Rename = Callable[[str], str | None]
 Weights = Literal["plain", "int8", "int4"]
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+OWN = {CONFIG, WEIGHTS, INDEX}
+"""Files that no other folder stands in for: another model's weights are none."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
 MOST_BYTES = 64 * 2**20
 """The largest file but weights that is read: ten times the index of a model with a thousand shards."""
@@ -61,7 +63,7 @@ class Folder:
     def file(self, name: str) -> Path | None:
         """The path of a file of the folder; None when it has none of this name, LoadError when it is not a file or lies elsewhere."""
         found = self._file(self.path, name)
-        return self._file(self.beside, name) if found is None and self.beside else found
+        return self._file(self.beside, name) if found is None and self.beside and name not in OWN else found
 
     def _file(self, folder: Path, name: str) -> Path | None:
         path = folder / name

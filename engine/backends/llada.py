@@ -9,6 +9,7 @@ from engine.backends.chat import lead_of
 from engine.backends.decoder import DecoderDenoiser, Shape, check_fields, mask_of, network_of, silent_ids
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
+from engine.model import DEEPEST
 
 _KNOWN = frozenset(
     {
@@ -98,7 +99,7 @@ def shape_of(folder: Folder) -> Shape:
     return Shape(
         rows=folder.integer("embedding_size", vocabulary, least=vocabulary),
         width=width,
-        depth=folder.integer("n_layers"),
+        depth=folder.integer("n_layers", most=DEEPEST),
         heads=heads,
         kv_heads=kv_heads,
         hidden=folder.integer("mlp_hidden_size", int(folder.number("mlp_ratio", 4) * width)),

@@ -18,6 +18,7 @@ from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
 from engine.backends.speech import Speech
 from engine.hub.families import kind_of
+from engine.model import DEEPEST
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -186,7 +187,7 @@ def renamer(family: Family, names: Iterable[str], tied: bool) -> Callable[[str],
     return rename
 
 
-LARGEST, DEEPEST, MOST_GROUPS = 2**24, 1024, 64
+LARGEST, MOST_GROUPS = 2**24, 64
 """No number of a config may exceed these, in general, for layers and for ALBERT's groups: a network is made before its weights are seen."""
 
 _OLD_FIELDS = ("global_rope_theta", "local_rope_theta", "global_attn_every_n_layers")

@@ -11,7 +11,7 @@ import torch
 from engine.backends.dit import ContextDiT
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
-from engine.model import ConfigError, DiT, ModelConfig
+from engine.model import DEEPEST, ConfigError, DiT, ModelConfig
 
 DOCUMENT = "<|endoftext|>"
 """What parts documents in GPT-2's vocabulary."""
@@ -49,10 +49,6 @@ def load(folder: Folder, placement: Placement) -> MDLM:
     # The config does not say which of the two trainings it was; the published names do.
     model.framed = "noeos" not in f"{folder.name} {folder.config.get('_name_or_path', '')}".lower()
     return model
-
-
-DEEPEST = 1024
-"""More blocks than any network has: a config is believed before the weights are seen."""
 
 
 def dit(folder: Folder, placement: Placement, **shape: Any) -> DiT:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from engine.backends.dit import DiTDenoiser
 from engine.backends.folder import Folder, LoadError, Placement
-from engine.backends.mdlm import DEEPEST, dit, speech
+from engine.backends.mdlm import dit, speech
+from engine.model import DEEPEST
 
 
 class SEDD(DiTDenoiser):

@@ -43,11 +43,16 @@ def vocabulary(*, fetch_it: bool = False) -> Path | None:
 
     `fetch_it`: try to download it then, which is 1.5 MB; what goes wrong is left for the model to say when it shall read a text.
     """
-    folder = installed.snapshot(GPT2)
+    folder = _with_vocabulary()
     if fetch_it and folder is None and not _offline():
         with suppress(HubError, *_not_there()), _sentences(GPT2, None):
             _fetch_vocabulary(threading.Event())
-        folder = installed.snapshot(GPT2)
+        folder = _with_vocabulary()
+    return folder
+
+
+def _with_vocabulary() -> Path | None:
+    folder = installed.snapshot(GPT2)
     return folder if folder and all((folder / name).is_file() for name in ("vocab.json", "merges.txt")) else None
 
 
@@ -240,8 +245,10 @@ def _sentences(name: str, revision: str | None) -> Iterator[None]:
         if code in (401, 403):
             raise said(f"The hub does not give out {name} (it answers {code}); log in with `hf auth login`.") from error
         raise said(f"The hub does not answer as it should ({code}); try again later.") from error
-    except (httpx2.TransportError, httpx2.StreamError, errors.OfflineModeIsEnabled) as error:
+    except (httpx2.RequestError, httpx2.StreamError, httpx2.InvalidURL, errors.OfflineModeIsEnabled) as error:
         raise said(f"{name} is not whole on this machine, and the hub can't be reached: check the network, and start again.") from error
+    except ImportError as error:
+        raise said(f"The network's proxy needs the package {error.name or 'socksio'}, which is not installed; use another.") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise said("The hub's answer makes no sense; try again later.") from error
     except ValueError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,9 +53,18 @@ class Remote:
         return self.home / "snapshots" / self.commit / self.name
 
     @property
+    def whole(self) -> bool:
+        """Whether all of it is here: as a blob or, where the system has no links, in the snapshot itself."""
+        if self.blob.exists():
+            return True
+        with suppress(OSError):
+            return not self.link.is_symlink() and self.link.stat().st_size == self.size
+        return False
+
+    @property
     def here(self) -> int:
         """Bytes that have come so far, whoever fetches them."""
-        for path in (self.blob, self.partial):
+        for path in (self.blob, self.link, self.partial):
             with suppress(OSError):
                 return min(self.size, path.stat().st_size)
         return 0
@@ -71,11 +79,11 @@ def fetch(file: Remote, stop: threading.Event) -> None:
     lock = file.home.parent / ".locks" / file.home.name / f"{file.digest}.lock"
     for folder in (lock.parent, file.blob.parent, file.link.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    while not file.blob.exists():
+    while not file.whole:
         _heed(stop)
         try:
             with WeakFileLock(lock, timeout=0.25):
-                if not file.blob.exists():
+                if not file.whole:
                     _fill(file, stop)
         except Timeout:
             continue
@@ -95,6 +103,8 @@ def _fill(file: Remote, stop: threading.Event) -> None:
         _heed(stop)
         try:
             _stream(file, have, stop)
+            if file.here <= have:
+                raise httpx2.ReadError("an answer without a new byte")
         except (httpx2.TransportError, httpx2.StreamError) as error:
             tries = 0 if file.here > have else tries + 1
             if tries == TRIES:
@@ -124,6 +134,8 @@ def _stream(file: Remote, have: int, stop: threading.Event) -> None:
             raise httpx2.ReadError(f"status {response.status_code}", request=response.request)
         hf_raise_for_status(response)
         goes_on = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        if have and not goes_on and response.headers.get("Content-Length") not in (None, str(file.size)):
+            raise httpx2.ReadError("another file than was asked for", request=response.request)  # what has come is kept
         with file.partial.open("ab" if goes_on else "wb") as out:
             for piece in response.iter_bytes():
                 out.write(piece)
@@ -151,7 +163,7 @@ def _is_right(file: Remote) -> bool:
 
 
 def _show(file: Remote) -> None:
-    """Put the file into its snapshot: a link to the blob, or a copy where the system has no links."""
+    """Put the file into its snapshot: a link to the blob, or the file itself where the system has no links, as the hub's tools do."""
     if os.path.lexists(file.link):
         return
     try:
@@ -159,6 +171,4 @@ def _show(file: Remote) -> None:
     except FileExistsError:
         pass
     except OSError:
-        partial = file.link.with_name(f"{file.link.name}.{os.getpid()}.part")
-        shutil.copyfile(file.blob, partial)
-        os.replace(partial, file.link)
+        os.replace(file.blob, file.link)

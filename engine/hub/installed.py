@@ -54,18 +54,18 @@ def is_revision(revision: str) -> bool:
 
 
 def snapshot(name: str, revision: str | None = None) -> Path | None:
-    """The cached folder of a model's revision, whole or not. Without a revision: main, or else the newest whole one."""
+    """The cached folder of a model's revision, whole or not. Without one: main if it is whole, else the newest whole one, else main."""
     folder = home_of(name)
     if revision and COMMIT.fullmatch(revision):
-        commit = revision
-    else:
-        with suppress(OSError, UnicodeDecodeError):
-            commit = (folder / "refs" / (revision or "main")).read_text(encoding="ascii").strip()
-            if COMMIT.fullmatch(commit):
-                return folder / "snapshots" / commit
-        whole = [] if revision else [path for path in _folders(folder / "snapshots") if is_whole(path)]
-        return max(whole, key=lambda path: path.stat().st_mtime, default=None)
-    return folder / "snapshots" / commit
+        return folder / "snapshots" / revision
+    main = None
+    with suppress(OSError, UnicodeDecodeError):
+        commit = (folder / "refs" / (revision or "main")).read_text(encoding="ascii").strip()
+        main = folder / "snapshots" / commit if COMMIT.fullmatch(commit) else None
+    if revision or (main and is_whole(main)):
+        return main
+    whole = [path for path in _folders(folder / "snapshots") if is_whole(path)]  # a tool that asked for one file has moved main on
+    return max(whole, key=lambda path: path.stat().st_mtime, default=main)
 
 
 def whole_snapshot(name: str, revision: str | None = None) -> Path | None:
