@@ -193,7 +193,9 @@ def explain(lines: list[str]) -> str:
         return f"The packages could not be fetched, and the first start needs the network: check it, and start again (pip: {said})."
     if any(sign in text for sign in NOT_MADE_SIGNS):
         python = f"Python {sys.version_info.major}.{sys.version_info.minor} on {platform.machine()}"
-        return f"A package is not to be had for {python}: start with another Python, 3.11 or newer, of 64 bits (pip: {said})."
+        return (
+            f"The packages could not be installed: one is not to be had for {python}; start with another Python, of 64 bits (pip: {said})."
+        )
     return f"The packages could not be installed: check the network and the disk, and start again (pip: {said})."
 
 
