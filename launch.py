@@ -22,7 +22,7 @@ usage: python launch.py [--cpu | --cuda] [command] [options]
 Lacuna fills gaps in text with a masked diffusion language model. The first start
 prepares everything in the folder .venv beside this file; that happens once.
 
-commands (each has its own --help):
+commands (each but extras and test has its own --help):
   (none)     the app, in the browser
   fill       fill a draft on the command line: python launch.py fill "It was [[]] when the door opened."
   models     list the models: those that are here, and those to download
@@ -33,7 +33,7 @@ commands (each has its own --help):
              teach a finished model how long gaps are
   evaluate   measure a model: bound, infilling, lengths; a report, a card, a blind sheet
   test       lint, types and tests (--long: full counts; --cuda: on a GPU too)
-  bench      speed and quality, side by side
+  bench      what each decision about speed is worth, as ratios of times
 
 options of the app:
   --host HOST      the address to serve on (127.0.0.1: this machine only)
@@ -82,6 +82,8 @@ def main(arguments: list[str]) -> int:
     """Run a command line; the exit code."""
     try:
         command, flag, rest = understand(arguments)
+        if command in ("extras", "test") and rest in (["--help"], ["-h"]):
+            command = "help"  # these are told here alone, and asking must not install or run anything
         if command in ("help", "version"):
             print(HELP if command == "help" else "Lacuna " + version())
             return 0

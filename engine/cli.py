@@ -8,10 +8,11 @@ import os
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, get_args
 
+from engine import sampler_help, schedule_names
 from engine.draft import Draft, DraftError
-from engine.settings import DTYPES, HELP, Settings, SettingsError, recommended
+from engine.settings import DTYPES, HELP, Choice, Rounding, Scores, Settings, SettingsError, Words, recommended
 
 DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 130
 BOM = "\ufeff"
@@ -110,7 +111,8 @@ def _read(options: argparse.Namespace) -> tuple[str, str]:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="launch.py fill",
-        description="Fill the gaps of a draft and print it. A gap is [[]] or ___; [[7]] is seven words, [[12 tokens]] twelve tokens, "
+        description="Fill the gaps of a draft and print it. A gap is [[]] or ___; [[7]] is seven words, [[5-12]] five to twelve, "
+        "[[12 tokens]] twelve tokens, [[5-12: must hold; never this]] one with keywords and banned words, "
         "[[~ these words {{but not these}}]] a passage to rewrite.",
         allow_abbrev=False,
     )
@@ -121,10 +123,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--revision", metavar="REVISION", help="the model's branch, tag or commit on the hub (default: main)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--dtype", default="auto", choices=DTYPES, help="int8 or int4 keep large models small")
-    help_of_ban = f"{HELP['bans']}: one of them; may be given several times"
+    help_of_ban = "a word or phrase that is never written; may be given several times"
     parser.add_argument("--ban", metavar="WORD", action="append", dest="bans", default=[], help=help_of_ban)
+    names = {"sampler": sampler_help(), "schedule": schedule_names(), "choice": get_args(Choice), "rounding": get_args(Rounding)}
+    names |= {"scores": get_args(Scores), "words": get_args(Words)}
     for field in (field for field in fields(Settings) if field.name != "bans"):
-        text = f"{HELP[field.name]} (default {field.default}, or as the model's makers found best)"
+        known = f": {', '.join(names[field.name])}" if field.name in names else ""
+        text = f"{HELP[field.name]}{known} (default {field.default}, or as the model's makers found best)"
         parser.add_argument(
             "--" + field.name.replace("_", "-"), dest=field.name, type=type(field.default), default=argparse.SUPPRESS, help=text
         )

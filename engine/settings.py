@@ -164,7 +164,7 @@ HELP = {
     "candidates": "fills written side by side; the one that reads best is kept, the others can be had instead",
     "remasking": "the chance, at most, that a written token is masked again in a step; 0 is never",
     "threshold": "threshold sampler: reveal what is at least this probable",
-    "factor": "factor sampler: the more, the more tokens together",
+    "factor": "factor sampler: the larger, the more tokens are revealed at once",
     "entropy_bound": "entropy_bound sampler: the joint-error budget in nats",
     "seed": "the same seed gives the same fill",
     "bans": "words and phrases that are never written",

@@ -258,6 +258,8 @@ def test_the_command_is_told_without_this_machines_folders() -> None:
     ]
     expected = "python launch.py evaluate --model mine --data dev-*.txt.xz --quick --card model"
     assert command_of(parser().parse_args(told)) == expected
+    here = ["--data", "/a/dev.txt", "--card", str(EMBEDDED), "--out", str(EMBEDDED.parents[1] / "docs" / "report")]
+    assert command_of(parser().parse_args(here)).endswith("--data dev.txt --out docs/report --card assets/model")
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from engine.evaluation import blind
 from engine.evaluation.report import MEANING, bound_section, lengths_section
 from engine.evaluation.session import Session
 
-SAMPLE = Path(__file__).resolve().parents[2] / "tests" / "data" / "dev_sample.txt"
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "tests" / "data" / "dev_sample.txt"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,7 +87,9 @@ def main(argv: list[str]) -> int:
 
 
 def command_of(args: argparse.Namespace) -> str:
-    """The command as a reader may repeat it: what differs from the defaults, files by name, for their folders are this machine's."""
+    """The command as a reader may repeat it: what differs from the defaults; files by name, for their folders are this machine's, but
+    for those in the checkout.
+    """
     made = ["python", "launch.py", "evaluate"]
     for action in parser()._actions:
         value = getattr(args, action.dest, None)
@@ -98,8 +101,14 @@ def command_of(args: argparse.Namespace) -> str:
             start, end = _shared(names), _shared([name[::-1] for name in names])[::-1]
             made += names if len(names) < 3 or not (start or end) else [f"{start}*{end}"]
         elif value is not True:
-            made.append(Path(value).name if isinstance(value, Path) or action.dest == "model" else str(value))
+            made.append(_named(Path(value)) if isinstance(value, Path) or action.dest == "model" else str(value))
     return " ".join(made)
+
+
+def _named(path: Path) -> str:
+    """A path in the checkout as it is written there; another's last name."""
+    full = path.resolve()
+    return full.relative_to(ROOT).as_posix() if full.is_relative_to(ROOT) else path.name
 
 
 def _shared(names: Sequence[str]) -> str:
