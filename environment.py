@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-VENV = os.path.join(ROOT, ".venv")
+VENV, OLD_VENV = os.path.join(ROOT, ".venv"), os.path.join(ROOT, ".venv.old")
 PYTHON = os.path.join(VENV, "Scripts", "python.exe") if os.name == "nt" else os.path.join(VENV, "bin", "python")
 STATE = os.path.join(VENV, "lacuna.json")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -129,9 +129,11 @@ def make_venv(status: Status) -> None:
     if os.pathsep in VENV:
         raise Problem(f"No environment can be made in {ROOT}, for its path holds a {os.pathsep!r}: move Lacuna to another folder.")
     status.now("making the environment")
+    if os.path.isdir(OLD_VENV):
+        shutil.rmtree(OLD_VENV)
     if os.path.isdir(VENV) and not os.path.islink(VENV):
-        write_state(unfinished=True)  # half of it may be left
-        shutil.rmtree(VENV)
+        os.replace(VENV, OLD_VENV)  # half of an environment must never look like one
+        shutil.rmtree(OLD_VENV)
     os.makedirs(VENV, exist_ok=True)
     write_state(unfinished=True, installed={})
     try:

@@ -19,6 +19,7 @@ import gradio as gr
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 import engine
@@ -112,12 +113,19 @@ def names(host: str) -> list[str]:
 
 
 class KnownHosts(TrustedHostMiddleware):
-    """Answers to `names`, and to every address: only a name can be made to point here by somebody else."""
+    """Answers to `names`, and to every address: only a name can be made to point here by somebody else. Another site's page gets nothing,
+    wherever it sends its request: Gradio itself lets any site ask where the host is not the loopback's.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 400."""
-        host = Headers(scope=scope).get("host", "") if scope["type"] in ("http", "websocket") else ""
-        await (self.app if is_address(host) else super().__call__)(scope, receive, send)
+        if scope["type"] not in ("http", "websocket"):
+            return await self.app(scope, receive, send)
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != host:
+            return await PlainTextResponse("This is another site's page.", status_code=400)(scope, receive, send)
+        return await (self.app if is_address(host) else super().__call__)(scope, receive, send)
 
 
 def is_address(host: str) -> bool:

@@ -197,6 +197,13 @@ def test_three_clicks_and_a_letter_leave_the_next_paragraph_alone(page: Page):
     page.mouse.click(left, top, click_count=3)
     paste(page, "y z")
     assert text(page) == "one two\ny z\nfive"
+    page.mouse.click(left, top, click_count=3)
+    paste(page, "a line\n")
+    assert text(page) == "one two\na line\nfive", "it brings its own end"
+    write(page, "one\n")
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text("x")
+    assert text(page) == "x"
 
 
 def test_pasting_a_picture_takes_nothing_away(page: Page):

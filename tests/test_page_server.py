@@ -140,6 +140,21 @@ def test_models_are_not_chosen_by_other_peoples_pages(url, path, kind, body, sta
     assert answer == status
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "[::1]:7860", "192.168.1.20:7860", "localhost"])
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_another_sites_page_gets_nothing_whatever_address_it_asks(url, host, method):
+    def status(origin: str) -> int:
+        headers = {"Host": host, "Origin": origin, "Content-Type": "application/json"}
+        request = urllib.request.Request(url + "lacuna/models/use", data=b'"./nothing"', headers=headers, method=method)
+        try:
+            return int(urllib.request.urlopen(request, timeout=10).status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert status("http://evil.example") == status("null") == status("http://127.0.0.1:1") == 400
+    assert status(f"http://{host}") == {"GET": 405, "POST": 200, "OPTIONS": status(f"http://{host}")}[method] != 400
+
+
 @pytest.mark.parametrize("port", ["-5", "0", "65536", "http"])
 def test_a_port_that_is_none_is_a_sentence(capsys, port):
     with pytest.raises(SystemExit):

@@ -11,7 +11,7 @@ export function installKeys(page) {
     "enter": commands.fill,
   };
   document.addEventListener("keydown", (event) => {
-    if (event.isComposing || event.target.closest?.("dialog, [role=menu]")) return; // what has keys of its own
+    if (composes(event) || event.target.closest?.("dialog, [role=menu]")) return; // what has keys of its own
     if (event.key === "Escape") {
       if (page.popover.isOpen) page.popover.close(true);
       else if (page.root.classList.contains("sheet")) page.closeSheet();
@@ -29,10 +29,13 @@ export function installKeys(page) {
   }, true);
 }
 
+/** A key of an input method's: Safari sends the one that ends a composition after its end, with this code alone. */
+export const composes = ({ isComposing, keyCode }) => isComposing || keyCode === 229;
+
 /** The key's letter; where the keyboard writes another script, the one that stands there on a Latin keyboard. */
 function latin({ key, code }) {
   const [, letter] = /^Key([A-Z])$/.exec(code) ?? [];
-  return letter && !/^[a-z]$/i.test(key) ? letter.toLowerCase() : key.toLowerCase();
+  return letter && /^\p{L}$/u.test(key) && !/\p{Script=Latin}/u.test(key) ? letter.toLowerCase() : key.toLowerCase();
 }
 
 /** What is written in a field is taken over when it is left. */

@@ -1,6 +1,7 @@
 // The small windows beside a mark: a gap's length, a passage's way back, what the model thought of a word.
 import { cellsText, isFilled, isOpen } from "./document.js";
 import { button, el } from "./dom.js";
+import { composes } from "./keys.js";
 import { LONGEST } from "./marks.js";
 import { toPlainText } from "./segments.js";
 
@@ -47,7 +48,7 @@ export function installPopovers(page) {
 
   /** Enter in a field: what it says is taken, and the window closes. */
   const onEnter = (act) => (event) => {
-    if (event.key !== "Enter" || event.isComposing) return;
+    if (event.key !== "Enter" || composes(event)) return;
     event.preventDefault();
     act();
     close(true);

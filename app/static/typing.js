@@ -18,9 +18,10 @@ export function installTyping(page) {
   const edit = (from, to, fragment, kind) => {
     view.caret(draft.replace(from, to, fragment, { kind }));
   };
-  /** A selection of whole lines with the last one's end (three clicks make one): what is written in their place leaves that end there. */
-  const written = ({ from, to }) => {
-    const whole = from.offset === 0 && to.offset === 0 && to.line > from.line;
+  /** A selection of whole lines with the last one's end (three clicks make one): what is written in their place leaves that end there,
+   * unless it `ends` with one itself. */
+  const written = ({ from, to }, ends = false) => {
+    const whole = !ends && from.offset === 0 && to.offset === 0 && to.line > from.line && !same(to, draft.end);
     return { from, to: whole ? { line: to.line - 1, offset: lineLength(draft.lines[to.line - 1]) } : to };
   };
 
@@ -85,9 +86,10 @@ export function installTyping(page) {
     const own = piece(event.clipboardData.getData(OWN_TYPE));
     const text = event.clipboardData.getData("text/plain");
     if (!range || !(own || text)) return; // a picture has no text
-    const { from, to } = written(range);
+    const fragment = own ?? fragmentOf(text);
+    const { from, to } = written(range, !fragment[fragment.length - 1].items.length);
     draft.breakUndo();
-    edit(from, to, own ?? fragmentOf(text), "");
+    edit(from, to, fragment, "");
     if (!own) page.written.offer({ from, to: view.selection().from });
   }
   function onCopy(event) {
@@ -108,7 +110,10 @@ export function installTyping(page) {
   // ---- input methods
   root.addEventListener("compositionstart", () => {
     const range = view.selection();
-    if (range && !range.collapsed) edit(range.from, range.to, fragmentOf(""), "");
+    if (range && !range.collapsed) {
+      const { from, to } = written(range);
+      edit(from, to, fragmentOf(""), "");
+    }
     composing = view.selection()?.from.line ?? null;
   });
   const readBack = () => {

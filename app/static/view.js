@@ -140,21 +140,22 @@ export class View {
     this.select(at);
     const card = this.root.parentElement;
     const box = card.getBoundingClientRect();
-    const hidden = ({ top, bottom }) => bottom > box.bottom || top < box.top;
-    if (!hidden(this.#caretBox(at.line))) return;
-    this.#rows[at.line].scrollIntoView({ block: "nearest" });
-    const { top, bottom } = this.#caretBox(at.line); // the row may be taller than the page
+    const row = this.#rows[at.line];
+    const shown = this.#caretBox() ?? row.getBoundingClientRect();
+    if (shown.bottom <= box.bottom && shown.top >= box.top) return;
+    row.scrollIntoView({ block: "nearest" });
+    const { top, bottom } = this.#caretBox() ?? box; // the row may be taller than the page
     if (bottom > box.bottom) card.scrollTop += bottom - box.bottom + EDGE;
     else if (top < box.top) card.scrollTop -= box.top - top + EDGE;
   }
-  /** Where the caret is on the screen; a caret behind an island, or in an empty row, has no box of its own. */
-  #caretBox(line) {
-    const range = getSelection().getRangeAt(0);
-    const own = range.getBoundingClientRect();
+  /** Where the caret is on the screen. Beside an island it has no box of its own, and that of the island tells; in an empty row nothing does. */
+  #caretBox() {
+    const { startContainer, startOffset } = getSelection().getRangeAt(0);
+    const own = getSelection().getRangeAt(0).getBoundingClientRect();
     if (own.height) return own;
-    const before = range.startContainer.childNodes[range.startOffset - 1];
-    const boxes = before instanceof Element ? [...before.getClientRects()] : [];
-    return boxes.pop() ?? this.#rows[line].getBoundingClientRect();
+    const boxes = (node) => (node instanceof Element ? [...node.getClientRects()] : []).filter(({ height }) => height);
+    const { childNodes } = startContainer;
+    return boxes(childNodes[startOffset - 1]).pop() ?? boxes(childNodes[startOffset])[0] ?? null;
   }
 
   /** What the browser itself wrote into a row (an input method does), as items. */

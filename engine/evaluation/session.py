@@ -55,7 +55,7 @@ class Session:
             self.characters = QUICK_CHARACTERS if args.quick else None
             self.texts = read(self.model, files, self.length, self.characters)
         told = [(path.name, path.stat().st_size) for path in files]
-        about = [fingerprint_of_model(args.model, self.model.name), self.dtype, told, self.length, self.characters, args.seed]
+        about = [fingerprint_of_model(args.model, self.model.name), self.dtype, told, self.length, self.characters, args.seed, "straight"]
         kept = None if args.out is None else args.out / "cache"
         self.store = Store(kept, about)
         self.judge = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -64,7 +65,9 @@ class Remote:
     @property
     def here(self) -> int:
         """Bytes that have come so far, whoever fetches them."""
-        for path in (self.blob, self.link, self.partial):
+        if self.whole:
+            return self.size
+        for path in (self.blob, self.partial):
             with suppress(OSError):
                 return min(self.size, path.stat().st_size)
         return 0
@@ -79,15 +82,15 @@ def fetch(file: Remote, stop: threading.Event) -> None:
     lock = file.home.parent / ".locks" / file.home.name / f"{file.digest}.lock"
     for folder in (lock.parent, file.blob.parent, file.link.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    while not file.whole:
+    while not (file.whole and os.path.lexists(file.link)):
         _heed(stop)
         try:
             with WeakFileLock(lock, timeout=0.25):
-                if not file.whole:
+                if own := not file.whole:
                     _fill(file, stop)
+                _show(file, own=own)
         except Timeout:
             continue
-    _show(file)
 
 
 def _heed(stop: threading.Event) -> None:
@@ -134,7 +137,7 @@ def _stream(file: Remote, have: int, stop: threading.Event) -> None:
             raise httpx2.ReadError(f"status {response.status_code}", request=response.request)
         hf_raise_for_status(response)
         goes_on = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        if have and not goes_on and response.headers.get("Content-Length") not in (None, str(file.size)):
+        if response.status_code != 206 and response.headers.get("Content-Length") not in (None, str(file.size)):
             raise httpx2.ReadError("another file than was asked for", request=response.request)  # what has come is kept
         with file.partial.open("ab" if goes_on else "wb") as out:
             for piece in response.iter_bytes():
@@ -162,8 +165,10 @@ def _is_right(file: Remote) -> bool:
     return made.hexdigest() == file.digest
 
 
-def _show(file: Remote) -> None:
-    """Put the file into its snapshot: a link to the blob, or the file itself where the system has no links, as the hub's tools do."""
+def _show(file: Remote, *, own: bool) -> None:
+    """Put the file into its snapshot: a link to the blob; where the system has no links the file itself if it has just come, so that it
+    is on disk once, and else a copy, for other snapshots may show the blob (huggingface_hub does the same).
+    """
     if os.path.lexists(file.link):
         return
     try:
@@ -171,4 +176,9 @@ def _show(file: Remote) -> None:
     except FileExistsError:
         pass
     except OSError:
-        os.replace(file.blob, file.link)
+        if own:
+            os.replace(file.blob, file.link)
+            return
+        partial = file.link.with_name(f"{file.link.name}.{os.getpid()}.part")
+        shutil.copyfile(file.blob, partial)
+        os.replace(partial, file.link)

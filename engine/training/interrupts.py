@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +19,14 @@ def interrupts() -> Iterator[threading.Event]:
         if pressed.is_set():
             signal.default_int_handler(number, frame)
         pressed.set()
-        print("Stopping after this step; once more, and what came since the last saved state is lost.", file=sys.stderr)
+        os.write(2, b"\nStopping after this step; once more, and what came since the last saved state is lost.\n")  # print may be in use
 
-    former = signal.signal(signal.SIGINT, press) if threading.current_thread() is threading.main_thread() else None
+    # A run in the background of a script ignores Ctrl+C, and goes on doing so.
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, press)
     try:
         yield pressed
     finally:
-        if former is not None:
-            signal.signal(signal.SIGINT, former)
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -45,11 +45,6 @@ def flops_per_token(config: ModelConfig, length: int, predicted: float) -> float
     return 6 * (blocks + attention + predicted * config.width * config.vocab_size)
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether torch or Python found no room; on a CPU torch says so in a plain RuntimeError."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
-
-
 def matrix_rate(device: torch.device) -> float:
     """FLOP/s of this machine's best matrix products, measured (0.1 s on a GPU, some tenths of a second on a CPU)."""
     size, repeats = (8192, 20) if device.type == "cuda" else (1024, 8)

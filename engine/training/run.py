@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from engine.checkpoint import CONFIG, Checkpoint, CheckpointError, save
+from engine.checkpoint import Checkpoint, CheckpointError, save
 from engine.length_head import LengthHead
 from engine.lexicon import Lexicon
 from engine.model import DiT
@@ -42,7 +42,7 @@ class Progress:
             self.curve.append((self.tokens, round(self.nats, 4)))
 
 
-STATE = "state.safetensors"
+STATE, FINISHED = "state.safetensors", "finished"
 
 
 class Run:
@@ -80,13 +80,16 @@ class Run:
         return self.folder / STATE
 
     @property
-    def exported(self) -> bool:
-        """Whether the model in `model/` is that of the state."""
+    def finished(self) -> bool:
+        """Whether the model in `model/` is that of the state, and all was done that comes after training."""
         try:
-            trained = json.loads((self.folder / "model" / CONFIG).read_text(encoding="utf-8"))["trained"]
-            return bool(trained["tokens"] == self.progress.tokens)
-        except (OSError, ValueError, KeyError, TypeError):
+            return int((self.folder / FINISHED).read_text(encoding="utf-8")) == self.progress.tokens and (self.folder / "model").is_dir()
+        except (OSError, ValueError):
             return False
+
+    def finish(self) -> None:
+        """Note that nothing is left to be done."""
+        (self.folder / FINISHED).write_text(f"{self.progress.tokens}\n", encoding="utf-8")
 
     def save(self) -> None:
         """Write the state; the file of an earlier state is replaced only when the new one is whole."""

@@ -132,8 +132,11 @@ def build(
 
 
 def made_of(folder: Path, files: Sequence[Path], tokenizer: Tokenizer, exclude: Sequence[Path]) -> bool:
-    """Whether a folder's corpus is, or was to become, that of these files."""
-    return Index.read(folder).made_from == _digest_of_inputs(files, tokenizer, exclude)
+    """Whether a folder's corpus is, or was to become, that of these files; one that can't be read is made again from any."""
+    try:
+        return Index.read(folder).made_from == _digest_of_inputs(files, tokenizer, exclude)
+    except CorpusError:
+        return True
 
 
 def read_shard(folder: Path, shard: Shard) -> np.ndarray:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from engine import checkpoint
 from engine.backends import LoadError, load
+from engine.backends.room import is_out_of_memory
 from engine.lengths import fit_length_bias
 from engine.lexicon import Lexicon
 from engine.model import ConfigError, DiT, ModelConfig
@@ -69,7 +70,7 @@ def main(argv: list[str]) -> int:
         print(f"{error.filename or args.out} can't be read or written: {error.strerror or error}.", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
-        if not machine.out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         print("There is not enough memory for this: close other programs, or give smaller batches (--stages 0:4x256).", file=sys.stderr)
         return 2
@@ -119,7 +120,7 @@ def train(args: argparse.Namespace, began: float) -> int:
     akin = start is not None and start.model.config.causal == args.causal and start.tokenizer.vocab_size == tokenizer.vocab_size
     run = run_of(args, model, tokenizer, plan, rows, start, akin=akin)
     if run.resume():
-        if plan.done(run.progress.tokens, run.progress.seconds) >= 1 and run.exported:  # what was taught to the model since stays
+        if plan.done(run.progress.tokens, run.progress.seconds) >= 1 and run.finished:  # what was taught to the model since stays
             if crew.leads:
                 print(f"The run in {args.out} is done already; to train again, name another --out or delete that folder.", file=sys.stderr)
             crew.part()
@@ -318,6 +319,7 @@ def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray
     if held:
         nats = [tuning.judge(f, held, crew.device, causal=args.causal) if f else None for f in (before, folder)]
         print(tuning.verdict(*nats), file=sys.stderr)
+    run.finish()
     quoted = subprocess.list2cmdline([str(folder)]) if sys.platform == "win32" else shlex.quote(str(folder))
     opened = "" if args.causal else f" Open it with: python launch.py --model {quoted}"
     print(f"The model is in {folder}.{opened}", file=sys.stderr)
