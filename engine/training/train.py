@@ -144,8 +144,8 @@ def train(args: argparse.Namespace, began: float) -> int:
     if crew.leads:
         needed = machine.memory_estimate(model, math.prod(plan.largest), plan.longest, trainer.room(plan.largest), crew.device)
         print(
-            f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {rows.tokens / 1e6:.2f}M tokens of text, "
-            f"{plan.tokens / 1e6:.2f}M to train on; some {machine.said(needed)} of memory.",
+            f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {rows.tokens:,} tokens of text, "
+            f"{plan.tokens:,} to train on; some {machine.said(needed)} of memory.",
             file=sys.stderr,
         )
     try:
