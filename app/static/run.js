@@ -89,7 +89,7 @@ export class Runs extends EventTarget {
   /** The places become fills: one undo step, which Undo takes back. */
   #begin(run, before) {
     const { draft } = this.page;
-    if (this.current) this.show(this.current.frames.length - 1); // an earlier step that is looked at would stay on the page
+    this.show(Infinity); // an earlier step that is looked at would stay on the page
     run.targets = [...before.keys()].map((id) => ({ id, fill: { cells: [], shown: null, guesses: new Map(), step: 0, near: false, done: false, versions: [], had: hadAt(before.get(id)) } }));
     draft.breakUndo();
     draft.group(() => {
@@ -166,7 +166,7 @@ export class Runs extends EventTarget {
 
   /** Another draft is opened: its fills have no frames. */
   forget() {
-    if (this.current) this.show(this.current.frames.length - 1);
+    this.show(Infinity);
     this.current = null;
     this.dispatchEvent(new Event("forget"));
   }

@@ -136,16 +136,13 @@ export function installTyping(page) {
     const islands = [...measure.cloneContents().querySelectorAll(".island")];
     return measure.toString().length - islands.reduce((sum, island) => sum + island.textContent.length - 1, 0);
   }
-  root.addEventListener("compositionend", () => {
-    readBack();
-    composing = null;
-  });
-  /** A word that an input method is still at is taken as it stands, before anything else is done with its line. */
-  const settle = () => {
-    if (composing === null) return;
+  const taken = () => {
     readBack();
     composing = null;
   };
+  root.addEventListener("compositionend", taken);
+  /** A word that an input method is still at is taken as it stands, before anything else is done with its line. */
+  const settle = () => { if (composing !== null) taken(); };
   page.typing = { settle };
   document.addEventListener("pointerdown", (event) => { if (!root.contains(event.target)) settle(); }, true);
   root.addEventListener("input", (event) => { if (!event.isComposing && composing === null) readBack(); });

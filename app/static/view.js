@@ -150,12 +150,12 @@ export class View {
   }
   /** Where the caret is on the screen. Beside an island it has no box of its own, and that of the island tells; in an empty row nothing does. */
   #caretBox() {
-    const { startContainer, startOffset } = getSelection().getRangeAt(0);
-    const own = getSelection().getRangeAt(0).getBoundingClientRect();
+    const range = getSelection().getRangeAt(0);
+    const own = range.getBoundingClientRect();
     if (own.height) return own;
     const boxes = (node) => (node instanceof Element ? [...node.getClientRects()] : []).filter(({ height }) => height);
-    const { childNodes } = startContainer;
-    return boxes(childNodes[startOffset - 1]).pop() ?? boxes(childNodes[startOffset])[0] ?? null;
+    const { childNodes } = range.startContainer;
+    return boxes(childNodes[range.startOffset - 1]).pop() ?? boxes(childNodes[range.startOffset])[0] ?? null;
   }
 
   /** What the browser itself wrote into a row (an input method does), as items. */

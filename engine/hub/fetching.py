@@ -67,9 +67,8 @@ class Remote:
         """Bytes that have come so far, whoever fetches them."""
         if self.whole:
             return self.size
-        for path in (self.blob, self.partial):
-            with suppress(OSError):
-                return min(self.size, path.stat().st_size)
+        with suppress(OSError):
+            return min(self.size, self.partial.stat().st_size)
         return 0
 
 

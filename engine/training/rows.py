@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,8 @@ class Rows:
 
     def __init__(self, streams: Sequence[np.ndarray], sources: Sequence[str], weights: Sequence[tuple[str, float]] = ()) -> None:
         """`weights`: name patterns (`*fiction*`) and how often; the first that matches a source counts, others are drawn once."""
-        self._set(*_joined(streams, sources, [weight_of(source, weights) for source in sources]))
-
-    def _set(self, streams: Sequence[np.ndarray], sources: Sequence[tuple[str, ...]], weights: Sequence[float]) -> None:
-        self.streams, self._sources, self._weights = list(streams), list(sources), np.array(weights, dtype=np.float64)
+        self.streams, self._sources, found = _joined(streams, sources, [weight_of(source, weights) for source in sources])
+        self._weights = np.array(found, dtype=np.float64)
 
     @classmethod
     def open(cls, folder: Path, weights: Sequence[tuple[str, float]] = ()) -> Rows:
@@ -36,8 +35,8 @@ class Rows:
 
     def of(self, streams: Sequence[np.ndarray]) -> Rows:
         """The same sources with other streams."""
-        made = Rows((), ())
-        made._set(streams, self._sources, self._weights.tolist())
+        made = copy(self)
+        made.streams = list(streams)
         return made
 
     @property
