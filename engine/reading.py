@@ -13,7 +13,8 @@ from torch import Tensor
 from engine.context import Surroundings
 from engine.denoiser import Denoiser
 from engine.forward import subs_log_probs
-from engine.repetition import repeats
+from engine.rarity import words_of
+from engine.repetition import echoes, repeats
 from engine.reverse import Constraint, constrained
 
 ROWS = 4
@@ -44,9 +45,11 @@ class Reading:
 class Reader:
     """Reads fills of one canvas over."""
 
-    def __init__(self, model: Denoiser, blank: Tensor, written: Tensor, rows: int = 1, *, refresh: int, repetition: float) -> None:
+    def __init__(
+        self, model: Denoiser, blank: Tensor, written: Tensor, rows: int = 1, *, refresh: int, repetition: float, presence: float = 0.0
+    ) -> None:
         """(1, L) the canvas with masks where it is to be `written`, (1, L) bool; how many `rows` of it are read together."""
-        self._model, self._repetition = model, repetition
+        self._model, self._repetition, self._presence = model, repetition, presence
         edges = _beside(written) & (blank != model.mask_id)
         edges[0] &= ~torch.isin(blank[0], torch.tensor(sorted(model.suppressed)))  # no document's start, which is not text
         self._written, self._judged = written[0], (written | edges)[0].nonzero()[:, 0]
@@ -78,8 +81,11 @@ class Reader:
         log_probs = constrained(raw[ours.to(raw.device)], versions, masked & self._written, constraint)[order.to(raw.device)]
         best = log_probs.max(-1).values.cpu()
         kept = log_probs.gather(-1, x[self._written][:, None].to(log_probs.device))[:, 0].cpu()
-        doubts = (best - kept).nan_to_num(0.0, posinf=torch.inf).tolist()  # where nothing is left nothing is doubted
-        worth = torch.zeros(x.shape).index_put((places,), own) - self._repetition * self._repeated(x).float()
+        echo = self._presence * echoes(x, self._written, words_of(self._model)) if self._presence else torch.zeros(x.shape)
+        doubts = (
+            (best - kept).nan_to_num(0.0, posinf=torch.inf) + echo[self._written]
+        ).tolist()  # where nothing is left nothing is doubted
+        worth = torch.zeros(x.shape).index_put((places,), own) - self._repetition * self._repeated(x).float() - echo
         return Reading(log_probs, doubts, own[ours][order], worth)
 
     def _repeated(self, x: Tensor) -> Tensor:

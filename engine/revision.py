@@ -78,7 +78,7 @@ def revised(
     count = int(written.sum())
     left = rounds(model, settings, growth) if count else 0
     rows = candidates(model, settings, growth, count) if count else 1
-    reader = Reader(model, x, written, rows, refresh=settings.refresh, repetition=settings.repetition)
+    reader = Reader(model, x, written, rows, refresh=settings.refresh, repetition=settings.repetition, presence=settings.presence)
     x, masks = x.repeat(rows, 1), writable.repeat(rows, 1)
     context = Context(model, settings.refresh, (2 if settings.guidance else 1) * x.numel())
     pace, times = settings, None

@@ -103,6 +103,8 @@ class Rules:
             allowed, count = edges(self._model, self._canvas, i, len(tokens[i]))
             if self._bans is not None:
                 allowed = allowed.without(self._bans.always(i))
+            if self._speller is not None and not allowed.free:
+                allowed = allowed.without(self._speller.foreign)
             self._spans.append(SpanRule(allowed, count, list(tokens[i])))
         self._cells = {position: (spans.index(i), c) for position, (i, c) in window.cells.items()}
         self._numbers = spans

@@ -56,9 +56,12 @@ class Settings:
     repetition: float = 3.0
     """Nats taken from a token that would say again what stands nearby (a pair of tokens within 32, a token within two) when tokens are
     chosen; the order is judged without. 0 is off. After the penalty of CTRL (arXiv 1909.05858)."""
+    presence: float = 0.0
+    """Nats taken from a rare word that the fill holds already within 32 tokens, less of them from a common one (engine.rarity); what
+    is read over counts it too. 0 is off. After the presence penalty of OpenAI's interface, which knows no rarity."""
     words: Words = "known"
-    """`known`: no words but those that the model's own texts or the draft hold, by models that bring a list of them (engine.spelling);
-    `any`: pieces may add up to what no text holds."""
+    """`known`: no words but those that the model's own texts or the draft hold, nor signs like `$` that the draft lacks, by models that
+    bring a list of words (engine.spelling); `any`: pieces may add up to what no text holds."""
     refresh: int = 4
     """Steps between two readings of the whole canvas: in between, the masked places are computed beside what was made of the others
     (Fast-dLLM, dKV-Cache), by networks that can do so. 1 is a whole reading at every step, which is exact."""
@@ -94,6 +97,7 @@ class Settings:
             (self.block_length >= 0, "block_length must be 0 (no blocks) or more"),
             (0 <= self.guidance <= 100, "guidance must be between 0 (off) and 100"),
             (0 <= self.repetition <= 100, "repetition must be between 0 (off) and 100"),
+            (0 <= self.presence <= 100, "presence must be between 0 (off) and 100"),
             (1 <= self.refresh <= 4096, "refresh must be between 1 (exact) and 4096"),
             (0 <= self.revise <= 100, "revise must be between 0 (never) and 100"),
             (1 <= self.candidates <= 64, "candidates must be between 1 and 64"),
@@ -158,7 +162,8 @@ HELP = {
     "block_length": "tokens in a semi-autoregressive block; 0 is no blocks",
     "guidance": "classifier-free guidance by the given text; 0 is off",
     "repetition": "nats taken from a token that would say again what stands nearby; 0 is off",
-    "words": "known: only words that the model's texts or the draft hold; any: pieces may make new ones",
+    "presence": "nats taken from a rare word that the fill holds already; 0 is off",
+    "words": "known: only words that the model's texts or the draft hold, and signs of the draft; any: pieces may make new ones",
     "refresh": "the whole text is read anew every so many steps; 1 is exact and slower",
     "revise": "rounds in which what fits least is taken back and written anew; 0 is none",
     "candidates": "fills written side by side; the one that reads best is kept, the others can be had instead",
@@ -197,8 +202,7 @@ _METHODS: dict[str, dict[str, str | int | float]] = {
     "dllm infill, cosine": {"sampler": "confidence", "schedule": "maskgit_cosine", "rounding": "nearest", **_GREEDY},
     "EB-Sampler": {"sampler": "entropy_bound", "entropy_bound": 0.5, "steps": _AS_NEEDED, **_WHOLE},
 }
-PUBLISHED = {
-    name: {**values, "guidance": values.get("guidance", 0.0), "repetition": 0.0, "words": "any", "refresh": 1, "revise": 0, "candidates": 1}
-    for name, values in _METHODS.items()
-}
+_UNPUBLISHED = {"repetition": 0.0, "presence": 0.0, "words": "any", "refresh": 1, "revise": 0, "candidates": 1}
+"""What no published method does."""
+PUBLISHED = {name: {**values, "guidance": values.get("guidance", 0.0), **_UNPUBLISHED} for name, values in _METHODS.items()}
 """Published methods, each as the settings that give it; what a method doesn't name is the default, or the writer's choice."""

@@ -1,4 +1,4 @@
-"""Known words only: what pieces add up to is a word that the model's texts hold, or the draft.
+"""Known words only: what pieces add up to is a word that the model's texts hold, or the draft; and no signs that neither uses as a rule.
 
 A model that writes in pieces of words can put "shim" and "ble" together. Words are written from their beginning (see
 `vocabulary`), so it is enough to ask at each piece whether some known word goes on like this, or ends here.
@@ -6,6 +6,7 @@ A model that writes in pieces of words can put "shim" and "ble" together. Words 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from engine.denoiser import Denoiser
 from engine.lexicon import LETTERS, Lexicon
+from engine.spacing import straighten
 from engine.text import SPACELESS, fold
 from engine.vocabulary import Vocabulary, vocabulary
 
@@ -33,6 +35,9 @@ class Beside(NamedTuple):
     """The letters behind the one masked cell."""
 
 
+_SIGNS = re.compile(r"[#$%&()*+/<=>@\[\\\]^_`{|}~]")
+"""Signs of ASCII that are no part of ordinary prose."""
+_OPENS = re.compile(r"\s'(?=\w|$)")
 MOST_KEPT = 4096
 """Surroundings of which a spelling keeps the tokens."""
 
@@ -55,6 +60,8 @@ class Pieces:
         """Tokens that begin with a space or a sign, by their tails."""
         self.ending = [(token, head, tail) for token, (head, tail, whole) in enumerate(parts) if head and not whole]
         """Tokens in which the word before them ends, with their heads and tails."""
+        self.signs = [_unlike(text) for text in known.texts]
+        """The signs in a token that not every text uses."""
         self.capital = torch.tensor([text[:1].isupper() and len(text) > 1 for text in known.texts])
         """(V,) bool: tokens of several letters that begin a word, though no space comes first: none goes on so with small letters."""
 
@@ -127,6 +134,9 @@ class Speller:
         self._pieces = spelling.pieces
         self._spellings = [spelling, Spelling(spelling.pieces, own)] if own.words else [spelling]
         self._rows: dict[Beside, Tensor] = {}
+        known = _unlike(" " + text)
+        self.foreign = torch.tensor([token for token, signs in enumerate(self._pieces.signs) if not signs <= known], dtype=torch.long)
+        """(k,) the tokens with signs that the draft doesn't use."""
 
     def fits(self, beside: Beside) -> Tensor:
         """(V,) bool: the tokens that make words which the model's texts or the draft hold."""
@@ -174,6 +184,12 @@ class Speller:
             if not self._pieces.whole[token]:
                 return letters, at
         return letters, len(ids)
+
+
+def _unlike(text: str) -> frozenset[str]:
+    """The signs of a text that not every text uses, among them a single quote that opens (" 'so"), which no apostrophe does."""
+    found = _SIGNS.findall(text)
+    return frozenset([*found, " '"] if _OPENS.search(straighten(text)) else found)
 
 
 def _by_letters(found: Iterable[tuple[str, int]]) -> dict[str, list[int]]:

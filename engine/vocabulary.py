@@ -65,6 +65,8 @@ class Vocabulary:
         at = len(space)
         self._once = {i for i, s in enumerate(self.texts) if s[:at] == space and s[at : at + 1].isalnum() and i not in parts}
         """Words: none stands twice in a row."""
+        self.begins_word = _flags(i in self._once for i in range(self.size))
+        """Tokens that a word begins with, or that are one."""
         self._sets: dict[tuple[str, str], Tensor] = {}
 
     def _holding(self, wanted: object) -> Tensor:

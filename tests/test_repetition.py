@@ -10,8 +10,11 @@ from torch import Tensor
 
 import engine
 from engine.backends.toy import Toy
-from engine.repetition import BESIDE, REACH, discouraged, repeats
+from engine.rarity import Words, words_of
+from engine.reading import Reader
+from engine.repetition import BESIDE, REACH, against_echoes, discouraged, echoes, repeats
 from engine.reverse import denoise
+from tests.pieces import PIECES, Pieces
 
 MASK = 9
 
@@ -77,10 +80,77 @@ def test_a_parrot_stops_repeating_itself(sampler: str, choice: str) -> None:
 
 
 def test_published_methods_know_no_repetition() -> None:
-    assert all(values["repetition"] == 0.0 for values in engine.PUBLISHED.values())
+    assert all(values["repetition"] == values["presence"] == 0.0 for values in engine.PUBLISHED.values())
 
 
 def test_a_fill_with_it_is_as_reproducible_as_without() -> None:
     draft = "It was [[12 tokens]] when the [[8 tokens]] opened."
     texts = {tuple(f.text for f in engine.fill(Toy(), draft, engine.Settings(seed=3, repetition=2.0))) for _ in range(2)}
     assert len(texts) == 1
+
+
+@given(st.data())
+def test_words_that_were_written_nearby_are_lowered_by_how_rare_they_are(data: st.DataObject) -> None:
+    x = torch.tensor(data.draw(st.lists(st.integers(0, MASK), min_size=1, max_size=80)))
+    written = torch.tensor(data.draw(st.lists(st.booleans(), min_size=len(x), max_size=len(x)))) & (x != MASK)
+    words = Words(torch.linspace(0, 1, MASK + 1), torch.arange(MASK + 1) // 2)
+    log_probs = torch.zeros(int((x == MASK).sum()), MASK + 1)
+    found = against_echoes(log_probs, x[None], written[None], (x == MASK)[None], words, 2.0)
+    again = echoes(x, written, words)
+    for row, place in zip(found, (x == MASK).nonzero()[:, 0].tolist(), strict=True):
+        near = {int(x[j]) // 2 for j in range(len(x)) if written[j] and abs(j - place) <= REACH}
+        assert row.tolist() == pytest.approx([-2.0 * float(words.rarity[token]) * (token // 2 in near) for token in range(MASK + 1)])
+    for place, cost in enumerate(again.tolist()):
+        twice = written[place] and any(
+            written[j] and int(x[j]) // 2 == int(x[place]) // 2 for j in range(len(x)) if 0 < abs(j - place) <= REACH
+        )
+        assert cost == pytest.approx(float(words.rarity[x[place]]) if twice else 0.0)
+
+
+class Storyteller(Pieces):
+    """Would write " lamp" everywhere, and " the" and " was" nearly as gladly; has seen lamps in few texts."""
+
+    def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        values = torch.full((self.vocab_size,), -6.0)
+        values[[PIECES.index(" the"), PIECES.index(" was")]] = 4.0
+        told = bool((ids != self.mask_id).any())
+        for word, wish in ((" lamp", 4.5), (" house", 3.0), (" quiet", 2.0)):
+            values[PIECES.index(word)] = wish if told else -6.0
+        return values.expand(int(positions.sum()), -1).clone()
+
+
+def test_rare_words_are_those_that_the_model_hardly_expects_where_it_sees_nothing() -> None:
+    words = words_of(Storyteller())
+    rare = {PIECES[token] for token in words.rarity.nonzero()[:, 0].tolist()}
+    assert {" lamp", " house"} <= rare and not rare & {" the", " was", "ing", "s", ",", " ,", "\n"}
+    assert words.kind[PIECES.index("lamp")] == words.kind[PIECES.index(" lamp")] != words.kind[PIECES.index(" house")]
+
+
+@pytest.mark.parametrize("how", [{}, {"revise": 2}, {"candidates": 3}, {"revise": 2, "candidates": 3, "guidance": 1.0}])
+def test_a_fill_holds_no_rare_word_twice(how: dict[str, float]) -> None:
+    draft = "the old lamp was [[9 tokens]] and so"
+    base = {"steps": 9, "choice": "deterministic", "repetition": 1.0, **how}
+    for presence, lamps in ((0.0, True), (20.0, False)):
+        *_, last = engine.fill(Storyteller(), draft, engine.Settings.of({**base, "presence": presence}))
+        fill = last.text[len("the old lamp was ") : -len(" and so")].split()
+        assert (fill.count("lamp") > 1) is lamps, fill
+        assert lamps or "lamp" in fill  # that the draft has one doesn't matter
+
+
+def test_what_was_written_twice_reads_worse_and_is_doubted() -> None:
+    model, lamp, house = Storyteller(), PIECES.index(" lamp"), PIECES.index(" house")
+    x = torch.tensor([[*model.encode("the old"), lamp, PIECES.index(" was"), lamp, *model.encode(" so")]])
+    written = torch.zeros_like(x, dtype=torch.bool)
+    written[0, 2:5] = True
+    blank = x.masked_fill(written, model.mask_id)
+    plain, strict = (
+        Reader(model, blank, written, refresh=1, repetition=0.0, presence=presence).read(x, None)[0] for presence in (0.0, 3.0)
+    )
+    rare = float(words_of(model).rarity[lamp])
+    assert rare > 0 and float(plain.worth.sum() - strict.worth.sum()) == pytest.approx(6 * rare)
+    assert [b - a for a, b in zip(plain.doubts, strict.doubts, strict=True)] == pytest.approx([3 * rare, 0, 3 * rare])
+    once = x.clone()
+    once[0, 4] = house
+    assert float(Reader(model, blank, written, refresh=1, repetition=0.0, presence=3.0).read(once, None)[0].worth[2]) == pytest.approx(
+        float(plain.worth[2])
+    )

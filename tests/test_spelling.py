@@ -16,7 +16,7 @@ from torch import Tensor
 import engine
 from engine.lexicon import LARGEST, LETTERS, Lexicon
 from engine.spelling import Beside, speller
-from tests.pieces import Pieces
+from tests.pieces import PIECES, Pieces
 
 WORDS = st.text("abé", min_size=1, max_size=5)
 
@@ -171,3 +171,35 @@ def test_a_word_that_begins_or_ends_in_given_text_is_the_writers() -> None:
     ids = [ids[0], model.mask_id, ids[1]]
     assert by.beside(ids, 1, lambda at: at == 1, model.mask_id) == Beside(None, "")
     assert by.fits(Beside(None, ""))[SYLLABLES.index("ka")] and not by.fits(Beside("", ""))[SYLLABLES.index("ka")]
+
+
+class Clerk(Pieces):
+    """Writes signs more gladly than words; knows a list of words."""
+
+    lexicon = Lexicon(["the", "old", "house"])
+
+    def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        signs = [float(not any(char.isalnum() for char in piece)) * 5.0 for piece in PIECES]
+        return torch.tensor([*signs, 0.0]).expand(int(positions.sum()), -1).clone()
+
+
+@pytest.mark.parametrize(
+    ("draft", "signs"),
+    [
+        ("the house [[12 tokens]] was old", ""),
+        ("the (old) house [[40 tokens]] was old", "()"),
+        ("the ’old’ house’s [[12 tokens]] was old", "'"),
+    ],
+)
+def test_a_fill_has_no_signs_that_the_draft_lacks_but_those_of_all_prose(draft: str, signs: str) -> None:
+    by = speller(Clerk(), draft.replace("[[", "").replace("]]", ""))
+    assert by is not None
+    foreign = {PIECES[token] for token in by.foreign.tolist()}
+    assert {"(", ")", " (", " )"} - set(signs) - {" " + sign for sign in signs} == {p for p in foreign if p.strip() in "()"}
+    assert (" '" in foreign) == ("'" not in signs)
+    assert not foreign & {",", ".", "?", "!", '"', "'", "—", "-", ";", ":", " —", "the", " the", "\n", "3"}
+    *_, last = engine.fill(Clerk(), draft, engine.Settings(temperature=1.0, top_p=1.0))
+    fill = last.text[draft.index("[[") : len(last.text) - len(" was old")]
+    assert "(" in signs or not set(fill) & set("()"), fill
+    *_, free = engine.fill(Clerk(), draft, engine.Settings(temperature=1.0, top_p=1.0, words="any", steps=40))
+    assert len(free.text) > len(draft.partition("[[")[0])

@@ -14,7 +14,7 @@ const VARIETY = ["temperature", "top_p", "top_k"]; // mean nothing where the lik
 const LIMITS = {
   steps: [1, 4096, 1], temperature: [0, 10, 0.05], top_p: [0.01, 1, 0.01], top_k: [0, 100000, 1], threshold: [0.01, 1, 0.01],
   factor: [0.05, 100, 0.05], entropy_bound: [0, 100, 0.1], block_length: [0, 2000, 1], guidance: [0, 100, 0.1], remasking: [0, 1, 0.01],
-  repetition: [0, 100, 0.1], refresh: [1, 4096, 1], revise: [0, 100, 1], candidates: [1, 64, 1], seed: [0, Number.MAX_SAFE_INTEGER, 1],
+  repetition: [0, 100, 0.1], presence: [0, 100, 0.1], refresh: [1, 4096, 1], revise: [0, 100, 1], candidates: [1, 64, 1], seed: [0, Number.MAX_SAFE_INTEGER, 1],
 };
 const TITLES = { top_p: "Top-p", top_k: "Top-k" };
 const randomSeed = () => Math.floor(Math.random() * 1e6);
