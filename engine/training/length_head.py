@@ -1,4 +1,4 @@
-"""`python launch.py train-lengths`: teach a finished model how long gaps are.
+"""`python launch.py train-lengths`: teach a finished model how long gaps are, and measure what CAL needs of it.
 
 The network stays as it is. Gaps are cut out of texts as writers cut them, each stands in its canvas as one mask, the states around
 it are computed once, and a small head on top learns the distribution of the token count. Training a new model ends with this where
@@ -8,6 +8,7 @@ there is text enough. `python launch.py evaluate --lengths` measures how near th
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import sys
 from collections.abc import Sequence
@@ -24,8 +25,8 @@ from engine import checkpoint
 from engine.backends import EMBEDDED, load
 from engine.backends.dit import DiTDenoiser
 from engine.length_head import LONGEST, PLACES, LengthHead, LengthHeadConfig, around, normal, reading
-from engine.lengths import ROWS, batch
-from engine.training.corpus import CorpusError, files_of
+from engine.lengths import ROWS, batch, fit_length_bias
+from engine.training.corpus import CorpusError, files_of, training_documents
 from engine.training.gaps import Cut, beginnings, mixed_cuts
 from engine.training.options import whole
 
@@ -115,6 +116,13 @@ def fit(
     checkpoint.set_length_head(folder, train(config, data, seed=seed))
 
 
+def fit_bias(folder: Path, files: Sequence[Path], *, gaps: int = 64) -> None:
+    """Measure what CAL needs of the model in a folder and put it there; ValueError when the files hold too little text."""
+    each = math.ceil(gaps / 2 / len(files))
+    texts = (text[:1500] for file in files for text in itertools.islice(training_documents(file), each))
+    checkpoint.set_length_bias(folder, fit_length_bias(load(folder), texts, gaps=gaps))
+
+
 def gaps_worth(files: Sequence[Path], tokens: int) -> int:
     """How many gaps of these files a model should be taught lengths from after training on so many tokens; 0 for not at all."""
     characters = sum(len(text) for _, text in beginnings(files))
@@ -134,7 +142,9 @@ def main(argv: list[str]) -> int:
     add("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     try:
-        fit(args.model, files_of(args.data), gaps=args.gaps, seed=args.seed, hidden=args.hidden, layers=args.layers)
+        files = files_of(args.data)
+        fit(args.model, files, gaps=args.gaps, seed=args.seed, hidden=args.hidden, layers=args.layers)
+        fit_bias(args.model, files, gaps=max(64, args.gaps // 80))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -58,6 +58,8 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
         help="train the autoregressive twin, each token predicted from earlier ones; either kind can begin from the other (--init)",
     )
 
+    add("--recipe", type=Path, help="make a model in several runs, as this file tells; with --data, --exclude, --out and --scale alone")
+
     corpus = parser.add_argument_group("corpus")
     add = corpus.add_argument
     add("--prepare", action="store_true", help="make the corpus of tokens in --out, and stop; --init or --tokenizer gives the tokenizer")

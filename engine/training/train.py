@@ -20,13 +20,12 @@ import torch
 from tqdm import tqdm
 
 from engine import checkpoint
-from engine.backends import LoadError, load
+from engine.backends import LoadError
 from engine.backends.room import is_out_of_memory
-from engine.lengths import fit_length_bias
 from engine.lexicon import Lexicon
 from engine.model import ConfigError, DiT, ModelConfig
 from engine.tokenizer import Tokenizer, TokenizerError
-from engine.training import length_head, machine, tuning
+from engine.training import length_head, machine, recipe, tuning
 from engine.training.corpus import CorpusError, files_of, training_documents
 from engine.training.crew import Crew
 from engine.training.enlarge import enlarged, with_vocabulary
@@ -56,6 +55,8 @@ class TrainingError(ArithmeticError):
 
 def main(argv: list[str]) -> int:
     """Train; 0 when the run is done or paused, 2 with a sentence when the data or a model cannot be used."""
+    if any(argument.partition("=")[0] == "--recipe" for argument in argv):
+        return recipe.main(argv)
     began = time.monotonic()
     args = arguments(argv, __doc__)
     try:
@@ -330,10 +331,8 @@ def learn_lengths(folder: Path, files: list[Path], run: Run) -> None:
 
     Each is left out where there is too little text, or the run was too short to pay for it.
     """
-    each = math.ceil(32 / len(files))
-    texts = (text[:1500] for file in files for text in itertools.islice(training_documents(file), each))
     with suppress(ValueError):
-        checkpoint.set_length_bias(folder, fit_length_bias(load(folder), texts))
+        length_head.fit_bias(folder, files)
     if run.lengths is None and (gaps := length_head.gaps_worth(files, run.progress.tokens)):
         print(f"Teaching the model how long gaps are, from {gaps} of them.", file=sys.stderr)
         with suppress(CorpusError):

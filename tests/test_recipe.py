@@ -1,0 +1,146 @@
+"""A model that was made in several runs, made again by one command."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+import engine
+from engine.backends import EMBEDDED
+from engine.training import recipe
+from engine.training.options import arguments
+from engine.training.recipe import Recipe, commands
+from engine.training.train import main
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = ROOT / "assets" / "recipe.toml"
+SMALL = """
+name = "tiny"
+options = "--weight *stories* 2 --width 32 --heads 1 --no-compile"
+[settings]
+guidance = 0.5
+[[stage]]
+name = "1-corpus"
+options = "--vocab 300"
+[[stage]]
+name = "2-denoiser"
+tokens = 9000
+options = "--depth 1 --stages 0:8x64"
+hold = 0.5
+[[stage]]
+name = "3-twin"
+tokens = 2000
+options = "--causal --depth 2 --stages 0:8x64"
+[[stage]]
+name = "4-corpus"
+options = "--vocab 330"
+[[stage]]
+name = "5-denoiser"
+tokens = 3000
+options = "--stages 0:8x64 --value-residual --store int8"
+[[stage]]
+name = "6-words"
+module = "engine.training.words"
+texts = ["*stories*"]
+options = "--least {60}"
+"""
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    words = [
+        "the",
+        "a",
+        "old",
+        "house",
+        "lamp",
+        "river",
+        "was",
+        "is",
+        "quiet",
+        "bright",
+        "and",
+        "or",
+        "under",
+        "over",
+        "went",
+        "came",
+        "she",
+        "he",
+        "it",
+        "slowly",
+        "never",
+    ]
+    chance = random.Random(4)
+    for name in ("stories", "letters"):
+        documents = (" ".join(chance.choices(words, k=400)) + "." for _ in range(8))
+        (tmp_path / f"{name}.txt").write_text("\n<|doc|>\n".join(documents), encoding="utf-8")
+    return tmp_path
+
+
+def test_one_command_makes_a_model_in_all_its_stages_and_goes_on_where_it_was_stopped(
+    texts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recipe, "LEAST_TOKENS", 1000)
+    (texts / "recipe.toml").write_text(SMALL, encoding="utf-8")
+    told = ["--recipe", str(texts / "recipe.toml"), "--data", str(texts / "stories.txt"), str(texts / "letters.txt"), "--out"]
+    out = texts / "runs"
+    assert main([*told, str(out), "--scale", "0.5"]) == 0
+    model = engine.load(str(out / "5-denoiser" / "model"), device="cpu")
+    assert model.name == "tiny" and model.vocab_size == 330
+    assert engine.recommended(model).guidance == 0.5
+    config = json.loads((out / "5-denoiser" / "model" / "config.json").read_text(encoding="utf-8"))
+    assert 7000 <= config["trained"]["tokens"] <= 7000 + 512 and config["stored"] == "int8"
+    assert config["model"]["depth"] == 2 and config["model"]["value_residual"] and not config["model"]["causal"]
+    assert "lamp" in model.lexicon and (out / "6-words").exists()  # type: ignore[attr-defined]
+    *_, last = engine.fill(model, "the old [[3 tokens]] was quiet")
+    assert "░" not in last.text
+    weights = (out / "5-denoiser" / "model" / "model.safetensors").read_bytes()
+    capsys.readouterr()
+    assert main([*told, str(out), "--scale", "0.5"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("is done already") == 3 and "words" not in said
+    assert (out / "5-denoiser" / "model" / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("name = 3 3", "is no recipe"),
+        ('name = "x"', "is no recipe"),
+        ('name = "x"\n[[stage]]\nname = "a"\nspeed = 3', "speed"),
+        ('name = "x"\n[[stage]]\nname = "a"\ntokens = 9', "needs a corpus"),
+        ('name = "x"\n[[stage]]\nname = "a"\nmodule = "engine.training.words"', "needs a model"),
+        ('name = "x"\n[[stage]]\nname = "a"\ntexts = ["*poems*"]', "poems"),
+        ('name = "x"\n[[stage]]\nname = "a"', "trains anything"),
+    ],
+)
+def test_what_is_no_recipe_is_told_in_a_sentence(texts: Path, told: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (texts / "recipe.toml").write_text(told, encoding="utf-8")
+    assert main(["--recipe", str(texts / "recipe.toml"), "--data", str(texts), "--out", str(texts / "runs")]) == 2
+    heard = capsys.readouterr().err
+    assert said in heard and "Traceback" not in heard and heard.count("\n") == 1
+
+
+def test_the_shipped_recipe_is_that_of_the_shipped_model(tmp_path: Path) -> None:
+    shipped = Recipe.read(SHIPPED)
+    config = json.loads((Path(EMBEDDED) / "config.json").read_text(encoding="utf-8"))
+    assert shipped.name == config["name"] and dict(shipped.settings) == config["settings"]
+    assert shipped.tokens == pytest.approx(config["trained"]["tokens"], rel=0.01)
+    sources = {path for stage in shipped.stages for path in stage.texts} | {"train-wikipedia*"}
+    for pattern in sources:
+        (tmp_path / pattern.replace("*", "_en-00.txt")).write_text("A text.", encoding="utf-8")
+    found = commands(shipped, sorted(tmp_path.iterdir()), [], tmp_path / "out", 1.0)
+    runs = [arguments(command.argv, None) for command in found if command.module == recipe.TRAIN]
+    last = runs[-1]
+    assert (last.store, last.causal, last.name) == ("int8", False, shipped.name)
+    assert [[name, times] for name, times in last.weight] == config["trained"]["weights"]
+    assert max(run.depth or 0 for run in runs) == config["model"]["depth"]
+    assert max(run.vocab for run in runs) == config["model"]["vocab_size"]
+    assert max(run.ngrams for run in runs) == config["model"]["ngram_rows"]
+    assert {"words", "schedule", "length_head", "reveal_order"} == {c.module.rpartition(".")[2] for c in found} - {"train"}
+    starts = [run.done for run in runs if not run.prepare]
+    assert starts == sorted(starts) and all(run.hold > run.done / run.tokens for run in runs if not run.prepare)
