@@ -218,6 +218,7 @@ class SpanConstraint:
         What is `barred` comes before everything else: where no other token is left, a word too few or too many is the lesser evil.
         """
         self._vocabulary, self._barred, self._speller = vocabulary, barred, speller
+        self._quotes = vocabulary.quotes[: 1 if speller is None or speller.names else 2]
         self._class_of: list[int] = vocabulary.class_of.tolist()
         self._mask_id = mask_id
         self._rules = rules
@@ -301,6 +302,10 @@ class SpanConstraint:
         bound = [p for p in positions if not self._rules[self._cells[p][0]].edges.free]
         if not all(fits(ids[p - 1], ids[p]) for p in bound if p) or not all(fits(ids[p], ids[p + 1]) for p in bound if p + 1 < len(ids)):
             return False
+        if any(
+            bool(glued[ids[q]]) for p in bound for q in (p - 1, p, p + 1) if q in self._cells and (glued := self._glued(ids, q)) is not None
+        ):
+            return False
         if not all(bool(spelled[ids[p]]) for p in bound if (spelled := self._spelled(ids, p)) is not None):
             return False
         spans = self.held(ids)
@@ -354,9 +359,24 @@ class SpanConstraint:
             beside = beside & ~clash
         if position + 1 < len(ids) and (clash := self._vocabulary.clash_before(ids[position + 1])) is not None:
             beside = beside & ~clash
+        if (glued := self._glued(ids, position)) is not None:
+            beside = beside & ~glued
         if (spelled := self._spelled(ids, position)) is not None and bool((known := beside & spelled).any()):
             return known
         return beside if beside is row or bool(beside.any()) else row
+
+    def _glued(self, ids: list[int], position: int) -> Tensor | None:
+        """(V,) bool: the tokens that would leave a quote with no space on either side (`asked"Yes`, `O'Then`); None where none would."""
+        before, left, right, after = (ids[i] if 0 <= i < len(ids) else self._mask_id for i in (position + d for d in (-2, -1, 1, 2)))
+        found = []
+        for quote, ends, starts in self._quotes:
+            if quote[left] and ends[before]:
+                found.append(starts)
+            if quote[right] and starts[after]:
+                found.append(ends)
+            if ends[left] and starts[right]:
+                found.append(quote)
+        return torch.stack(found).any(0) if found else None
 
     def _spelled(self, ids: list[int], position: int) -> Tensor | None:
         """(V,) bool, the tokens that make known words at a position; None where every word will do."""

@@ -21,6 +21,7 @@ from engine.rules import Rules, edges, elastic, growth_of, room_to_grow
 from engine.samplers import SAMPLERS
 from engine.schedules import SCHEDULES
 from engine.settings import Settings, SettingsError, recommended
+from engine.spacing import GAP_SIGN
 from engine.spelling import speller
 
 
@@ -68,7 +69,7 @@ def _laid_out(model: Denoiser, draft: Draft, settings: Settings) -> tuple[Canvas
 def _run(model: Denoiser, draft: Draft, settings: Settings, seen: frozenset[str]) -> Iterator[Frame]:
     canvas, sizes = _laid_out(model, draft, settings)
     bans = Bans.of(model, canvas, draft, settings)
-    spelled = speller(model, " ".join([*canvas.given, *(span.was for span in canvas.spans)])) if settings.words == "known" else None
+    spelled = speller(model, GAP_SIGN.join([*canvas.given, *(span.was for span in canvas.spans)])) if settings.words == "known" else None
     cells = Cells(model, canvas, sizes)
     plan = canvas.windows(sizes)
     may_grow = [elastic(canvas, group, sizes) for group in plan]

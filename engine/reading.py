@@ -13,8 +13,8 @@ from torch import Tensor
 from engine.context import Surroundings
 from engine.denoiser import Denoiser
 from engine.forward import subs_log_probs
-from engine.rarity import words_of
-from engine.repetition import echoes, repeats
+from engine.rarity import echoes, said_by
+from engine.repetition import repeats
 from engine.reverse import Constraint, constrained
 
 ROWS = 4
@@ -52,6 +52,7 @@ class Reader:
         self._model, self._repetition, self._presence = model, repetition, presence
         edges = _beside(written) & (blank != model.mask_id)
         edges[0] &= ~torch.isin(blank[0], torch.tensor(sorted(model.suppressed)))  # no document's start, which is not text
+        self._said = said_by(written)[0] & (blank[0] != model.mask_id) | written[0]
         self._written, self._judged = written[0], (written | edges)[0].nonzero()[:, 0]
         # Read without the given tokens beside the gap, too: what the text around would say having seen them would give them away.
         self._at_once = max(1, min(rows, MOST_AT_ONCE, MOST_NUMBERS // (max(1, len(self._judged)) * model.vocab_size)))
@@ -79,14 +80,9 @@ class Reader:
         order = places[ours].argsort()
         own = raw.gather(-1, x[places][:, None].to(raw.device))[:, 0].cpu()
         log_probs = constrained(raw[ours.to(raw.device)], versions, masked & self._written, constraint)[order.to(raw.device)]
-        best = log_probs.max(-1).values.cpu()
-        kept = log_probs.gather(-1, x[self._written][:, None].to(log_probs.device))[:, 0].cpu()
-        echo = self._presence * echoes(x, self._written, words_of(self._model)) if self._presence else torch.zeros(x.shape)
-        doubts = (
-            (best - kept).nan_to_num(0.0, posinf=torch.inf) + echo[self._written]
-        ).tolist()  # where nothing is left nothing is doubted
+        echo = self._presence * echoes(self._model, x, self._said) if self._presence else torch.zeros(x.shape)
         worth = torch.zeros(x.shape).index_put((places,), own) - self._repetition * self._repeated(x).float() - echo
-        return Reading(log_probs, doubts, own[ours][order], worth)
+        return Reading(log_probs, _doubts(log_probs, x[self._written], echo[self._written]), own[ours][order], worth)
 
     def _repeated(self, x: Tensor) -> Tensor:
         """(L,) bool: the tokens written that say again what stands nearby."""
@@ -95,6 +91,14 @@ class Reader:
         found = torch.zeros_like(self._written)
         found[places[index[tokens == x[places[index]]]]] = True
         return found
+
+
+def _doubts(log_probs: Tensor, tokens: Tensor, echo: Tensor) -> list[float]:
+    """(n, V), (n,) the tokens written and (n,) what their words cost as echoes -> by how much the best other token would fit better."""
+    first, second = log_probs.topk(2, -1).values.cpu().unbind(-1)
+    kept = log_probs.gather(-1, tokens[:, None].to(log_probs.device))[:, 0].cpu()
+    other = torch.where(kept == first, second, first)
+    return (other - kept + echo).nan_to_num(0.0, posinf=torch.inf).clamp_min(0.0).tolist()  # where nothing is left nothing is doubted
 
 
 def _beside(written: Tensor) -> Tensor:

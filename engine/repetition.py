@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.rarity import Words
-
 REACH = 32
 """Tokens to either side within which a pair counts as said before."""
 BESIDE = 2
@@ -44,32 +42,6 @@ def against_repeats(log_probs: Tensor, x: Tensor, known: Tensor, asked: Tensor, 
     parts = log_probs.split(asked.sum(-1).tolist())
     rows = zip(parts, x, known, asked, strict=True)
     return torch.cat([discouraged(part, *repeats(ids, there, places.nonzero()[:, 0]), nats) for part, ids, there, places in rows])
-
-
-def echoes(x: Tensor, written: Tensor, words: Words) -> Tensor:
-    """(L,) ids, (L,) bool what was written of them -> (L,) float32: how rare the word at each place is if it was written within REACH
-    of it, too; 0 elsewhere.
-    """
-    places = written.nonzero()[:, 0]
-    kinds = words.kind[x[places]]
-    near = (places[:, None] - places).abs()
-    again = ((near > 0) & (near <= REACH) & (kinds[:, None] == kinds)).any(-1)
-    return torch.zeros(x.shape).index_put((places,), again * words.rarity[x[places]])
-
-
-def against_echoes(log_probs: Tensor, x: Tensor, written: Tensor, asked: Tensor, words: Words, nats: float) -> Tensor:
-    """The same for words that the fill holds already, within REACH: each lowered by so many nats, or less if it is a common one.
-
-    log_probs: (N, V), of the places in `asked` (B, L) bool, row-major. x: (B, L) ids. written: (B, L) bool.
-    """
-    if not nats:
-        return log_probs
-    at, there = asked.nonzero(as_tuple=True)[0], asked.nonzero(as_tuple=True)[1]
-    held = torch.zeros(len(at), int(words.kind.max()) + 1)
-    near = written[at] & ((there[:, None] - torch.arange(x.shape[-1])).abs() <= REACH)
-    row, column = near.nonzero(as_tuple=True)
-    held[row, words.kind[x[at[row], column]]] = 1.0
-    return log_probs - nats * (held[:, words.kind] * words.rarity).to(log_probs)
 
 
 def discouraged(log_probs: Tensor, index: Tensor, tokens: Tensor, nats: float) -> Tensor:

@@ -15,8 +15,8 @@ from engine.draws import Noise, SeededNoise, tempered
 from engine.forward import subs_log_probs
 from engine.growth import NEW, PADDING, Growth, aligned, parents
 from engine.pace import Pace, Step, blocks_of, counts_of
-from engine.rarity import words_of
-from engine.repetition import against_echoes, against_repeats
+from engine.rarity import against_echoes, said_by, words_of
+from engine.repetition import against_repeats
 from engine.reveal_order import Row, reveal_order_of
 from engine.samplers import SAMPLERS, Options, everything
 from engine.schedules import schedule_of
@@ -183,7 +183,7 @@ def denoise(
         judged, known = log_probs, (now.x != model.mask_id) & now.attend
         wanted = against_repeats(log_probs, now.x, known, asked, settings.repetition)
         if settings.presence:
-            wanted = against_echoes(wanted, now.x, known & now.writable, asked, words_of(model), settings.presence)
+            wanted = against_echoes(wanted, now.x, known & said_by(now.writable), asked, words_of(model), settings.presence)
         tokens = best.indices if wanted is log_probs else wanted.argmax(-1)
         drawn = _are_drawn(settings, steps, asked).to(raw.device)
         if drawn.any():

@@ -172,7 +172,8 @@ def _doubted(model: Denoiser, x: Tensor, written: Tensor, reading: Reading) -> T
     """
     places = written[0].nonzero()[:, 0].tolist()
     doubt = dict(zip(places, reading.doubts, strict=True))
-    worst = sorted(((max(doubt[place] for place in word), word) for word in _words(model, x, places)), key=lambda found: -found[0])
+    words = vocabulary(model).words(x.tolist(), places)
+    worst = sorted(((max(doubt[place] for place in word), word) for word in words), key=lambda found: -found[0])
     taken: list[int] = []
     for worst_doubt, word in worst:
         if worst_doubt > DOUBT and (not taken or len(taken) + len(word) <= _most(len(places))):
@@ -180,15 +181,3 @@ def _doubted(model: Denoiser, x: Tensor, written: Tensor, reading: Reading) -> T
     doubted = torch.zeros_like(written[0])
     doubted[taken] = True
     return doubted
-
-
-def _words(model: Denoiser, x: Tensor, places: list[int]) -> list[list[int]]:
-    """The places by the words that they spell: pieces that nothing parts are together. A sign is by itself."""
-    known, words = vocabulary(model), list[list[int]]()
-    for place in places:
-        joined = bool(words) and words[-1][-1] == place - 1 and known.joins(int(x[place - 1]), int(x[place]))
-        if joined:
-            words[-1].append(place)
-        else:
-            words.append([place])
-    return words

@@ -57,8 +57,8 @@ class Settings:
     """Nats taken from a token that would say again what stands nearby (a pair of tokens within 32, a token within two) when tokens are
     chosen; the order is judged without. 0 is off. After the penalty of CTRL (arXiv 1909.05858)."""
     presence: float = 0.0
-    """Nats taken from a rare word that the fill holds already within 32 tokens, less of them from a common one (engine.rarity); what
-    is read over counts it too. 0 is off. After the presence penalty of OpenAI's interface, which knows no rarity."""
+    """Nats taken from a rare word that the fill says already within 32 tokens of the same window, keywords among it; less from a word that
+    isn't so rare (engine.rarity). What is read over counts it too. 0 is off. After OpenAI's presence penalty, which knows no rarity."""
     words: Words = "known"
     """`known`: no words but those that the model's own texts or the draft hold, nor signs like `$` that the draft lacks, by models that
     bring a list of words (engine.spelling); `any`: pieces may add up to what no text holds."""
@@ -162,8 +162,8 @@ HELP = {
     "block_length": "tokens in a semi-autoregressive block; 0 is no blocks",
     "guidance": "classifier-free guidance by the given text; 0 is off",
     "repetition": "nats taken from a token that would say again what stands nearby; 0 is off",
-    "presence": "nats taken from a rare word that the fill holds already; 0 is off",
-    "words": "known: only words that the model's texts or the draft hold, and signs of the draft; any: pieces may make new ones",
+    "presence": "nats taken from a rare word that the fill says already; 0 is off",
+    "words": "known: only words of the model's texts or the draft, and no signs like $ that the draft lacks; any: all",
     "refresh": "the whole text is read anew every so many steps; 1 is exact and slower",
     "revise": "rounds in which what fits least is taken back and written anew; 0 is none",
     "candidates": "fills written side by side; the one that reads best is kept, the others can be had instead",

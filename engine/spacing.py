@@ -27,6 +27,7 @@ QUOTES = "\"'“”‘’"
 _NO_SPACE_AFTER = OPENING + "—–-/#@$£€_"
 _STRAIGHT = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
 _ELISIONS = re.compile(r"(?:\d|tis\b|twas\b|twere\b|twill\b|em\b|cause\b|til\b|round\b|bout\b|n\b)", re.IGNORECASE)
+_SINGLE = re.compile(rf"(?:^|(?<=\s))'(?=[\w{GAP_SIGN}])", re.MULTILINE)
 _DASHES = ("—", "–")
 _JOINS = "-–—/_…"
 """Signs that no space comes before, after a word."""
@@ -78,6 +79,11 @@ def leaves_open(text: str) -> bool:
 def quote_opens(before: str) -> bool:
     """Whether a straight quote after this text opens a quotation."""
     return not before or before[-1].isspace() or before[-1] in "([{“‘«—–\"'"
+
+
+def quotes_singly(text: str) -> bool:
+    """Whether a quotation opens with a single quote somewhere in a text; an apostrophe that begins a word ("'tis") doesn't open any."""
+    return any(not _ELISIONS.match(text, found.end()) for found in _SINGLE.finditer(straighten(text)))
 
 
 def space_before(before: str, text: str, *, brought: bool) -> bool:

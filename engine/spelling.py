@@ -17,7 +17,7 @@ from torch import Tensor
 
 from engine.denoiser import Denoiser
 from engine.lexicon import LETTERS, Lexicon
-from engine.spacing import straighten
+from engine.spacing import quotes_singly, straighten
 from engine.text import SPACELESS, fold
 from engine.vocabulary import Vocabulary, vocabulary
 
@@ -35,9 +35,9 @@ class Beside(NamedTuple):
     """The letters behind the one masked cell."""
 
 
-_SIGNS = re.compile(r"[#$%&()*+/<=>@\[\\\]^_`{|}~]")
-"""Signs of ASCII that are no part of ordinary prose."""
-_OPENS = re.compile(r"\s'(?=\w|$)")
+_SIGNS = re.compile(r"[#$%&*+/<=>@\\^_`|~]")
+"""Signs of ASCII that are no part of ordinary prose; brackets have rules of their own."""
+_NAME = re.compile(r"\w'[^\W\d_a-z]")
 MOST_KEPT = 4096
 """Surroundings of which a spelling keeps the tokens."""
 
@@ -60,8 +60,8 @@ class Pieces:
         """Tokens that begin with a space or a sign, by their tails."""
         self.ending = [(token, head, tail) for token, (head, tail, whole) in enumerate(parts) if head and not whole]
         """Tokens in which the word before them ends, with their heads and tails."""
-        self.signs = [_unlike(text) for text in known.texts]
-        """The signs in a token that not every text uses."""
+        self.signs = [{*_SIGNS.findall(text), *((" '",) if text.startswith(" '") else ())} for text in known.texts]
+        """The signs in a token that not every text uses, among them a single quote that opens (" '")."""
         self.capital = torch.tensor([text[:1].isupper() and len(text) > 1 for text in known.texts])
         """(V,) bool: tokens of several letters that begin a word, though no space comes first: none goes on so with small letters."""
 
@@ -134,9 +134,11 @@ class Speller:
         self._pieces = spelling.pieces
         self._spellings = [spelling, Spelling(spelling.pieces, own)] if own.words else [spelling]
         self._rows: dict[Beside, Tensor] = {}
-        known = _unlike(" " + text)
+        known = {*_SIGNS.findall(text), *((" '",) if quotes_singly(text) else ())}
         self.foreign = torch.tensor([token for token, signs in enumerate(self._pieces.signs) if not signs <= known], dtype=torch.long)
         """(k,) the tokens with signs that the draft doesn't use."""
+        self.names = _NAME.search(straighten(text)) is not None
+        """Whether the draft has a capital behind an apostrophe."""
 
     def fits(self, beside: Beside) -> Tensor:
         """(V,) bool: the tokens that make words which the model's texts or the draft hold."""
@@ -184,12 +186,6 @@ class Speller:
             if not self._pieces.whole[token]:
                 return letters, at
         return letters, len(ids)
-
-
-def _unlike(text: str) -> frozenset[str]:
-    """The signs of a text that not every text uses, among them a single quote that opens (" 'so"), which no apostrophe does."""
-    found = _SIGNS.findall(text)
-    return frozenset([*found, " '"] if _OPENS.search(straighten(text)) else found)
 
 
 def _by_letters(found: Iterable[tuple[str, int]]) -> dict[str, list[int]]:

@@ -46,6 +46,11 @@ class Vocabulary:
         self.glued = self._parts_of_words(decode) if not self.carries_spaces else None
         """Where tokens bring no spaces and decoding puts them between words, as BERT's does: the tokens that go on with the word
         before. None: tokens bring their own."""
+        ends_word, starts_name = _flags(s[-1:].isalnum() for s in self.texts), _flags(s[:1].isupper() for s in self.texts)
+        alone = [_flags(s == sign and self.carries_spaces and self.glued is None for s in self.texts) for sign in "\"'"]
+        self.quotes = ((alone[0], ends_word | self.ends_stop, self.starts_word), (alone[1], ends_word, starts_name))
+        """The double and the single quote that bring no space: tokens, what they don't follow where what comes next is of the third kind,
+        and that. A single quote does stand so in names ("O'Brien")."""
         known = set(self.texts)
         self.fragment = (
             _flags(self.carries_spaces and s[:1].islower() and " " + s not in known for s in self.texts)
@@ -106,6 +111,16 @@ class Vocabulary:
             return bool(self.glued[right])
         return self.carries_spaces and is_wordlike(first) and is_wordlike(second) and not SPACELESS.match(first + second)
 
+    def words(self, ids: Sequence[int], places: Sequence[int]) -> list[list[int]]:
+        """Places of a row by the words that they spell: pieces that nothing parts are together. A sign is by itself."""
+        words = list[list[int]]()
+        for place in places:
+            if words and words[-1][-1] == place - 1 and self.joins(ids[place - 1], ids[place]):
+                words[-1].append(place)
+            else:
+                words.append([place])
+        return words
+
     def clash_after(self, token: int) -> Tensor | None:
         """(V,) bool, the tokens that don't fit after this one; None when all do."""
         return self._clash(token, ("after", self._ends[token]), self._starts)
@@ -160,7 +175,10 @@ def _classes(texts: Sequence[str]) -> tuple[list[int], list[Moves]]:
 _CLASHES = {
     *(("stop", "stop"), ("dash", "stop"), ("quote", "quote")),
     *(("stop", "name"), ("stop", "word"), ("small", "name"), ("small", "initial"), ("small", "figure")),
-    ("mask", "word"),  # words are written from their beginning: an end that is there first gets a beginning that is none
+    *(
+        ("mask", "word"),
+        ("mask", "name"),
+    ),  # words are written from their beginning: an end that is there first gets a beginning that is none
 }
 """What doesn't stand side by side: (what a token ends with, what the next one starts with)."""
 _UNFIT = {("after", end): {start for e, start in _CLASHES if e == end} for end, _ in _CLASHES} | {

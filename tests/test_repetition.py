@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from hypothesis import given
@@ -10,9 +12,9 @@ from torch import Tensor
 
 import engine
 from engine.backends.toy import Toy
-from engine.rarity import Words, words_of
-from engine.reading import Reader
-from engine.repetition import BESIDE, REACH, against_echoes, discouraged, echoes, repeats
+from engine.rarity import ISLAND, Words, against_echoes, echoes, form_of, said_by, words_of
+from engine.reading import Reader, Reading
+from engine.repetition import BESIDE, REACH, discouraged, repeats
 from engine.reverse import denoise
 from tests.pieces import PIECES, Pieces
 
@@ -90,21 +92,29 @@ def test_a_fill_with_it_is_as_reproducible_as_without() -> None:
 
 
 @given(st.data())
-def test_words_that_were_written_nearby_are_lowered_by_how_rare_they_are(data: st.DataObject) -> None:
+def test_words_that_the_fill_says_nearby_are_lowered_by_how_rare_they_are(data: st.DataObject) -> None:
     x = torch.tensor(data.draw(st.lists(st.integers(0, MASK), min_size=1, max_size=80)))
-    written = torch.tensor(data.draw(st.lists(st.booleans(), min_size=len(x), max_size=len(x)))) & (x != MASK)
+    said = torch.tensor(data.draw(st.lists(st.booleans(), min_size=len(x), max_size=len(x)))) & (x != MASK)
     words = Words(torch.linspace(0, 1, MASK + 1), torch.arange(MASK + 1) // 2)
     log_probs = torch.zeros(int((x == MASK).sum()), MASK + 1)
-    found = against_echoes(log_probs, x[None], written[None], (x == MASK)[None], words, 2.0)
-    again = echoes(x, written, words)
+    found = against_echoes(log_probs, x[None], said[None], (x == MASK)[None], words, 2.0)
     for row, place in zip(found, (x == MASK).nonzero()[:, 0].tolist(), strict=True):
-        near = {int(x[j]) // 2 for j in range(len(x)) if written[j] and abs(j - place) <= REACH}
+        near = {int(x[j]) // 2 for j in range(len(x)) if said[j] and abs(j - place) <= REACH and float(words.rarity[x[j]]) > 0}
         assert row.tolist() == pytest.approx([-2.0 * float(words.rarity[token]) * (token // 2 in near) for token in range(MASK + 1)])
-    for place, cost in enumerate(again.tolist()):
-        twice = written[place] and any(
-            written[j] and int(x[j]) // 2 == int(x[place]) // 2 for j in range(len(x)) if 0 < abs(j - place) <= REACH
-        )
-        assert cost == pytest.approx(float(words.rarity[x[place]]) if twice else 0.0)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60))
+def test_what_a_fill_says_is_what_is_written_and_the_given_words_between_it(written: list[bool]) -> None:
+    found = said_by(torch.tensor([written]))[0].tolist()
+    for place, own in enumerate(written):
+        left = any(written[max(0, place - ISLAND) : place])
+        right = any(written[place + 1 : place + 1 + ISLAND])
+        assert found[place] == (own or (left and right))
+
+
+def test_forms_of_a_word_are_one_word() -> None:
+    assert form_of(" Letters") == form_of("letter") == form_of(" letter")
+    assert len({form_of(word) for word in ("was", "wa", "his", "hi", "is", "i", "glass", "glas", "bus", "bu", "new", "news")}) == 12
 
 
 class Storyteller(Pieces):
@@ -137,20 +147,46 @@ def test_a_fill_holds_no_rare_word_twice(how: dict[str, float]) -> None:
         assert lamps or "lamp" in fill  # that the draft has one doesn't matter
 
 
-def test_what_was_written_twice_reads_worse_and_is_doubted() -> None:
+def test_what_is_said_twice_reads_worse_and_is_doubted_if_another_word_is_nearly_as_good() -> None:
     model, lamp, house = Storyteller(), PIECES.index(" lamp"), PIECES.index(" house")
     x = torch.tensor([[*model.encode("the old"), lamp, PIECES.index(" was"), lamp, *model.encode(" so")]])
     written = torch.zeros_like(x, dtype=torch.bool)
     written[0, 2:5] = True
     blank = x.masked_fill(written, model.mask_id)
-    plain, strict = (
-        Reader(model, blank, written, refresh=1, repetition=0.0, presence=presence).read(x, None)[0] for presence in (0.0, 3.0)
-    )
+
+    def reading(row: Tensor, presence: float) -> Reading:
+        return Reader(model, blank, written, refresh=1, repetition=0.0, presence=presence).read(row, None)[0]
+
     rare = float(words_of(model).rarity[lamp])
-    assert rare > 0 and float(plain.worth.sum() - strict.worth.sum()) == pytest.approx(6 * rare)
-    assert [b - a for a, b in zip(plain.doubts, strict.doubts, strict=True)] == pytest.approx([3 * rare, 0, 3 * rare])
+    plain, strict = reading(x, 0.0), reading(x, 3.0)
+    assert rare > 0.2 and float(plain.worth.sum() - strict.worth.sum()) == pytest.approx(6 * rare)
+    assert plain.doubts == pytest.approx([0.0, 0.5, 0.0])  # " lamp" is best, and " the" and " was" are half a nat behind it
+    assert strict.doubts == pytest.approx([3 * rare - 0.5, 0.5, 3 * rare - 0.5])
     once = x.clone()
     once[0, 4] = house
-    assert float(Reader(model, blank, written, refresh=1, repetition=0.0, presence=3.0).read(once, None)[0].worth[2]) == pytest.approx(
-        float(plain.worth[2])
+    assert float(reading(once, 3.0).worth[2]) == pytest.approx(float(plain.worth[2]))
+
+
+def test_words_in_several_pieces_are_told_apart_by_all_of_them() -> None:
+    model = Storyteller()
+    known = {piece: PIECES.index(piece) for piece in (" lamp", "s", "ing", " the", " house")}
+    x = torch.tensor([[known[piece] for piece in (" lamp", "ing", " the", " lamp", " lamp", "s", " house", " lamp", "ing")]])[0]
+    said = torch.ones_like(x, dtype=torch.bool)
+    rare = float(words_of(model).rarity[known[" lamp"]])
+    assert echoes(model, x, said).tolist() == pytest.approx([1.0, 0, 0, rare, 1.0, 0, 0, 1.0, 0])
+
+
+def test_a_keyword_is_said_by_the_fill_and_a_common_word_costs_nothing_whatever_its_capital() -> None:
+    *_, last = engine.fill(
+        Storyteller(),
+        "the old [[9 tokens: lamp]] and so",
+        engine.Settings(steps=10, choice="deterministic", repetition=1.0, presence=20.0),
     )
+    assert last.text.count("lamp") == 1
+
+    class Capitals(Storyteller):
+        def decode(self, ids: Sequence[int]) -> str:
+            return "".join(" The" if i == PIECES.index(" quiet") else PIECES[i] for i in ids)
+
+    words = words_of(Capitals())
+    assert float(words.rarity[PIECES.index(" quiet")]) == 0.0 == float(words.rarity[PIECES.index(" the")])

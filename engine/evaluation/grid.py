@@ -25,6 +25,7 @@ LONG = ("sentence",)
 TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0)
 TOP_P = (0.8, 0.9, 0.95, 1.0)
 REPETITION = (0.0, 1.0, 2.0, 3.0, 4.0)
+PRESENCE = (0.0, 1.5, 3.0, 6.0)
 REFRESH = (1, 2, 4, 8, 16)
 GUIDANCE = (0.0, 0.5, 1.0, 2.0)
 REVISE = (0, 1, 2, 3, 5)
@@ -58,6 +59,7 @@ def rows(size: Size, default: Settings) -> list[Row]:
         *_varied(default, "sampler", SAMPLERS if size == "full" else FEW_SAMPLERS),
         *_varied(default, "temperature", TEMPERATURES if size == "full" else (0.0, 1.0)),
         *_varied(default, "repetition", REPETITION if size == "full" else (0.0,)),
+        *_varied(default, "presence", PRESENCE if size == "full" else (0.0,)),
         *_varied(default, "words", get_args(Words)),
         *_varied(default, "refresh", REFRESH if size == "full" else (1,)),
         *_varied(default, "guidance", GUIDANCE if size == "full" else (0.0,)),
