@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,9 +45,22 @@ tokens = 3000
 options = "--stages 0:8x64 --value-residual --store int8"
 [[stage]]
 name = "6-words"
-module = "engine.training.words"
+teach = "words"
 texts = ["*stories*"]
-options = "--least {60}"
+options = "--least {60:30}"
+"""
+
+
+BEGUN = """
+name = "x"
+[[stage]]
+name = "a"
+[[stage]]
+name = "b"
+tokens = 9
+[[stage]]
+name = "c"
+tokens = 9
 """
 
 
@@ -102,8 +117,37 @@ def test_one_command_makes_a_model_in_all_its_stages_and_goes_on_where_it_was_st
     capsys.readouterr()
     assert main([*told, str(out), "--scale", "0.5"]) == 0
     said = capsys.readouterr().err
-    assert said.count("is done already") == 3 and "words" not in said
+    assert said.count("is done already") == 3 and "words," not in said
     assert (out / "5-denoiser" / "model" / "model.safetensors").read_bytes() == weights
+    assert main([*told, str(out), "--scale", "1"]) == 2
+    assert "another --scale" in capsys.readouterr().err
+
+
+def test_a_stage_that_is_stopped_is_gone_on_with_before_the_next_one_begins(
+    texts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recipe, "LEAST_TOKENS", 1000)
+    (texts / "recipe.toml").write_text(SMALL, encoding="utf-8")
+    out = texts / "runs"
+    told = ["--recipe", str(texts / "recipe.toml"), "--data", str(texts / "stories.txt"), "--out", str(out), "--scale", "0.3"]
+    stopped = threading.Event()
+    stopped.set()
+    with monkeypatch.context() as patched:
+        patched.setattr("engine.training.train.interrupts", lambda: contextlib.nullcontext(stopped))
+        assert main(told) == 0
+    assert "Paused in the stage 2-denoiser" in capsys.readouterr().err and not (out / "3-twin").exists()
+    assert main(told) == 0
+    assert "Taking the run up again" in capsys.readouterr().err and (out / "6-words").is_file()
+
+
+def test_an_option_that_is_none_is_told_before_anything_is_done(texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (texts / "recipe.toml").write_text(SMALL.replace("--store int8", "--store int9"), encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["--recipe", str(texts / "recipe.toml"), "--data", str(texts / "stories.txt"), "--out", str(texts / "runs")])
+    assert "int9" in capsys.readouterr().err and not (texts / "runs").exists()
+    with pytest.raises(SystemExit):
+        main(["--recip", str(texts / "recipe.toml"), "--data", str(texts / "stories.txt")])
+    assert "in full" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -113,7 +157,12 @@ def test_one_command_makes_a_model_in_all_its_stages_and_goes_on_where_it_was_st
         ('name = "x"', "is no recipe"),
         ('name = "x"\n[[stage]]\nname = "a"\nspeed = 3', "speed"),
         ('name = "x"\n[[stage]]\nname = "a"\ntokens = 9', "needs a corpus"),
-        ('name = "x"\n[[stage]]\nname = "a"\nmodule = "engine.training.words"', "needs a model"),
+        ('name = "x"\n[[stage]]\nname = "a"\nteach = "words"', "needs a model"),
+        ('name = "x"\n[[stage]]\nname = "a"\nteach = "manners"', "manners"),
+        ('name = "x"\n[[stage]]\nname = "a"\ntokens = "9"', "numbers of stage 'a'"),
+        ('name = "x"\n[[stage]]\nname = "a"\ntexts = "*poems*"', "a list of names"),
+        ('name = "x"\n[settings]\nsteps = 0\n[[stage]]\nname = "a"', "Steps"),
+        (BEGUN + 'options = "--stages 0:8x64,0.5:8x32"', "one part only"),
         ('name = "x"\n[[stage]]\nname = "a"\ntexts = ["*poems*"]', "poems"),
         ('name = "x"\n[[stage]]\nname = "a"', "trains anything"),
     ],
@@ -128,7 +177,7 @@ def test_what_is_no_recipe_is_told_in_a_sentence(texts: Path, told: str, said: s
 def test_the_shipped_recipe_is_that_of_the_shipped_model(tmp_path: Path) -> None:
     shipped = Recipe.read(SHIPPED)
     config = json.loads((Path(EMBEDDED) / "config.json").read_text(encoding="utf-8"))
-    assert shipped.name == config["name"] and dict(shipped.settings) == config["settings"]
+    assert shipped.name == config["name"] and shipped.settings == config["settings"]
     assert shipped.tokens == pytest.approx(config["trained"]["tokens"], rel=0.01)
     sources = {path for stage in shipped.stages for path in stage.texts} | {"train-wikipedia*"}
     for pattern in sources:
@@ -141,6 +190,10 @@ def test_the_shipped_recipe_is_that_of_the_shipped_model(tmp_path: Path) -> None
     assert max(run.depth or 0 for run in runs) == config["model"]["depth"]
     assert max(run.vocab for run in runs) == config["model"]["vocab_size"]
     assert max(run.ngrams for run in runs) == config["model"]["ngram_rows"]
-    assert {"words", "schedule", "length_head", "reveal_order"} == {c.module.rpartition(".")[2] for c in found} - {"train"}
+    assert (
+        {"words", "schedule", "length_head", "reveal_order"}
+        == {c.module.rpartition(".")[2] for c in found} - {"train"}
+        == {m.rpartition(".")[2] for m in recipe.TAUGHT.values()}
+    )
     starts = [run.done for run in runs if not run.prepare]
     assert starts == sorted(starts) and all(run.hold > run.done / run.tokens for run in runs if not run.prepare)

@@ -132,6 +132,8 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     add("--save-every", type=above_zero, default=10.0, help="minutes between saved states")
     add("--export-every", type=above_zero, default=60.0, help="minutes between exported models")
     args = parser.parse_args(argv)
+    if args.recipe:
+        parser.error("write --recipe in full")
     if args.done and not args.init:
         parser.error("--done needs --init, the weights that have seen these tokens")
     try:

@@ -1,29 +1,41 @@
 """`python launch.py train --recipe FILE`: a model that was made in several runs, made again by one command.
 
-A recipe is a TOML file: stages, in order, each a command of ours with its options. A stage of `train` begins from the model of
-the stage before it; where a stage has no `tokens`, a corpus is prepared, or something is taught to the finished model. Stopped
-anywhere, the same command goes on.
+A recipe is a TOML file of stages. One with `tokens` trains, beginning from the model of the stage before it; one that `teach`es adds to
+the finished model what comes after training; any other prepares a corpus. Stopped anywhere, the same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
+import json
 import re
 import shlex
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from engine import checkpoint
-from engine.training.corpus import files_of
+from engine.settings import Settings, SettingsError
+from engine.training.corpus import CorpusError, files_of
+from engine.training.options import arguments
+from engine.training.run import FINISHED
 
 TRAIN = "engine.training.train"
-NUMBER = re.compile(r"\{(\d+)\}")
-LEAST, LEAST_TOKENS = 8, 20_000
-"""What is left of a number in braces, and of a stage's tokens, however small the rehearsal."""
+TAUGHT = {
+    "words": "engine.training.words",
+    "schedule": "engine.training.schedule",
+    "lengths": "engine.training.length_head",
+    "reveal order": "engine.training.reveal_order",
+}
+"""What can be taught to a finished model, and the command that does it."""
+NUMBER = re.compile(r"\{(\d+):(\d+)\}")
+LEAST_TOKENS = 20_000
+"""What a stage is trained on, however small the rehearsal."""
+MADE = "recipe.json"
 
 
 class RecipeError(ValueError):
@@ -37,15 +49,24 @@ class Stage:
     name: str
     """Its folder in --out."""
     options: str = ""
-    """As on the command line; a number in braces is made smaller in a rehearsal."""
+    """As on the command line; {16000:400} is 16000 times the scale of a rehearsal, and 400 at least."""
     tokens: float = 0.0
-    """What `train` reads in this stage; 0 for all that isn't training."""
+    """What is trained on in this stage."""
     hold: float = 0.0
     """The share of the stage after which the rates fall to zero."""
-    module: str = TRAIN
-    """The command; one that isn't `train` is given the finished model and the texts."""
+    teach: str = ""
+    """A name of TAUGHT."""
     texts: tuple[str, ...] = ("*",)
     """The files that it reads, by their names."""
+
+    def __post_init__(self) -> None:
+        """Raise TypeError for a value of the wrong kind, KeyError for what can't be taught."""
+        if not all(isinstance(value, str) for value in (self.name, self.options, self.teach, *self.texts)):
+            raise TypeError(f"the texts of stage {self.name!r} are wrong")
+        if not all(isinstance(value, int | float) for value in (self.tokens, self.hold)):
+            raise TypeError(f"the numbers of stage {self.name!r} are wrong")
+        if self.teach and self.teach not in TAUGHT:
+            raise KeyError(f"nothing teaches {self.teach!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +77,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     options: str = ""
     """Of every stage that trains or prepares."""
-    settings: tuple[tuple[str, Any], ...] = ()
+    settings: dict[str, Any] | None = None
     """The sampler's settings that are recommended for the model."""
 
     @classmethod
@@ -64,10 +85,11 @@ class Recipe:
         """The recipe in a file; RecipeError when it is none."""
         try:
             told = tomllib.loads(path.read_text(encoding="utf-8"))
-            stages = tuple(Stage(**{**stage, "texts": tuple(stage.get("texts", ("*",)))}) for stage in told.pop("stage"))
-            return cls(stages=stages, settings=tuple(told.pop("settings", {}).items()), **told)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise RecipeError(f"{path} is no recipe: {error}.") from error
+            stages = tuple(Stage(**{**stage, "texts": _list(stage.get("texts", ["*"]))}) for stage in told.pop("stage"))
+            Settings.of(told.get("settings", {}))
+            return cls(stages=stages, **told)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, SettingsError) as error:
+            raise RecipeError(f"{path} is no recipe: {str(error).strip('.')}.") from error
 
     @property
     def tokens(self) -> float:
@@ -75,8 +97,22 @@ class Recipe:
         return sum(stage.tokens for stage in self.stages)
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command line of a recipe."""
+
+    stage: Stage
+    module: str
+    argv: list[str]
+    folder: Path
+    model: Path | None
+    """The model that is there when it is done."""
+
+
 def main(argv: list[str]) -> int:
-    """Follow a recipe; the exit status of the first stage that fails, 2 with a sentence for what is no recipe."""
+    """Follow a recipe; the exit status of the first stage that fails, 0 when all are done or one was paused, 2 with a sentence for what
+    is no recipe.
+    """
     parser = argparse.ArgumentParser(prog="launch.py train --recipe", description=__doc__)
     add = parser.add_argument
     add("--recipe", type=Path, required=True, help="assets/recipe.toml is that of the embedded model")
@@ -87,44 +123,36 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     try:
         recipe = Recipe.read(args.recipe)
+        out = args.out or Path("runs") / (recipe.name if args.scale == 1 else f"{recipe.name}-rehearsed")
         files = files_of(args.data)
-        steps = commands(recipe, files, args.exclude, args.out or Path("runs") / recipe.name, args.scale)
-    except (RecipeError, OSError, ValueError) as error:
+        found = commands(recipe, files, args.exclude, out, args.scale)
+        _keep_to(out, recipe, files, args.scale)
+    except (RecipeError, CorpusError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    model: Path | None = None
-    for step in steps:
-        model = step.model or model
-        if step.done is not None and step.done.exists():
+    for command in found:
+        print(f"{command.stage.name}: {command.module.rpartition('.')[2]} {shlex.join(command.argv)}", file=sys.stderr)
+        if command.stage.teach and _taught(command):
             continue
-        print(f"{step.name}: {step.module.rpartition('.')[2]} {shlex.join(step.argv)}", file=sys.stderr)
-        if status := int(importlib.import_module(step.module).main(step.argv)):
+        if status := int(importlib.import_module(command.module).main(command.argv)):
             return status
-        if step.done is not None:
-            step.done.touch()
-    if recipe.settings and model is not None:
-        checkpoint.set_settings(model, dict(recipe.settings))
-    print(f"{recipe.name} is in {steps[-1].made}.", file=sys.stderr)
+        if command.stage.tokens and not (command.folder / FINISHED).is_file():
+            print(f"Paused in the stage {command.stage.name}; the same command goes on.", file=sys.stderr)
+            return 0
+        if command.stage.teach:
+            command.folder.write_text(_weights(command), encoding="utf-8")
+    made = found[-1].model
+    assert made is not None
+    if recipe.settings:
+        checkpoint.set_settings(made, recipe.settings)
+    print(f"{recipe.name} is in {made}.", file=sys.stderr)
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command line to be run."""
-
-    name: str
-    module: str
-    argv: list[str]
-    made: Path
-    """The model that is there when it is done."""
-    model: Path | None = None
-    """The same, where this command makes it."""
-    done: Path | None = None
-    """The file that says that it was done; a run of `train` knows that itself."""
-
-
 def commands(recipe: Recipe, files: list[Path], exclude: list[Path], out: Path, scale: float) -> list[Command]:
-    """The command lines of a recipe. RecipeError where a stage has nothing to begin from, or texts that aren't there."""
+    """The command lines of a recipe, all of them read once. RecipeError where a stage has nothing to begin from, or texts that aren't
+    there; SystemExit with a message where an option isn't one of `train`'s.
+    """
     found: list[Command] = []
     corpus: Path | None = None
     model: Path | None = None
@@ -134,37 +162,56 @@ def commands(recipe: Recipe, files: list[Path], exclude: list[Path], out: Path, 
         chosen = [str(path) for path in files if any(path.match(pattern) for pattern in stage.texts)]
         if not chosen:
             raise RecipeError(f"The stage {stage.name} reads {', '.join(stage.texts)}, which none of these texts is called.")
-        options = shlex.split(NUMBER.sub(lambda number: str(max(LEAST, round(int(number[1]) * scale))), stage.options))
+        options = shlex.split(NUMBER.sub(lambda n: str(max(min(int(n[1]), int(n[2])), round(int(n[1]) * scale))), stage.options))
         begun = [] if model is None else ["--init", str(model)]
-        if stage.module != TRAIN:
+        if stage.teach:
             if model is None:
                 raise RecipeError(f"The stage {stage.name} needs a model, and no stage before it trains one.")
-            found.append(Command(stage.name, stage.module, ["--model", str(model), "--data", *chosen, *options], model, done=folder))
-        elif not stage.tokens:
-            argv = ["--prepare", *begun, "--data", *chosen, *shlex.split(recipe.options), *options, "--out", str(folder)]
-            argv += ["--exclude", *map(str, exclude)] if exclude else []
-            found.append(Command(stage.name, TRAIN, argv, model or folder, done=folder / "prepared"))
-            corpus = folder
+            found.append(Command(stage, TAUGHT[stage.teach], ["--model", str(model), "--data", *chosen, *options], folder, model))
+            continue
+        common = [*shlex.split(recipe.options), *begun, *options, "--out", str(folder)]
+        if not stage.tokens:
+            held = ["--exclude", *map(str, exclude)] if exclude else []
+            argv, corpus = ["--prepare", "--data", *chosen, *common, *held], folder
         else:
             if corpus is None:
                 raise RecipeError(f"The stage {stage.name} needs a corpus, and no stage before it prepares one.")
             tokens = max(LEAST_TOKENS, round(stage.tokens * scale))
             # `train` counts shares from the first token that a model has ever read.
-            hold = (seen + stage.hold * tokens) / (seen + tokens)
-            argv = ["--data", str(corpus), *shlex.split(recipe.options), *begun, *(["--done", str(seen)] if begun else [])]
-            argv += [
-                "--tokens",
-                str(seen + tokens),
-                "--hold",
-                f"{min(hold, 0.9999):.6f}",
-                *options,
-                "--name",
-                recipe.name,
-                "--out",
-                str(folder),
-            ]
+            hold = min(0.9999, (seen + stage.hold * tokens) / (seen + tokens))
+            done = ["--done", str(seen)] if begun else []
+            argv = ["--data", str(corpus), *common, *done, "--tokens", str(seen + tokens), "--hold", f"{hold:.6f}", "--name", recipe.name]
             model, seen = folder / "model", seen + tokens
-            found.append(Command(stage.name, TRAIN, argv, model, model))
+        if seen and "," in (arguments(argv, None).stages or "") and begun:
+            raise RecipeError(f"The stage {stage.name} begins from a model, and so its --stages can have one part only.")
+        found.append(Command(stage, TRAIN, argv, folder, model))
     if model is None:
         raise RecipeError("No stage of the recipe trains anything.")
     return found
+
+
+def _keep_to(out: Path, recipe: Recipe, files: list[Path], scale: float) -> None:
+    """Note in the folder of all runs what is made there; RecipeError where it is something else."""
+    told = {"recipe": asdict(recipe), "texts": [[path.name, path.stat().st_size] for path in files], "scale": scale}
+    now, kept = json.dumps(told, sort_keys=True), out / MADE
+    if kept.is_file() and kept.read_text(encoding="utf-8") != now:
+        raise RecipeError(f"In {out} another recipe was followed, or this one with other texts or another --scale; name another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    kept.write_text(now, encoding="utf-8")
+
+
+def _weights(command: Command) -> str:
+    """The digest of the model that something is taught to."""
+    assert command.model is not None
+    return hashlib.sha256((command.model / checkpoint.WEIGHTS).read_bytes()).hexdigest()
+
+
+def _taught(command: Command) -> bool:
+    """Whether this model was taught so before."""
+    return command.folder.is_file() and command.folder.read_text(encoding="utf-8") == _weights(command)
+
+
+def _list(told: object) -> tuple[str, ...]:
+    if not isinstance(told, list):
+        raise TypeError("texts must be a list of names")
+    return tuple(told)
