@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, cast
 
 import engine
@@ -18,18 +17,11 @@ Then = Callable[[str], None]
 
 def is_elsewhere(name: str | None) -> bool:
     """Whether this can only be a published model that is not on this machine."""
-    if name is None or name == "toy" or _is_folder(name) or any(name == info.name for info in engine.models() if info.installed):
+    if name is None or name == "toy" or engine.folder_of(name) or any(name == info.name for info in engine.models() if info.installed):
         return False
     try:
         return engine.resolve(str(name)) is None
     except engine.HubError:  # only a folder could be called so, and there is none
-        return False
-
-
-def _is_folder(name: str) -> bool:
-    try:
-        return Path(name).expanduser().is_dir()
-    except (OSError, RuntimeError):  # longer than a path can be, or the home of a user whom there isn't
         return False
 
 

@@ -19,7 +19,7 @@ from engine.settings import DTYPES, HELP, ONLY_FOR, PUBLISHED, Settings, Setting
 if TYPE_CHECKING:
     from engine.backends import load
     from engine.filling import fill, fill_events
-    from engine.hub import HubError, ModelInfo, Progress, download, models, resolve
+    from engine.hub import HubError, ModelInfo, Progress, download, folder_of, models, resolve
     from engine.memory import dtype_of, fits_beside, free_memory, release_memory
     from engine.samplers import SAMPLERS
     from engine.schedules import SCHEDULES
@@ -51,6 +51,7 @@ __all__ = [
     "fill",
     "fill_events",
     "fits_beside",
+    "folder_of",
     "free_memory",
     "load",
     "models",
@@ -74,6 +75,7 @@ _HOMES = {
     "fill": "engine.filling",
     "fill_events": "engine.filling",
     "fits_beside": "engine.memory",
+    "folder_of": "engine.hub",
     "free_memory": "engine.memory",
     "load": "engine.backends",
     "models": "engine.hub",

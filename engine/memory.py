@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from engine.backends import EMBEDDED, room
+from engine.backends import room
 from engine.backends.quantised import QuantisedLinear
-from engine.hub import resolve
+from engine.hub import folder_of, resolve
 
 SPARE = 2.0
 """A model may be loaded in wider numbers than it is stored in, and needs room to compute: so many times its files must be free."""
@@ -21,9 +20,8 @@ def fits_beside(name: str | None, device: torch.device | str) -> bool:
     """Whether a model, named as for `engine.load`, can be loaded while another one stays on this device. False when in doubt."""
     free = free_memory(device)
     try:
-        folder = EMBEDDED if name is None else Path(name).expanduser()
-        found = folder if name is None or folder.is_dir() else resolve(name)
-    except (ValueError, OSError, RuntimeError):  # no name that could be loaded; `engine.load` says why
+        found = folder_of(name) or resolve(str(name))
+    except (ValueError, OSError):  # no name that could be loaded; `engine.load` says why
         return False
     if free is None or found is None:
         return False

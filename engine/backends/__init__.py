@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from engine.backends.toy import Toy
 from engine.denoiser import Denoiser
 from engine.hub import HubError, Progress
 from engine.hub.families import FAMILIES, kind_of, supported
-from engine.hub.installed import EMBEDDED, TOKENIZER_FILES, embedded_name
+from engine.hub.installed import EMBEDDED, TOKENIZER_FILES, embedded_name, folder_of
 from engine.settings import DTYPES
 
 __all__ = ["EMBEDDED", "Folder", "LoadError", "Placement", "load", "pick_device"]
@@ -45,7 +46,9 @@ def load(
     where = pick_device(device)
     if dtype not in DTYPES:
         raise LoadError(f"There is no dtype {dtype!r}; choose {', '.join(DTYPES)}.")
-    path = EMBEDDED if name_or_path is None else _folder(name_or_path)
+    path = folder_of(name_or_path)
+    if path is None and (file := _file(name_or_path)):
+        raise LoadError(f"{file} is a file; give the folder that it lies in.")
     name = None if path else str(name_or_path)
     folder = Folder(path or _from_hub(str(name_or_path), revision, progress), name)
     kind = kind_of(folder.config)
@@ -61,15 +64,12 @@ def load(
     return model
 
 
-def _folder(name_or_path: str | Path) -> Path | None:
-    """The folder of this path; None where there is none, and it can only be a name."""
-    try:
-        path = Path(name_or_path).expanduser()
-        if path.is_file():
-            raise LoadError(f"{path.name} is a file; give the folder that it lies in.")
-        return path if name_or_path and path.is_dir() else None
-    except (OSError, RuntimeError):  # longer than a path can be, or the home of a user whom there isn't
-        return None
+def _file(name_or_path: str | Path | None) -> str:
+    """The name of the file that this is; empty where it is none."""
+    with suppress(OSError, RuntimeError):
+        path = Path(name_or_path or "").expanduser()
+        return path.name if path.is_file() else ""
+    return ""
 
 
 def _from_hub(name: str, revision: str | None, progress: Callable[[Progress], None] | None) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from engine.backends import EMBEDDED
+from engine.hub import folder_of
 
 Record = dict[str, Any]
 
@@ -27,8 +27,8 @@ def fingerprint_of_model(name: str | None, told: str) -> str:
 
     The settings that are recommended for it don't count: whoever changes them keeps what was measured under others.
     """
-    folder = EMBEDDED if name is None else Path(name).expanduser()
-    if not folder.is_dir():
+    folder = folder_of(name)
+    if folder is None or not folder.is_dir():
         return digest([told])
     sizes = sorted((path.name, path.stat().st_size) for path in folder.iterdir() if path.suffix == ".safetensors")
     config = folder / "config.json"

@@ -14,10 +14,10 @@ from engine.hub.catalogue import CATALOGUE, EMBEDDED_LICENCE
 from engine.hub.downloading import Progress, check, download, vocabulary
 from engine.hub.families import FAMILIES, kind_of
 from engine.hub.fetching import HubError
-from engine.hub.installed import CONFIG, EMBEDDED
+from engine.hub.installed import CONFIG, EMBEDDED, folder_of
 from engine.settings import LARGE
 
-__all__ = ["HubError", "ModelInfo", "Progress", "download", "models", "resolve", "vocabulary"]
+__all__ = ["HubError", "ModelInfo", "Progress", "download", "folder_of", "models", "resolve", "vocabulary"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,17 @@ def embedded_name() -> str:
     return str(read_json(EMBEDDED / CONFIG).get("name", ""))
 
 
+def folder_of(name: str | Path | None) -> Path | None:
+    """The folder that a name or a path means, None being the embedded model; None where there is none: it can only be a name on the hub."""
+    if name is None:
+        return EMBEDDED
+    try:
+        path = Path(name).expanduser()
+        return path if str(name) and path.is_dir() else None
+    except (OSError, RuntimeError):  # longer than a path can be, or the home of a user whom there isn't
+        return None
+
+
 def home() -> Path:
     """The hub's cache."""
     from huggingface_hub import constants
