@@ -53,6 +53,12 @@ def test_words_are_found_at_their_own_place_whatever_their_case_and_signs() -> N
     assert metrics.same("it’s — late!", "It's late") and not metrics.same("it is late", "it's late")
 
 
+def test_a_word_of_some_length_is_said_again_by_the_fill_alone() -> None:
+    fill = metrics.pieces("The letter and the letters, a letter; Letter to the lamp and the lamp")
+    assert metrics.said_again(fill) == (2, 4)  # letter, letters, letter, Letter
+    assert metrics.said_again(metrics.pieces("to be or not")) == (0, 0)
+
+
 def test_a_stutter_is_a_word_again_within_three_words() -> None:
     passage = metrics.pieces("he went to the house, the old house by the sea")
     assert passage[5] == ","

@@ -200,6 +200,7 @@ FIGURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "bleu2": lambda totals: metrics.bleu(totals, 2),
     "bleu4": lambda totals: metrics.bleu(totals, 4),
     "stutter": metrics.share,
+    "again": metrics.share,
     "repeat": metrics.share,
     "distinct1": metrics.distinct,
     "distinct2": metrics.distinct,
@@ -224,6 +225,7 @@ def _totals(cuts: Sequence[Cut], fills: Sequence[Record], truths: Sequence[Recor
         found: dict[str, Sequence[float]] = {
             "exact": (metrics.same(text, cut.truth), 1),
             "words": metrics.words_found(text, cut.truth),
+            "again": metrics.said_again(own),
             "stutter": metrics.stutters(passage, start, end),
             "repeat": metrics.repeated(passage, start, end, 2),
             "own": record["own"],

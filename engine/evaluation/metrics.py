@@ -15,6 +15,8 @@ _PIECE = re.compile(r"\w+(?:['-]\w+)*|[^\w\s]")
 ORDERS = 4
 NEAR = 3
 """A stutter is a word seen again within this many words."""
+LONG = 5
+"""Letters from which on a word is mostly about something, and a person seldom says it twice in a sentence."""
 
 
 def pieces(text: str) -> list[str]:
@@ -69,6 +71,12 @@ def stutters(passage: Sequence[str], start: int, end: int) -> tuple[int, int]:
     inside = [k for k, i in enumerate(places) if start <= i < end]
     again = sum(words[k] in words[max(0, k - NEAR) : k] + words[k + 1 : k + 1 + NEAR] for k in inside)
     return again, len(inside)
+
+
+def said_again(fill: Sequence[str]) -> tuple[int, int]:
+    """(words of LONG letters or more that the fill has said before, all of them)."""
+    words = [piece for piece in fill if len(piece) >= LONG]
+    return len(words) - len(set(words)), len(words)
 
 
 def repeated(passage: Sequence[str], start: int, end: int, n: int) -> tuple[int, int]:

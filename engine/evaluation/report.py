@@ -17,6 +17,7 @@ COLUMNS = (
     ("bleu2", "BLEU-2", 100, 1),
     ("bleu4", "BLEU-4", 100, 1),
     ("stutter", "stutter, %", 100, 1),
+    ("again", "said again, %", 100, 1),
     ("repeat", "repeated 2-grams, %", 100, 1),
     ("distinct1", "distinct-1", 1, 2),
     ("distinct2", "distinct-2", 1, 2),
@@ -37,7 +38,8 @@ MEANING = """\
 - **exact**: the whole gap is what the person wrote, word for word; **words found**: true words at their own place. Case and
   edge signs aside.
 - **BLEU-2, BLEU-4** against the true text, phrases and sentences only, unsmoothed, times 100.
-- **stutter**: words of the fill seen again within three words; **repeated 2-grams**: those touching the fill that stand again in
+- **stutter**: words of the fill seen again within three words; **said again**: words of five letters or more that the fill has
+  said before; **repeated 2-grams**: those touching the fill that stand again in
   it or within 20 words on either side.
 - **distinct-n**: different n-grams over all n-grams of all fills together.
 - **own nats/token**: what the fill costs under the model itself, an any-order bound given both sides (lower is likelier, not
