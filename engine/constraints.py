@@ -369,13 +369,14 @@ class SpanConstraint:
         """(V,) bool: the tokens that would leave a quote with no space on either side (`asked"Yes`, `O'Then`); None where none would."""
         before, left, right, after = (ids[i] if 0 <= i < len(ids) else self._mask_id for i in (position + d for d in (-2, -1, 1, 2)))
         found = []
-        for quote, ends, starts in self._quotes:
-            if quote[left] and ends[before]:
+        for quote in self._quotes:
+            alone, ends, starts = quote.rows
+            if quote.alone[left] and quote.ends[before]:
                 found.append(starts)
-            if quote[right] and starts[after]:
+            if quote.alone[right] and quote.starts[after]:
                 found.append(ends)
-            if ends[left] and starts[right]:
-                found.append(quote)
+            if quote.ends[left] and quote.starts[right]:
+                found.append(alone)
         return torch.stack(found).any(0) if found else None
 
     def _spelled(self, ids: list[int], position: int) -> Tensor | None:

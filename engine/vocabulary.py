@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -48,9 +49,8 @@ class Vocabulary:
         before. None: tokens bring their own."""
         ends_word, starts_name = _flags(s[-1:].isalnum() for s in self.texts), _flags(s[:1].isupper() for s in self.texts)
         alone = [_flags(s == sign and self.carries_spaces and self.glued is None for s in self.texts) for sign in "\"'"]
-        self.quotes = ((alone[0], ends_word | self.ends_stop, self.starts_word), (alone[1], ends_word, starts_name))
-        """The double and the single quote that bring no space: tokens, what they don't follow where what comes next is of the third kind,
-        and that. A single quote does stand so in names ("O'Brien")."""
+        self.quotes = (_Quote.of(alone[0], ends_word | self.ends_stop, self.starts_word), _Quote.of(alone[1], ends_word, starts_name))
+        """The double quote and the single one; this does stand between words in names ("O'Brien")."""
         known = set(self.texts)
         self.fragment = (
             _flags(self.carries_spaces and s[:1].islower() and " " + s not in known for s in self.texts)
@@ -140,6 +140,20 @@ class Vocabulary:
         own = torch.zeros(self.size, dtype=torch.bool) if clash is None else clash.clone()
         own[token] = True
         return own
+
+
+class _Quote(NamedTuple):
+    """A quote that brings no space, and the tokens that it doesn't stand between: (V,) bool each, and the same as lists to look up."""
+
+    rows: tuple[Tensor, Tensor, Tensor]
+    """The quote itself, what ends with a word or a stop, and what starts with a word."""
+    alone: list[bool]
+    ends: list[bool]
+    starts: list[bool]
+
+    @classmethod
+    def of(cls, alone: Tensor, ends: Tensor, starts: Tensor) -> _Quote:
+        return cls((alone, ends, starts), alone.tolist(), ends.tolist(), starts.tolist())
 
 
 def _flags(values: Iterable[bool]) -> Tensor:
