@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engine.spacing import DOUBLE_QUOTES, QUOTES, STOPS, opens
+from engine.spacing import DOUBLE_QUOTES, QUOTES, STOPS, is_saying, opens
 from engine.spelling import Speller
 from engine.text import is_wordlike
 from engine.vocabulary import Vocabulary
@@ -66,7 +66,7 @@ class Edges:
             inner &= ~v.partial
         if code:
             return cls._in_code(v, before, after, inner if newlines else inner & ~v.newline, takes_space=takes_space)
-        inner &= ~v.tab
+        inner &= ~v.tab & ~v.adrift
         if not brackets:
             inner &= ~v.bracket
         if v.carries_spaces:
@@ -89,6 +89,10 @@ class Edges:
         last = inner & ~v.ends_space & ~v.ends_opening & ~v.newline
         if after and after[0] in STOPS:
             last &= ~v.ends_stop
+        if after[:1] == ".":
+            last &= ~v.title
+        if size > 2 and not counted and is_saying(before, after) and bool((last & v.ends_stop).any()):
+            last &= v.ends_stop
         if after and after[0] in QUOTES:
             last &= ~v.ends_quote
         return cls(first & last, first, inner, last)

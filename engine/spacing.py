@@ -81,6 +81,14 @@ def quote_opens(before: str) -> bool:
     return not before or before[-1].isspace() or before[-1] in "([{“‘«—–\"'"
 
 
+def is_saying(before: str, after: str) -> bool:
+    """Whether what stands between these texts is a whole saying: it ends in a stop, as what somebody says does, but not a quoted word."""
+    if before[-1:] not in DOUBLE_QUOTES or after[:1] not in DOUBLE_QUOTES or not before or not after:
+        return False
+    lead = before[:-1].rstrip(" ")
+    return opens(before) and (not lead or lead[-1] in STOPS + "\n") and (after[1:2] or " ") not in STOPS
+
+
 def quotes_singly(text: str) -> bool:
     """Whether a quotation opens with a single quote somewhere in a text; an apostrophe that begins a word ("'tis") doesn't open any."""
     return any(not _ELISIONS.match(text, found.end()) for found in _SINGLE.finditer(straighten(text)))

@@ -36,6 +36,9 @@ class Vocabulary:
         self.starts_closing = _flags(s != "" and s[0] in CLOSING for s in bare)
         self.starts_word = _flags(s[:1].isalnum() for s in self.texts)
         self.ends_stop = _flags(s != "" and s[-1] in STOPS for s in self.texts)
+        self.adrift = _flags(s in (" .", " ,") for s in self.texts)
+        """Stops that no text has a space before."""
+        self.title = _flags(s in TITLES for s in bare)
         self.starts_quote = _flags(s != "" and s[0] in QUOTES for s in bare)
         self.double_quote = self._holding(lambda c: c in DOUBLE_QUOTES)
         self.bracket = self._holding(lambda c: c in BRACKETS)
@@ -200,6 +203,8 @@ _UNFIT = {("after", end): {start for e, start in _CLASHES if e == end} for end, 
 }
 """The same, looked up: what doesn't start after such an end, what doesn't end before such a start."""
 _ENDS_OF_CLAUSES = ",.;:!?"
+TITLES = {"Mr", "Mrs", "Ms", "Dr", "Messrs", "Prof", "Rev", "Capt", "Col", "Gen", "Lieut", "Sgt"}
+"""Abbreviations after which a stop ends no sentence, for a name has to follow."""
 _JOINED = {"Mc", "Mac"}
 """What a name goes on after without a space."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 import engine
 from engine.constraints import Edges, SpanConstraint, SpanRule, WordCount
 from engine.draft import words
+from engine.spacing import STOPS, is_saying
 from engine.vocabulary import vocabulary
 from engine.wordings import word_moves
 from tests.pieces import PIECES, Pieces
@@ -139,3 +141,50 @@ def test_a_short_gap_in_prose_opens_no_bracket_that_it_could_not_close(draft: st
     frames = engine.fill(Bracketing(), draft, engine.Settings(repetition=0.0))
     written = {char for frame in frames for cell in frame.cells for char in cell.text}
     assert bool(written & set("()")) == may
+
+
+class Chance(Pieces):
+    """Writes anything, stops most gladly; one of its words is a title."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._chance = torch.Generator().manual_seed(seed)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(" Mrs" if i == PIECES.index(" lamp") else PIECES[i] for i in ids)
+
+    def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        found = torch.randn(int(positions.sum()), self.vocab_size, generator=self._chance)
+        found[:, [PIECES.index(piece) for piece in (" .", " ,", " lamp")]] += 4.0
+        return found
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_saying_ends_in_a_stop_and_no_stop_stands_apart(seed: int) -> None:
+    def fill(draft: str) -> str:
+        *_, last = engine.fill(Chance(seed), draft, engine.Settings(temperature=1.0, top_p=1.0, seed=seed))
+        before, _, after = draft.partition("[[6 tokens]]")
+        return last.text[len(before) : len(last.text) - len(after)]
+
+    said, quoted, title = (
+        fill(draft) for draft in ("He said, “[[6 tokens]]” and left.", "The “[[6 tokens]]”, so.", "It was [[6 tokens]].")
+    )
+    assert said[-1] in STOPS and not title.endswith("Mrs")
+    assert not any(sign in text for sign in (" .", " ,") for text in (said, quoted, title))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "whole"),
+    [
+        ("He said, “", "” and left.", True),
+        ('"', '"\n', True),
+        ("He left. “", "”", True),
+        ("He left.\n\n“", "” he said", True),
+        ("The so-called “", "” left.", False),
+        ("the word, “", "”, is old", False),
+        ("He said, ", " and left.", False),
+        ("He said, “so”", "” and left.", False),
+    ],
+)
+def test_what_is_a_whole_saying(before: str, after: str, whole: bool) -> None:
+    assert is_saying(before, after) is whole
