@@ -15,6 +15,7 @@ from engine.backends import EMBEDDED
 from engine.evaluation import card
 from engine.evaluation.nelbo import evaluate
 from engine.lexicon import Lexicon
+from engine.rarity import words_of
 from engine.training.corpus import documents
 
 SAMPLE = Path(__file__).parent / "data" / "dev_sample.txt"
@@ -74,6 +75,22 @@ def test_the_card_names_every_group_of_sources_and_the_licence() -> None:
         "Changelog",
     ):
         assert group in CARD
+
+
+def test_it_knows_which_words_are_rare() -> None:
+    model = engine.load(device="cpu")
+    rarity = words_of(model).rarity
+    for word, rare in (
+        (" the", False),
+        (" The", False),
+        (" said", False),
+        (" and", False),
+        (" lantern", True),
+        (" muscle", True),
+        ("ing", False),
+    ):
+        token = model.encode(word)[0]
+        assert bool(rarity[token] > 0.5) is rare, word
 
 
 def test_it_fills_real_drafts_in_whole_words() -> None:
