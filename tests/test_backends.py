@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
 import engine
 from engine import backends
@@ -54,9 +55,9 @@ def test_on_a_cpu_what_was_published_in_float32_keeps_its_precision(tmp_path, mo
 def test_whether_bfloat16_pays_is_measured_where_it_is_native_and_not_asked_of_large_models(monkeypatch):
     asked: list[torch.dtype] = []
 
-    def seconds(dtype: torch.dtype) -> float:
-        asked.append(dtype)
-        return 2.0 if dtype == torch.bfloat16 else 1.0
+    def seconds(_: nn.Module, x: Tensor) -> float:
+        asked.append(x.dtype)
+        return 2.0 if x.dtype == torch.bfloat16 else 1.0
 
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     monkeypatch.setattr(precision, "_seconds", seconds)
@@ -64,10 +65,28 @@ def test_whether_bfloat16_pays_is_measured_where_it_is_native_and_not_asked_of_l
     try:
         cpu = torch.device("cpu")
         assert not precision.computes_in_bf16(cpu, 10**6) and not precision.computes_in_bf16(cpu)
-        assert len(asked) == 2  # once for all models
+        once = len(asked)
+        assert not precision.computes_in_bf16(cpu, 10**6) and len(asked) == once  # for all models
         assert precision.computes_in_bf16(cpu, LARGE)
         monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
         assert not precision.computes_in_bf16(cpu, LARGE)
+    finally:
+        precision.bf16_pays.cache_clear()
+
+
+@pytest.mark.parametrize("pays", [False, True])
+@pytest.mark.parametrize("busy", [0, 8, 17])
+def test_a_machine_that_is_busy_for_a_while_answers_the_same(monkeypatch, pays, busy):
+    asked: list[torch.dtype] = []
+
+    def seconds(_: nn.Module, x: Tensor) -> float:
+        asked.append(x.dtype)
+        return (1.0 if (x.dtype == torch.bfloat16) is pays else 1.5) * (9.0 if busy <= len(asked) < busy + 8 else 1.0)
+
+    monkeypatch.setattr(precision, "_seconds", seconds)
+    precision.bf16_pays.cache_clear()
+    try:
+        assert precision.bf16_pays() is pays
     finally:
         precision.bf16_pays.cache_clear()
 

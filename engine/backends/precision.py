@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from functools import cache
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine.backends.packed import pack
 from engine.settings import LARGE
 
 SHAPE = (256, 512, 2048)
 """Rows, inputs and outputs of the layer that is timed: a window of the embedded model through something like its feed-forward."""
-ROUNDS = 5
+ROUNDS = 12
 """Timings of each, of which the best counts: whatever else the machine does only makes one longer."""
 
 
@@ -40,21 +40,27 @@ def bf16_pays() -> bool:
     Having the instructions does not tell: Zen 4 does twice as many products with them and cores with AMX many times as many, but
     Intel's without AMX take half as long again as for float32 (docs/DECISIONS.md).
     """
-    return _seconds(torch.bfloat16) < _seconds(torch.float32)
+    layers = [_layer(dtype) for dtype in (torch.bfloat16, torch.float32)]
+    found = [[_seconds(*layer) for layer in layers] for _ in range(ROUNDS)]  # in turns: what else the machine does falls on both
+    half, whole = (min(column) for column in zip(*found, strict=True))
+    return half < whole
 
 
 @torch.inference_mode()
-def _seconds(dtype: torch.dtype) -> float:
-    """What a layer takes as models compute it, the first call aside."""
+def _layer(dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
+    """A layer as models have it, called once, and what goes into it."""
     rows, inputs, outputs = SHAPE
     linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=False, dtype=dtype)  # whose random numbers would be somebody's next ones
     nn.init.ones_(linear.weight)
     layer, x = nn.Sequential(linear), torch.ones(rows, inputs, dtype=dtype)
     pack(layer)
+    _seconds(layer, x)
+    return layer, x
+
+
+@torch.inference_mode()
+def _seconds(layer: nn.Module, x: Tensor) -> float:
+    """What one call takes."""
+    began = time.perf_counter()
     layer(x)
-    found = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        layer(x)
-        found.append(time.perf_counter() - began)
-    return min(found)
+    return time.perf_counter() - began
