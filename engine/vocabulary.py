@@ -192,10 +192,8 @@ def _classes(texts: Sequence[str]) -> tuple[list[int], list[Moves]]:
 _CLASHES = {
     *(("stop", "stop"), ("dash", "stop"), ("quote", "quote")),
     *(("stop", "name"), ("stop", "word"), ("small", "name"), ("small", "initial"), ("small", "figure")),
-    *(
-        ("mask", "word"),
-        ("mask", "name"),
-    ),  # words are written from their beginning: an end that is there first gets a beginning that is none
+    # Words are written from their beginning: an end that is there first gets a beginning that is none.
+    *(("mask", "word"), ("mask", "name")),
 }
 """What doesn't stand side by side: (what a token ends with, what the next one starts with)."""
 _UNFIT = {("after", end): {start for e, start in _CLASHES if e == end} for end, _ in _CLASHES} | {

@@ -136,8 +136,11 @@ def test_a_stage_that_is_stopped_is_gone_on_with_before_the_next_one_begins(
         patched.setattr("engine.training.train.interrupts", lambda: contextlib.nullcontext(stopped))
         assert main(told) == 0
     assert "Paused in the stage 2-denoiser" in capsys.readouterr().err and not (out / "3-twin").exists()
-    assert main(told) == 0
-    assert "Taking the run up again" in capsys.readouterr().err and (out / "6-words").is_file()
+    with monkeypatch.context() as patched:
+        patched.setattr("engine.training.words.main", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(told) == 130
+    assert not (out / "6-words").exists() and "Traceback" not in (heard := capsys.readouterr().err) and "Taking the run up again" in heard
+    assert main(told) == 0 and (out / "6-words").is_file()
 
 
 def test_an_option_that_is_none_is_told_before_anything_is_done(texts: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,6 +130,15 @@ def main(argv: list[str]) -> int:
     except (RecipeError, CorpusError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    try:
+        return _follow(recipe, found)
+    except KeyboardInterrupt:  # while something is taught; `train` ends with a whole step
+        print("Stopped; the same command goes on.", file=sys.stderr)
+        return 130
+
+
+def _follow(recipe: Recipe, found: list[Command]) -> int:
+    """Run the commands in order; the exit status."""
     for command in found:
         print(f"{command.stage.name}: {command.module.rpartition('.')[2]} {shlex.join(command.argv)}", file=sys.stderr)
         if command.stage.teach and _taught(command):
