@@ -43,7 +43,9 @@ class Surroundings:
         if not self._cache.held:
             first = self._written & (self._written.cumsum(-1) == 1)  # a prediction is asked for only because one must be
             self._keeper.logits_beside(self._blank, first, self._cache)
-        beside = self._cache.copied([0] * len(ids))
+        if len(self._cache.held[0][0]) < len(ids):  # every reading computes the same places, so one copy does for all of them
+            self._cache = self._cache.copied([0] * len(ids))
+        beside = self._cache.first(len(ids))
         beside.only(self._written | self._keeper.read_from(positions, None))
         return self._keeper.logits_beside(ids, positions, beside)
 

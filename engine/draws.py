@@ -62,17 +62,23 @@ def categorical(log_probs: Tensor, uniforms: Tensor) -> Tensor:
     if log_probs.device.type == "mps":  # no float64 there
         return categorical(log_probs.cpu(), uniforms).to(log_probs.device)
     tokens = []
-    for start in range(0, len(log_probs), ROWS_AT_ONCE):
-        rows, u = log_probs[start : start + ROWS_AT_ONCE], uniforms[start : start + ROWS_AT_ONCE].to(log_probs.device)
+    at_once = rows_at_once(log_probs)
+    for rows, u in zip(log_probs.split(at_once), uniforms.to(log_probs.device).split(at_once), strict=True):
         cumulated = torch.cumsum(torch.softmax(rows, -1), -1, dtype=torch.float64)
         total = cumulated[:, -1]
         target = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
         tokens.append(torch.searchsorted(cumulated, target[:, None], right=True)[:, 0])
-    return torch.cat(tokens) if tokens else torch.empty(0, dtype=torch.long, device=log_probs.device)
+    return torch.cat(tokens)
 
 
-ROWS_AT_ONCE = 256
-"""Rows of a vocabulary's width that are held in float64 together; bounds the memory of a long canvas."""
+def rows_at_once(log_probs: Tensor) -> int:
+    """How many rows of a vocabulary's width are held in float64 together."""
+    return max(1, (ON_CPU if log_probs.device.type == "cpu" else ELSEWHERE) // max(1, log_probs.shape[-1]))
+
+
+ON_CPU, ELSEWHERE = 2**19, 2**25
+"""Numbers held in float64 together: more bounds no one but the memory of a long canvas. On a CPU fewer, since the pages of large blocks
+are new, and cleared, each time: 128 rows of 16,384 took 9.4 ms at once and 1.1 ms in four parts."""
 
 
 COLDEST = 1e-6

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.draws import ROWS_AT_ONCE, SeededNoise, categorical, tempered
+from engine.draws import SeededNoise, categorical, rows_at_once, tempered
 from engine.settings import Settings
 
 
@@ -42,7 +42,8 @@ def test_a_tail_far_below_float32_is_reached():
 
 
 def test_many_rows_are_drawn_as_one_at_a_time():
-    rows = log_probs(2 * ROWS_AT_ONCE + 3, 7)
+    width = 2**15
+    rows = log_probs(2 * rows_at_once(torch.empty(1, width)) + 3, width)
     u = torch.rand(len(rows), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     one_by_one = torch.cat([categorical(rows[i : i + 1], u[i : i + 1]) for i in range(len(rows))])
     assert torch.equal(categorical(rows, u), one_by_one)
