@@ -70,10 +70,10 @@ class Edges:
         if not brackets:
             inner &= ~v.bracket
         if v.carries_spaces:
-            inner &= ~v.blank | v.newline
+            inner &= ~v.blank | v.newline | v.spacer
         if not newlines:
             inner &= ~v.newline
-        first = inner & ~v.blank & ~v.newline
+        first = inner & (~v.blank | v.spacer) & ~v.newline
         if takes_space:
             first &= v.leads_space & ~v.starts_closing
         elif not before or before[-1].isspace() or opens(before):
@@ -306,9 +306,7 @@ class SpanConstraint:
         bound = [p for p in positions if not self._rules[self._cells[p][0]].edges.free]
         if not all(fits(ids[p - 1], ids[p]) for p in bound if p) or not all(fits(ids[p], ids[p + 1]) for p in bound if p + 1 < len(ids)):
             return False
-        if any(
-            bool(glued[ids[q]]) for p in bound for q in (p - 1, p, p + 1) if q in self._cells and (glued := self._glued(ids, q)) is not None
-        ):
+        if any(bool(wrong[ids[q]]) for p in bound for q in (p - 1, p, p + 1) if (wrong := self._misplaced(ids, q)) is not None):
             return False
         if not all(bool(spelled[ids[p]]) for p in bound if (spelled := self._spelled(ids, p)) is not None):
             return False
@@ -363,16 +361,21 @@ class SpanConstraint:
             beside = beside & ~clash
         if position + 1 < len(ids) and (clash := self._vocabulary.clash_before(ids[position + 1])) is not None:
             beside = beside & ~clash
-        if (glued := self._glued(ids, position)) is not None:
-            beside = beside & ~glued
+        if (wrong := self._misplaced(ids, position)) is not None:
+            beside = beside & ~wrong
         if (spelled := self._spelled(ids, position)) is not None and bool((known := beside & spelled).any()):
             return known
         return beside if beside is row or bool(beside.any()) else row
 
-    def _glued(self, ids: list[int], position: int) -> Tensor | None:
-        """(V,) bool: the tokens that would leave a quote with no space on either side (`asked"Yes`, `O'Then`); None where none would."""
+    def _misplaced(self, ids: list[int], position: int) -> Tensor | None:
+        """(V,) bool: the tokens that would leave a quote with no space on either side (`asked"Yes`, `O'Then`), or a figure's space waiting
+        for a figure where words are counted, when there may be none left for it; None where none would, and for given text.
+        """
+        if position not in self._cells:
+            return None
         before, left, right, after = (ids[i] if 0 <= i < len(ids) else self._mask_id for i in (position + d for d in (-2, -1, 1, 2)))
-        found = []
+        count = self._rules[self._cells[position][0]].count
+        found = [self._vocabulary.spacer] if right == self._mask_id and (count.high is not None or count.low > 1) else []
         for quote in self._quotes:
             alone, ends, starts = quote.rows
             if quote.alone[left] and quote.ends[before]:

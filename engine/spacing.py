@@ -24,7 +24,7 @@ BRACKETS = "()[]{}"
 MIRRORED = str.maketrans(BRACKETS, ")(][}{")
 DOUBLE_QUOTES = '"“”'
 QUOTES = "\"'“”‘’"
-_NO_SPACE_AFTER = OPENING + "—–-/#@$£€_"
+NO_SPACE_AFTER = OPENING + "—–-/#@$£€_"
 _STRAIGHT = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
 _ELISIONS = re.compile(r"(?:\d|tis\b|twas\b|twere\b|twill\b|em\b|cause\b|til\b|round\b|bout\b|n\b)", re.IGNORECASE)
 _SINGLE = re.compile(rf"(?:^|(?<=\s))'(?=[\w{GAP_SIGN}])", re.MULTILINE)
@@ -54,7 +54,7 @@ def opens(before: str) -> bool:
         return quote_opens(before[:-1])
     if before[-1] == "'":
         return quote_opens(before[:-1])
-    return before[-1] in _NO_SPACE_AFTER
+    return before[-1] in NO_SPACE_AFTER
 
 
 def line_of(texts: Iterable[str], reach: int, *, backwards: bool) -> str:
@@ -122,18 +122,18 @@ def stands_apart(before: str, piece: str) -> bool:
         return False
     last, sign = before[-1], piece[0]
     if sign == '"':
-        return before.count('"') % 2 == 0 and last not in _NO_SPACE_AFTER
+        return before.count('"') % 2 == 0 and last not in NO_SPACE_AFTER
     if last == '"' and before.count('"') % 2:
         return False
     if sign == "'":
-        return not is_wordlike(last) and last not in _NO_SPACE_AFTER
+        return not is_wordlike(last) and last not in NO_SPACE_AFTER
     if last == "'":
         return _after_apostrophe(before, piece)
     if last in ".," and piece.isdigit() and before[-2:-1].isdigit():
         return last == "," and len(piece) != 3
     if sign in CLOSING or sign in _JOINS:
         return sign == "-" and not is_wordlike(last)
-    return last not in _NO_SPACE_AFTER and not (SPACELESS.match(last) and SPACELESS.match(sign))
+    return last not in NO_SPACE_AFTER and not (SPACELESS.match(last) and SPACELESS.match(sign))
 
 
 def _after_apostrophe(before: str, piece: str) -> bool:

@@ -35,8 +35,8 @@ class Beside(NamedTuple):
     """The letters behind the one masked cell."""
 
 
-_SIGNS = re.compile(r"[#$%&*+/<=>@\\^_`|~]")
-"""Signs of ASCII that are no part of ordinary prose; brackets have rules of their own."""
+_SIGNS = re.compile(r"[#$%&*+/<=>@\\^_`|~]|\d")
+"""Signs of ASCII that are no part of ordinary prose, and figures; brackets have rules of their own."""
 _NAME = re.compile(r"\w'[^\W\d_a-z]")
 MOST_KEPT = 4096
 """Surroundings of which a spelling keeps the tokens."""
@@ -60,8 +60,10 @@ class Pieces:
         """Tokens that begin with a space or a sign, by their tails."""
         self.ending = [(token, head, tail) for token, (head, tail, whole) in enumerate(parts) if head and not whole]
         """Tokens in which the word before them ends, with their heads and tails."""
-        self.signs = [{*_SIGNS.findall(text), *((" '",) if text.startswith(" '") else ())} for text in known.texts]
-        """The signs in a token that not every text uses, among them a single quote that opens (" '")."""
+        self.signs = [_signs(text) | ({" '"} if text.startswith(" '") else set()) for text in known.texts]
+        """The signs in a token that not every text uses, among them a single quote that opens (" '") and figures, all as one."""
+        for spacer in known.spacer.nonzero()[:, 0].tolist():
+            self.signs[spacer] = {"0"}
         self.capital = torch.tensor([text[:1].isupper() and len(text) > 1 for text in known.texts])
         """(V,) bool: tokens of several letters that begin a word, though no space comes first: none goes on so with small letters."""
 
@@ -134,7 +136,7 @@ class Speller:
         self._pieces = spelling.pieces
         self._spellings = [spelling, Spelling(spelling.pieces, own)] if own.words else [spelling]
         self._rows: dict[Beside, Tensor] = {}
-        known = {*_SIGNS.findall(text), *((" '",) if quotes_singly(text) else ())}
+        known = _signs(text) | ({" '"} if quotes_singly(text) else set())
         self.foreign = torch.tensor([token for token, signs in enumerate(self._pieces.signs) if not signs <= known], dtype=torch.long)
         """(k,) the tokens with signs that the draft doesn't use."""
         self.names = _NAME.search(straighten(text)) is not None
@@ -186,6 +188,11 @@ class Speller:
             if not self._pieces.whole[token]:
                 return letters, at
         return letters, len(ids)
+
+
+def _signs(text: str) -> set[str]:
+    """The signs in a text, and "0" for figures."""
+    return {"0" if sign.isdecimal() else sign for sign in _SIGNS.findall(text)}
 
 
 def _by_letters(found: Iterable[tuple[str, int]]) -> dict[str, list[int]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.denoiser import Denoiser
-from engine.spacing import BRACKETS, CLOSING, DOUBLE_QUOTES, OPENING, QUOTES, STOPS, stands_apart, unwanted
+from engine.spacing import BRACKETS, CLOSING, DOUBLE_QUOTES, NO_SPACE_AFTER, OPENING, QUOTES, STOPS, stands_apart, unwanted
 from engine.text import SPACELESS, is_wordlike
 from engine.wordings import SEPARATORS, Moves, apart_moves, word_moves
 
@@ -66,9 +66,14 @@ class Vocabulary:
         """(V,) the class of each token, and what each class does to a fill's words and quotes."""
 
         words = self.carries_spaces and self.glued is None
+        figures = words and not any(s[:1] == " " and s[1:2].isdecimal() for s in self.texts)
+        self.spacer = _flags(figures and s == " " for s in self.texts)
+        """The space alone, where figures bring none as words do: it stands before a figure and nowhere else."""
         self._starts = [_start(s, words=words) for s in self.texts]
         self._ends = [_end(s, words=words) for s in self.texts]
-        self._ends[model.mask_id] = "mask"
+        self._starts[model.mask_id] = self._ends[model.mask_id] = "mask"
+        for token in self.spacer.nonzero()[:, 0].tolist():
+            self._starts[token] = self._ends[token] = "space"
         space, parts = (" ", set[int]()) if self.glued is None else ("", set(self.glued.nonzero()[:, 0].tolist()))
         at = len(space)
         self._once = {i for i, s in enumerate(self.texts) if s[:at] == space and s[at : at + 1].isalnum() and i not in parts}
@@ -106,9 +111,11 @@ class Vocabulary:
         return not (left == right and left in self._once) and (self._ends[left], self._starts[right]) not in _CLASHES
 
     def joins(self, left: int, right: int) -> bool:
-        """Whether a token goes on with the word that the one before it ends in; not in scripts that put no space between words, nor
-        where each token is a letter.
+        """Whether a token goes on with the word that the one before it ends in, or with the space before a figure; not in scripts that put
+        no space between words, nor where each token is a letter.
         """
+        if self.spacer[left]:
+            return self._starts[right] == "figure"
         first, second = self.texts[left][-1:], self.texts[right][:1]
         if self.glued is not None:
             return bool(self.glued[right])
@@ -194,6 +201,9 @@ _CLASHES = {
     *(("stop", "name"), ("stop", "word"), ("small", "name"), ("small", "initial"), ("small", "figure")),
     # Words are written from their beginning: an end that is there first gets a beginning that is none.
     *(("mask", "word"), ("mask", "name")),
+    # What parts a figure from the word before it, and nothing else from anything.
+    *(("space", start) for start in ("", "stop", "quote", "name", "initial", "word", "space")),
+    *((end, "space") for end in ("open", "dash", "figure")),
 }
 """What doesn't stand side by side: (what a token ends with, what the next one starts with)."""
 _UNFIT = {("after", end): {start for e, start in _CLASHES if e == end} for end, _ in _CLASHES} | {
@@ -225,6 +235,10 @@ def _end(text: str, *, words: bool) -> str:
     """What a token ends with."""
     if found := _sign(text[-1:]):
         return "dash" if found == "stop" and text[-1] not in _ENDS_OF_CLAUSES else found
+    if words and (text[-1:].isspace() or text[-1:] in NO_SPACE_AFTER):
+        return "open"
+    if words and text[-1:].isdecimal():
+        return "figure"
     return "small" if words and text[-1:].islower() and text.strip() not in _JOINED else ""
 
 

@@ -96,7 +96,7 @@ def allowed_texts(cell: int, size: int, before: str, after: str, *, takes_space:
 def test_edges_start_and_end_cleanly():
     after_space = allowed_texts(0, 3, "it was ", " when")
     assert {" the", " (", ' "', " —"} <= after_space
-    assert not after_space & {"the", "ing", " ", "  ", "\n", ",", " ,", ")", " )", "."}
+    assert not after_space & {"the", "ing", "  ", "\n", ",", " ,", ")", " )", "."}
     line_start = allowed_texts(0, 3, "it was.\n", " when", takes_space=False)
     assert {"the", '"', "("} <= line_start and not line_start & {" the", " ", ",", "\n"}
     glued = allowed_texts(0, 3, "was", " when", takes_space=False)
@@ -107,6 +107,26 @@ def test_edges_start_and_end_cleanly():
     assert not allowed_texts(2, 3, "it was ", " when") & {" ", "  ", "(", " (", "\n", ' "'}
     assert "." in allowed_texts(2, 3, "it was ", " when") and "." not in allowed_texts(2, 3, "it was ", ", when")
     assert not allowed_texts(1, 3, "it was ", " when") & {"\n", "\n\n"}
+
+
+def test_a_space_alone_stands_before_a_figure_and_nowhere_else():
+    """Where figures bring no space of their own, as in the embedded model's vocabulary, "in 3" is three pieces."""
+    space, three, the, said = (PIECES.index(piece) for piece in (" ", "3", " the", " said"))
+    for low, high in ((0, None), (2, 3)):
+        rules = constraint(4, low, high, "it was ", " when", takes_space=True)
+        x = torch.tensor([said, Pieces.mask_id, three, Pieces.mask_id])
+        between, behind = rules.allowed(x, torch.tensor([1, 3]))
+        assert between[space] and not behind[space] and not between[the]  # " the3" is no word
+        x = torch.tensor([said, Pieces.mask_id, the, Pieces.mask_id])
+        assert not rules.allowed(x, torch.tensor([1]))[0, space]
+        x = torch.tensor([said, Pieces.mask_id, Pieces.mask_id, Pieces.mask_id])
+        counted = high is not None
+        assert bool(rules.allowed(x, torch.tensor([1]))[0, space]) != counted  # there may be no word left for a figure
+        if not counted:
+            x[1] = space
+            follows = {PIECES[i] for i in rules.allowed(x, torch.tensor([2]))[0].nonzero()[:, 0].tolist()}
+            assert follows == {"3"}
+    assert vocabulary(Pieces()).words([said, space, three, three, the], [0, 1, 2, 3, 4]) == [[0], [1, 2, 3], [4]]
 
 
 def test_a_line_does_not_begin_with_the_end_of_a_word() -> None:

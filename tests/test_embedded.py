@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from engine.evaluation import card
 from engine.evaluation.nelbo import evaluate
 from engine.lexicon import Lexicon
 from engine.rarity import words_of
+from engine.settings import recommended
 from engine.training.corpus import documents
 
 SAMPLE = Path(__file__).parent / "data" / "dev_sample.txt"
@@ -104,3 +106,13 @@ def test_it_fills_real_drafts_in_whole_words() -> None:
         assert re.fullmatch(r"\S(.*\S)?", written) and "  " not in written and "\ufffd" not in written
         assert model.lexicon is not None  # type: ignore[attr-defined]
         assert not Lexicon.of([written]).without(model.lexicon | Lexicon.of([left, right])).words  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_year_stands_apart_from_the_word_before(seed: int) -> None:
+    """Its pieces are single figures, and the space before them is a piece of its own."""
+    model = engine.load()
+    before, after = "She was born ", ", and died on 4 May 1950."
+    *_, last = engine.fill(model, f"{before}[[6 tokens]]{after}", replace(recommended(model), seed=seed))
+    filled = last.text[len(before) : len(last.text) - len(after)]
+    assert re.search(r"(?<![\w-])\d{4}$", filled), filled

@@ -222,6 +222,13 @@ def test_dollars_are_the_drafts_and_stops_are_everybodys() -> None:
     assert not everybodys & set(plain.foreign.tolist())
 
 
+def test_figures_are_written_where_the_draft_has_some() -> None:
+    plain, dated = speller(Clerk(), "the house was old"), speller(Clerk(), "the house was 3")
+    assert plain is not None and dated is not None
+    figures = {PIECES.index("3"), PIECES.index(" ")}  # the space alone stands before figures
+    assert figures <= set(plain.foreign.tolist()) and not figures & set(dated.foreign.tolist())
+
+
 class Talker(Pieces):
     """Writes double quotes and words without a space before them more gladly than anything."""
 
