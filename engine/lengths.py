@@ -25,6 +25,9 @@ DEFAULT = 6
 """Length in tokens that a gap has before anything is known: until its turn comes, and where the model sees no difference."""
 SPREAD = 0.8
 """How far lengths usually lie from that, in octaves. A small model's confidence alone says little, and short gaps would win."""
+BELOW = 0.35
+"""The share of a model's belief that lies below its guess. Less than half, for a cell too many costs more than one too few: what is left
+when all is said is filled with words that say nothing. Readers of pairs liked such fills better than the median's (docs/DECISIONS.md)."""
 FREE = 48
 """Length in tokens of a draft that is one gap and nothing else."""
 CONTEXT = 128
@@ -55,7 +58,7 @@ def decide_lengths(model: Denoiser, canvas: Canvas, rules: Rules) -> list[int]:
     if isinstance(model, KnowsLengths):
         sizes = [low if low == high else 1 for low, high in bounds]
         for i, log_probs in zip(open_ones, ask(model, canvas, sizes, open_ones), strict=True):
-            sizes[i] = middle(log_probs, *bounds[i])
+            sizes[i] = guess(log_probs, *bounds[i])
         return sizes
     options = [_options(low, high) for low, high in bounds]
     sizes = [min(found, key=lambda n: abs(n - DEFAULT)) for found in options]
@@ -77,17 +80,17 @@ def ask(model: KnowsLengths, canvas: Canvas, sizes: Sequence[int], spans: Sequen
     return found
 
 
-def middle(log_probs: Tensor, low: int, high: int | None) -> int:
-    """The median token count from `low` to `high` (None: no limit).
+def guess(log_probs: Tensor, low: int, high: int | None, *, below: float = BELOW) -> int:
+    """The least token count, from `low` to `high` (None: no limit), that this share of the probability there doesn't exceed.
 
-    The median errs least on average, whether errors are counted in tokens or in octaves. Where the model gives no probability to
-    any count of the range, all there are equally long to it: their geometric mean.
+    Half is the median, which errs least on average, whether errors are counted in tokens or in octaves. Where the model gives no
+    probability to any count of the range, all there are equally long to it: their geometric mean.
     """
     high = len(log_probs) if high is None else high
     within = log_probs[low - 1 : high].double()
     if not len(within) or not bool(torch.isfinite(within.max())):
         return round(math.sqrt(low * high))
-    return low + int((within.softmax(0).cumsum(0) < 0.5).sum())
+    return low + int((within.softmax(0).cumsum(0) < below).sum())
 
 
 def gap_windows(model: Denoiser, canvas: Canvas, sizes: Sequence[int], spans: Sequence[int]) -> list[Window]:

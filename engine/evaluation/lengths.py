@@ -14,12 +14,13 @@ from engine.canvas import Canvas
 from engine.denoiser import Denoiser, KnowsLengths
 from engine.evaluation import metrics
 from engine.evaluation.store import Record, Store
-from engine.lengths import CANDIDATES, DEFAULT, ROWS, batch, cal, confidence, length_bias, middle
+from engine.lengths import BELOW, CANDIDATES, DEFAULT, ROWS, batch, cal, confidence, guess, length_bias
 from engine.training.gaps import MIX, Cut
 
-HEAD, CAL, WEIGHED = "head", "CAL", "CAL and prior"
+HEAD, MEDIAN, CAL, WEIGHED = "head", "head's median", "CAL", "CAL and prior"
 WAYS = {
-    HEAD: "the length head: the median of its distribution; what the page does",
+    HEAD: f"the length head: {BELOW:.0%} of its distribution lie below; what the page does",
+    MEDIAN: "the median of that distribution, which errs least and reads worse",
     CAL: "calibrated confidence alone (arXiv 2602.00476)",
     WEIGHED: "the same weighed against a usual length: what the page does with models without a head",
     "mean": "always the mean of the true counts",
@@ -47,7 +48,8 @@ def measure(model: Denoiser, cuts: Sequence[Cut], store: Store, *, cal_gaps: int
             ids, cells, attend = batch(model, windows[start : start + ROWS])
             log_probs.append(model.gap_lengths(ids, cells, attend=attend))
         told = torch.cat(log_probs)
-        guesses[HEAD] = np.array([middle(row, 1, None) for row in told], dtype=float)
+        for way, below in ((HEAD, BELOW), (MEDIAN, 0.5)):
+            guesses[way] = np.array([guess(row, 1, None, below=below) for row in told], dtype=float)
         found["belief"] = _belief(counts, told.double().numpy(), rng)
     tried = rng.permutation(len(cuts))[:cal_gaps].tolist()
     records = store.records(["CAL", len(cuts)], [cuts[i].id for i in tried], lambda i: _cal(model, cuts[tried[i]]), "CAL")
@@ -60,10 +62,10 @@ def measure(model: Denoiser, cuts: Sequence[Cut], store: Store, *, cal_gaps: int
     def errors(mine: np.ndarray) -> dict[str, Any]:
         """The errors of each way on some of the gaps, those that it was tried on."""
         row: dict[str, Any] = {"gaps": int(mine.sum()), "true_mean": float(counts[mine].mean())}
-        for way, guess in guesses.items():
-            known = mine & ~np.isnan(guess)
+        for way, guessed in guesses.items():
+            known = mine & ~np.isnan(guessed)
             if known.any():
-                off = np.abs(guess - counts)[known], np.abs(np.log2(guess[known] / counts[known]))
+                off = np.abs(guessed - counts)[known], np.abs(np.log2(guessed[known] / counts[known]))
                 tokens, octaves = (metrics.mean_by_document(values, documents[known]) for values in off)
                 row[way] = {"gaps": int(known.sum()), "tokens": tokens, "octaves": octaves}
         return row
