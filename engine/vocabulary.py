@@ -199,8 +199,9 @@ def _classes(texts: Sequence[str]) -> tuple[list[int], list[Moves]]:
 _CLASHES = {
     *(("stop", "stop"), ("dash", "stop"), ("quote", "quote")),
     *(("stop", "name"), ("stop", "word"), ("small", "name"), ("small", "initial"), ("small", "figure")),
-    # Words are written from their beginning: an end that is there first gets a beginning that is none.
-    *(("mask", "word"), ("mask", "name")),
+    # Words are written from their beginning: an end that is there first gets a beginning that is none. And a quote without a space waits
+    # for what it closes: one that opens a line would find no line end before it, where none may stand.
+    *(("mask", "word"), ("mask", "name"), ("mask", "quote")),
     # What parts a figure from the word before it, and nothing else from anything.
     *(("space", start) for start in ("", "stop", "quote", "name", "initial", "word", "space")),
     *((end, "space") for end in ("open", "dash", "figure")),
