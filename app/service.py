@@ -84,7 +84,8 @@ class Service:
     async def fill(
         self, draft: str, settings: dict[str, Any], with_text: bool = True, seen: Sequence[str] = ()
     ) -> AsyncIterator[dict[str, Any]]:
-        """Stream one fill as JSON objects: frames, then `{"done": true, "text", "candidates"}` or `{"error", ...}`.
+        """Stream one fill as JSON objects: `{"waiting": true}` now and then while there is nothing to show yet, frames, then
+        `{"done": true, "text", "candidates"}` or `{"error", ...}`.
 
         A setting that isn't given is as it is recommended for the model in use.
 
@@ -97,6 +98,9 @@ class Service:
             parsed = await asyncio.to_thread(engine.Draft.parse, draft)
             result = engine.Result()
             async for frame in self._frames(parsed, settings, [str(text) for text in seen]):
+                if frame is None:  # whoever went away is only noticed when something is sent
+                    yield {"waiting": True}
+                    continue
                 result.take(frame)
                 message = frame.as_dict()
                 if not with_text:
@@ -106,29 +110,35 @@ class Service:
         except Exception as error:
             yield failure(error)
 
-    async def _frames(self, draft: engine.Draft, settings: dict[str, Any], seen: list[str]) -> AsyncIterator[engine.Frame]:
-        """Each step on the worker thread. When the reader goes away, the engine stops after the step in hand."""
+    async def _frames(self, draft: engine.Draft, settings: dict[str, Any], seen: list[str]) -> AsyncIterator[engine.Frame | None]:
+        """Each step on the worker thread, None while gaps are still being laid out. When the reader goes away, the engine stops after the
+        step in hand.
+        """
         loop, run = asyncio.get_running_loop(), object()
         try:
             await loop.run_in_executor(self._worker, self._begin, run, draft, settings, seen)
-            while (frame := await loop.run_in_executor(self._worker, self._step, run)) is not None:
+            while (frame := await loop.run_in_executor(self._worker, self._step, run)) is not _OVER:
                 yield frame
         finally:
             self._worker.submit(self._end, run)
 
     def _begin(self, run: object, draft: engine.Draft, settings: dict[str, Any], seen: list[str]) -> None:
         model = self.models.model
-        self._runs[run] = engine.fill(model, draft, engine.recommended(model, settings), seen=seen)
+        self._runs[run] = engine.stream(model, draft, engine.recommended(model, settings), seen=seen)
 
     def _step(self, run: object) -> engine.Frame | None:
-        frame: engine.Frame | None = next(self._runs[run], None)
-        self._steps += frame is not None
+        frame: engine.Frame | None = next(self._runs[run], _OVER)
+        self._steps += frame is not None and frame is not _OVER
         return frame
 
     def _end(self, run: object) -> None:
         if run in self._runs:
             self._runs.pop(run).close()
         self._exchange()
+
+
+_OVER: Any = object()
+"""Comes after a run's last frame."""
 
 
 def print_draft(segments: list[dict[str, Any]]) -> dict[str, Any]:

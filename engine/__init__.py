@@ -18,7 +18,7 @@ from engine.settings import DTYPES, HELP, ONLY_FOR, PUBLISHED, Settings, Setting
 
 if TYPE_CHECKING:
     from engine.backends import load
-    from engine.filling import fill, fill_events
+    from engine.filling import fill, fill_events, stream
     from engine.hub import HubError, ModelInfo, Progress, download, folder_of, models, resolve
     from engine.memory import dtype_of, fits_beside, free_memory, release_memory
     from engine.samplers import SAMPLERS
@@ -61,6 +61,7 @@ __all__ = [
     "sampler_help",
     "schedule_names",
     "score",
+    "stream",
     "words",
 ]
 
@@ -81,6 +82,7 @@ _HOMES = {
     "models": "engine.hub",
     "release_memory": "engine.memory",
     "resolve": "engine.hub",
+    "stream": "engine.filling",
 }
 """The names that cost an import of more than the standard library, and the modules that they come from."""
 

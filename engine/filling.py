@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from functools import partial
 from typing import Any
 
@@ -33,6 +33,15 @@ def fill(model: Denoiser, draft: str | Draft, settings: Settings | None = None, 
     gaps were filled with before; of several candidates one that isn't among these is kept, if there is one. Raises
     DraftError (what the draft asks for can't be done) and SettingsError before the first frame.
     """
+    return (frame for frame in stream(model, draft, settings, seen=seen) if frame is not None)
+
+
+def stream(
+    model: Denoiser, draft: str | Draft, settings: Settings | None = None, *, seen: Collection[str] = ()
+) -> Generator[Frame | None, None, None]:
+    """The frames of `fill`, and None after each denoiser call before frame 0: a draft of hundreds of gaps takes seconds to lay out, and
+    whoever reads may stop there too.
+    """
     settings = settings or recommended(model)
     draft = Draft.parse(draft) if isinstance(draft, str) else draft
     check(draft, settings)
@@ -56,18 +65,18 @@ def fill_events(model: Denoiser, draft: str | Draft, settings: Settings | None =
     yield result.done()
 
 
-def _laid_out(model: Denoiser, draft: Draft, settings: Settings) -> tuple[Canvas, list[int]]:
+def _laid_out(model: Denoiser, draft: Draft, settings: Settings) -> Generator[None, None, tuple[Canvas, list[int]]]:
     """The canvas, with its keywords where the model wants them, and the cells of its spans."""
     canvas = Canvas(model, draft)
-    sizes = decide_lengths(model, canvas, edges)
-    if placed := keywords.place(model, canvas, sizes, draft, settings):
+    sizes = yield from decide_lengths(model, canvas, edges)
+    if placed := (yield from keywords.place(model, canvas, sizes, draft, settings)):
         canvas = Canvas(model, draft, placed)
-        sizes = decide_lengths(model, canvas, edges)
+        sizes = yield from decide_lengths(model, canvas, edges)
     return canvas, sizes
 
 
-def _run(model: Denoiser, draft: Draft, settings: Settings, seen: frozenset[str]) -> Iterator[Frame]:
-    canvas, sizes = _laid_out(model, draft, settings)
+def _run(model: Denoiser, draft: Draft, settings: Settings, seen: frozenset[str]) -> Generator[Frame | None, None, None]:
+    canvas, sizes = yield from _laid_out(model, draft, settings)
     bans = Bans.of(model, canvas, draft, settings)
     spelled = speller(model, GAP_SIGN.join([*canvas.given, *(span.was for span in canvas.spans)])) if settings.words == "known" else None
     cells = Cells(model, canvas, sizes)

@@ -6,7 +6,7 @@ gap. The surest keyword is placed first, and the next reading sees it, as the co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -38,11 +38,14 @@ def check(draft: Draft) -> None:
             raise draft.error(number, _too_short(mark.length, f"are {_words(mark)}"))
 
 
-def place(model: Denoiser, canvas: Canvas, sizes: Sequence[int], draft: Draft, settings: Settings) -> dict[int, list[Piece]]:
+def place(
+    model: Denoiser, canvas: Canvas, sizes: Sequence[int], draft: Draft, settings: Settings
+) -> Generator[None, None, dict[int, list[Piece]]]:
     """What stands in each gap that has keywords, by the gap's number: keywords with the spaces beside them, and how long it is between.
 
     `canvas`: the draft laid out as if it had none, with `sizes` cells a span. Places are drawn at the settings' temperature, from their
-    seed. Raises DraftError where a gap has fewer tokens than its keywords.
+    seed. Yields after each gap, so that a caller can leave off; returns what stands there. Raises DraftError where a gap has fewer tokens
+    than its keywords.
     """
     asked = {i: mark for i, span in enumerate(canvas.spans) if isinstance(mark := draft.marks[span.gap], Gap) and mark.keywords}
     tokens = [[model.mask_id] * size for size in sizes]
@@ -62,6 +65,7 @@ def place(model: Denoiser, canvas: Canvas, sizes: Sequence[int], draft: Draft, s
         between = [start - end for end, start in zip(ends, [*(starts[k] for k in order), len(tokens[i])], strict=True)]
         lengths = _in_words(beside[i], between)
         placed[canvas.spans[i].gap] = _pieces(canvas, i, [mark.keywords[k] for k in order], lengths)
+        yield
     return placed
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import pairwise
 from statistics import median
 from weakref import WeakKeyDictionary
@@ -46,24 +46,30 @@ SAMPLE = (
 """Plain prose, to learn how many tokens a model spends on a word."""
 
 
-def decide_lengths(model: Denoiser, canvas: Canvas, rules: Rules) -> list[int]:
+def decide_lengths(model: Denoiser, canvas: Canvas, rules: Rules) -> Generator[None, None, list[int]]:
     """Cells for every span. Lengths that nobody gave are the model's own guess where it `KnowsLengths`, and CAL's otherwise.
 
-    A model that knows is asked once for all gaps. CAL estimates one gap after the other, each in one batched call.
+    A model that knows is asked about ROWS gaps at once, none of which is laid out yet. CAL estimates one gap after the other, each in one
+    batched call. Yields after each call, so that a caller can leave off; returns the cells.
     """
     bounds = [_bounds(model, canvas, i, rules) for i in range(len(canvas.spans))]
     open_ones = [i for i, (low, high) in enumerate(bounds) if low != high]
     if not open_ones:
         return [low for low, _ in bounds]
     if isinstance(model, KnowsLengths):
-        sizes = [low if low == high else 1 for low, high in bounds]
-        for i, log_probs in zip(open_ones, ask(model, canvas, sizes, open_ones), strict=True):
-            sizes[i] = guess(log_probs, *bounds[i])
+        blank = [low if low == high else 1 for low, high in bounds]
+        sizes = list(blank)
+        for start in range(0, len(open_ones), ROWS):
+            some = open_ones[start : start + ROWS]
+            for i, log_probs in zip(some, ask(model, canvas, blank, some), strict=True):
+                sizes[i] = guess(log_probs, *bounds[i])
+            yield
         return sizes
     options = [_options(low, high) for low, high in bounds]
     sizes = [min(found, key=lambda n: abs(n - DEFAULT)) for found in options]
     for i in open_ones:
         sizes[i] = cal(model, canvas, sizes, i, options[i], usual=None if bounds[i][1] is not None else DEFAULT)
+        yield
     return sizes
 
 

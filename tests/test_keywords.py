@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.backends.toy import Toy
 from engine.draft import Draft, DraftError, Gap, Length, words
-from engine.filling import fill
+from engine.filling import fill, stream
 from engine.frames import Cell
 from engine.settings import Settings
 from engine.spacing import straighten
@@ -148,3 +148,15 @@ def test_a_gap_that_is_too_short_for_its_keywords_is_one_sentence(draft: str, se
 def test_a_keyword_comes_before_a_list_of_banned_words() -> None:
     text = filled(Toy(), "It was [[6: lamp]] there.", bans=("lamp", "the"))
     assert bare_words(text).count("lamp") == 1 and "the" not in bare_words(text)
+
+
+def test_a_reader_may_leave_before_the_first_frame() -> None:
+    """A page of gaps with keywords is laid out gap by gap, and nothing runs ahead of the reader."""
+    model = Toy()
+    draft = "It was [[8 tokens: a, b]] when. " * 6
+    parts = stream(model, draft, Settings(steps=2))
+    asked = []
+    while (frame := next(parts)) is None:
+        asked.append(model.calls)
+    assert frame.step == 0 and len(asked) == 6 and asked == sorted(set(asked))
+    assert [part for part in stream(Toy(), draft, Settings(steps=2)) if part is not None] == list(fill(Toy(), draft, Settings(steps=2)))

@@ -93,6 +93,23 @@ def test_cancelling_stops_the_engine_within_a_step():
         assert model.calls == calls < 60
 
 
+def test_cancelling_stops_the_engine_while_gaps_are_still_measured():
+    model = SlowToy(0.05)
+    gaps = 100
+    with serving(lambda: model) as (address, service):
+        job = Client(address, verbose=False).submit("Once [[]] upon. " * gaps, {}, api_name="/fill")
+        assert next(iter(job)) == {"waiting": True}
+        job.cancel()
+        for _ in range(100):
+            if service.status()["running"] == 0:
+                break
+            threading.Event().wait(0.05)
+        calls = model.calls
+        assert service.status()["running"] == 0 and service.status()["steps"] == 0
+        threading.Event().wait(0.3)
+        assert model.calls == calls < gaps
+
+
 def test_a_model_that_does_not_load_is_a_sentence():
     service = Service(engine.load, "no such model")
     service.start()

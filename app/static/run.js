@@ -50,6 +50,7 @@ export class Runs extends EventTarget {
       const printed = await server.printDraft(segments, abort.signal);
       if (printed.error) throw new DraftMistake(printed);
       for await (const message of server.fillStream(printed.draft, settings, seen, abort.signal)) {
+        if (message.waiting) continue;
         clearTimeout(waiting);
         if (message.error) throw message.line ? new DraftMistake(message) : new Error(message.error);
         if (message.done) this.#offer(run, message.candidates);
