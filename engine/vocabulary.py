@@ -74,6 +74,8 @@ class Vocabulary:
         self._starts[model.mask_id] = self._ends[model.mask_id] = "mask"
         for token in self.spacer.nonzero()[:, 0].tolist():
             self._starts[token] = self._ends[token] = "space"
+        self.figure = _flags(kind in ("figure", "space") for kind in self._starts)
+        """Figures, and the space alone: 1999 says nothing again."""
         space, parts = (" ", set[int]()) if self.glued is None else ("", set(self.glued.nonzero()[:, 0].tolist()))
         at = len(space)
         self._once = {i for i, s in enumerate(self.texts) if s[:at] == space and s[at : at + 1].isalnum() and i not in parts}
