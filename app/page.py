@@ -36,7 +36,8 @@ def build(service: Service) -> gr.Blocks:
     async def fill(
         draft: str, settings: dict[str, Any], with_text: bool = True, seen: list[str] | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """Fill a draft's gaps, streaming a frame a step; the last message is {"done": true, ...} or {"error": ...}.
+        """Fill a draft's gaps, streaming a frame a step; the last message is {"done": true, ...} or {"error": ...}, and before the first
+        frame there may be some that say {"waiting": true}.
 
         `settings` holds fields of engine.Settings; `with_text=false` leaves the draft's text out of the messages;
         `seen` are fills that are not wanted again where there is another one.

@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from engine.adjoining import Adjoining
 from engine.spacing import DOUBLE_QUOTES, QUOTES, STOPS, is_saying, opens
 from engine.spelling import Speller
 from engine.text import is_wordlike
@@ -222,8 +223,10 @@ class SpanConstraint:
         What is `barred` comes before everything else: where no other token is left, a word too few or too many is the lesser evil.
         """
         self._vocabulary, self._barred, self._speller = vocabulary, barred, speller
-        self._quotes = vocabulary.quotes[: 1 if speller is None or speller.names else 2]
+        starts = {position for position, (_, cell) in cells.items() if cell == 0}
+        self._adjoining = Adjoining(vocabulary, mask_id, cells.keys(), starts, names=speller is None or speller.names)
         self._class_of: list[int] = vocabulary.class_of.tolist()
+        self._odd = [vocabulary.classes[kind][0][0] & 1 for kind in self._class_of]
         self._mask_id = mask_id
         self._rules = rules
         self._cells = cells
@@ -368,23 +371,16 @@ class SpanConstraint:
         return beside if beside is row or bool(beside.any()) else row
 
     def _misplaced(self, ids: list[int], position: int) -> Tensor | None:
-        """(V,) bool: the tokens that would leave a quote with no space on either side (`asked"Yes`, `O'Then`), or a figure's space waiting
-        for a figure where words are counted, when there may be none left for it; None where none would, and for given text.
+        return self._adjoining.wrong(ids, position, lambda: self._may_wait(ids, self._cells[position][0]))
+
+    def _may_wait(self, ids: list[int], rule: int) -> bool:
+        """Whether a space can stand in a span before its figure does: where words are counted, or a quote is open, there may be no room for
+        it later.
         """
-        if position not in self._cells:
-            return None
-        before, left, right, after = (ids[i] if 0 <= i < len(ids) else self._mask_id for i in (position + d for d in (-2, -1, 1, 2)))
-        count = self._rules[self._cells[position][0]].count
-        found = [self._vocabulary.spacer] if right == self._mask_id and (count.high is not None or count.low > 1) else []
-        for quote in self._quotes:
-            alone, ends, starts = quote.rows
-            if quote.alone[left] and quote.ends[before]:
-                found.append(starts)
-            if quote.alone[right] and quote.starts[after]:
-                found.append(ends)
-            if quote.ends[left] and quote.starts[right]:
-                found.append(alone)
-        return torch.stack(found).any(0) if found else None
+        count = self._rules[rule].count
+        if count.high is not None or count.low > 1:
+            return False
+        return count.quotes is None or sum(self._odd[token] for token in self.held(ids)[rule]) % 2 == count.quotes
 
     def _spelled(self, ids: list[int], position: int) -> Tensor | None:
         """(V,) bool, the tokens that make known words at a position; None where every word will do."""

@@ -36,7 +36,9 @@ class Surroundings:
         self._keeper = keeper(model, refresh, versions * blank.numel()) if short else None
 
     def logits(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """`Denoiser.logits` of (B, L) versions of the canvas, on the model's device; the first call reads the given text."""
+        """`Denoiser.logits` of (B, L) versions of the canvas, on the model's device; the first call reads the given text, and has as many
+        versions as any, with the same positions in each row as later ones: what they compute is kept until the next call does so again.
+        """
         ids, positions = ids.to(self._blank.device), positions.to(self._blank.device)
         if self._keeper is None:
             return self._model.logits(ids, positions)

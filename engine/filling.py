@@ -39,7 +39,7 @@ def fill(model: Denoiser, draft: str | Draft, settings: Settings | None = None, 
 def stream(
     model: Denoiser, draft: str | Draft, settings: Settings | None = None, *, seen: Collection[str] = ()
 ) -> Generator[Frame | None, None, None]:
-    """The frames of `fill`, and None after each denoiser call before frame 0: a draft of hundreds of gaps takes seconds to lay out, and
+    """The frames of `fill`, and None before frame 0 after each look at some of the gaps: hundreds of them take seconds to lay out, and
     whoever reads may stop there too.
     """
     settings = settings or recommended(model)

@@ -66,15 +66,17 @@ class Vocabulary:
         """(V,) the class of each token, and what each class does to a fill's words and quotes."""
 
         words = self.carries_spaces and self.glued is None
-        figures = words and not any(s[:1] == " " and s[1:2].isdecimal() for s in self.texts)
-        self.spacer = _flags(figures and s == " " for s in self.texts)
-        """The space alone, where figures bring none as words do: it stands before a figure and nowhere else."""
         self._starts = [_start(s, words=words) for s in self.texts]
         self._ends = [_end(s, words=words) for s in self.texts]
-        self._starts[model.mask_id] = self._ends[model.mask_id] = "mask"
-        for token in self.spacer.nonzero()[:, 0].tolist():
-            self._starts[token] = self._ends[token] = "space"
-        self.figure = _flags(kind in ("figure", "space") for kind in self._starts)
+        if words:
+            self._ends[model.mask_id] = "mask"
+        spaced = words and not any(s[:1] == " " and s[1:2].isdecimal() for s in self.texts)
+        self.spacer = _flags(spaced and s == " " for s in self.texts)
+        """The space alone, where figures bring none as words do: a fill has it before a figure and nowhere else."""
+        self.starts_figure = _flags(s[:1].isdecimal() for s in self.texts)
+        self.unspaced = _flags(_takes_no_space(s) for s in self.texts)
+        """Tokens behind which no figure stands apart: dashes, opening signs, other figures."""
+        self.figure = _flags(s.strip().isdecimal() for s in self.texts) | self.spacer
         """Figures, and the space alone: 1999 says nothing again."""
         space, parts = (" ", set[int]()) if self.glued is None else ("", set(self.glued.nonzero()[:, 0].tolist()))
         at = len(space)
@@ -117,7 +119,7 @@ class Vocabulary:
         no space between words, nor where each token is a letter.
         """
         if self.spacer[left]:
-            return self._starts[right] == "figure"
+            return bool(self.starts_figure[right])
         first, second = self.texts[left][-1:], self.texts[right][:1]
         if self.glued is not None:
             return bool(self.glued[right])
@@ -204,9 +206,6 @@ _CLASHES = {
     # Words are written from their beginning: an end that is there first gets a beginning that is none. And a quote without a space waits
     # for what it closes: one that opens a line would find no line end before it, where none may stand.
     *(("mask", "word"), ("mask", "name"), ("mask", "quote")),
-    # What parts a figure from the word before it, and nothing else from anything.
-    *(("space", start) for start in ("", "stop", "quote", "name", "initial", "word", "space")),
-    *((end, "space") for end in ("open", "dash", "figure")),
 }
 """What doesn't stand side by side: (what a token ends with, what the next one starts with)."""
 _UNFIT = {("after", end): {start for e, start in _CLASHES if e == end} for end, _ in _CLASHES} | {
@@ -238,11 +237,11 @@ def _end(text: str, *, words: bool) -> str:
     """What a token ends with."""
     if found := _sign(text[-1:]):
         return "dash" if found == "stop" and text[-1] not in _ENDS_OF_CLAUSES else found
-    if words and (text[-1:].isspace() or text[-1:] in NO_SPACE_AFTER):
-        return "open"
-    if words and text[-1:].isdecimal():
-        return "figure"
     return "small" if words and text[-1:].islower() and text.strip() not in _JOINED else ""
+
+
+def _takes_no_space(text: str) -> bool:
+    return text[-1:].isspace() or text[-1:].isdecimal() or text[-1:] in tuple(NO_SPACE_AFTER) or text in (' "', " '")
 
 
 def _sign(char: str) -> str:

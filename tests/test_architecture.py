@@ -19,7 +19,7 @@ LAYERS = (
     "text lexicon marks frames settings denoiser schedules ngrams attention caches model length_head tokenizer hub",
     "notation spacing source wordings context forward reveal_order samplers draws checkpoint",
     "draft vocabulary rarity repetition pace growth reverse backends",
-    "spelling",
+    "spelling adjoining",
     "canvas constraints memory phrases reading",
     "revision",
     "lengths cells rules bans",

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import engine
+from engine.canvas import Canvas
 from engine.constraints import Edges, SpanConstraint, SpanRule, WordCount
-from engine.draft import words
+from engine.draft import Draft, words
+from engine.rules import Rules
 from engine.spacing import STOPS, is_saying
 from engine.vocabulary import vocabulary
 from engine.wordings import word_moves
@@ -128,6 +130,33 @@ def test_a_space_alone_stands_before_a_figure_and_nowhere_else():
             follows = {PIECES[i] for i in rules.allowed(x, torch.tensor([2]))[0].nonzero()[:, 0].tolist()}
             assert follows == {"3"}
     assert vocabulary(Pieces()).words([said, space, three, three, the], [0, 1, 2, 3, 4]) == [[0], [1, 2, 3], [4]]
+
+
+def beside_given(draft: str, *held: str | None) -> list[set[str]]:
+    """What each masked cell of the only gap may hold where the others hold these pieces."""
+    model = Pieces()
+    canvas = Canvas(model, Draft.parse(draft))
+    tokens = [[model.mask_id if piece is None else PIECES.index(piece) for piece in held]]
+    window = canvas.window([(0, 0, len(held))], tokens)
+    masked = [p for p, (_, cell) in sorted(window.cells.items()) if held[cell] is None]
+    found = Rules(model, canvas, window, tokens).allowed(torch.tensor(window.ids), torch.tensor(masked))
+    return [{PIECES[i] for i in row.nonzero()[:, 0].tolist()} for row in found]
+
+
+def test_spaces_that_the_writer_has_put_somewhere_bind_nothing():
+    once, twice = (beside_given(f"it was.{space}[[2 tokens]] when.", None, " was")[0] for space in (" ", "  "))
+    assert " was" not in once and " the" in once and {piece for piece in once if piece[:1] == " "} <= twice and " was" not in twice
+    (last,) = beside_given("it was [[2 tokens]] 3 so.", " the", None)
+    assert {" —", "s"} <= last and "3" in beside_given("it was [[2 tokens]] 3 so.", " ", None)[0]
+    for before in ("- ", "it was - ", "it was 3 "):
+        assert " " in beside_given(f"{before}[[2 tokens]] so.", None, "3")[0], before
+
+
+def test_no_space_waits_where_a_quote_has_to_close_or_has_just_opened():
+    fourth, fifth = beside_given("he said [[5 tokens]] so.", ' "', " the", " old", None, None)
+    assert " " not in fourth and '"' in fifth | fourth
+    (second,) = beside_given("he said [[4 tokens]] so.", ' "', None, "3", '"')
+    assert " " not in second
 
 
 def test_a_line_does_not_begin_with_the_end_of_a_word() -> None:

@@ -75,6 +75,13 @@ def test_words_are_written_from_their_beginning(gpt2):
         assert rest or bool(after[token]) == (text not in kept), text
 
 
+def test_a_quote_waits_for_what_it_closes_where_words_bring_their_spaces(gpt2, bert):
+    for model, waits in ((gpt2, True), (bert, False)):
+        after = vocabulary(model).clash_after(model.mask_id)
+        (quote,) = model.encode('"')
+        assert (after is not None and bool(after[quote])) is waits
+
+
 def test_no_word_is_run_into_what_stands_before_it(gpt2, bert):
     known = vocabulary(gpt2)
     (stop,), (comma,), (dash,) = (gpt2.encode(sign) for sign in (".", ",", "—"))

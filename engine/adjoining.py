@@ -1,0 +1,52 @@
+"""Tokens that stand wrong beside their neighbours though each may stand there alone: quotes, and the space before a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import torch
+from torch import Tensor
+
+from engine.vocabulary import Vocabulary
+
+
+class Adjoining:
+    """The rules of one window. What the writer has put side by side is the writer's: only cells are bound."""
+
+    def __init__(self, vocabulary: Vocabulary, mask_id: int, inner: Collection[int], starts: Collection[int], *, names: bool) -> None:
+        """`inner`: the places of the cells; `starts`: those with which a span begins. `names`: whether a capital may stand behind a single
+        quote ("O'Brien").
+        """
+        self._vocabulary, self._mask_id, self._cells, self._starts = vocabulary, mask_id, inner, starts
+        self._quotes = vocabulary.quotes[: 1 if names else 2]
+        self._has_spacer = bool(vocabulary.spacer.any())
+
+    def wrong(self, ids: list[int], position: int, may_wait: Callable[[], bool]) -> Tensor | None:
+        """(V,) bool: the tokens that would leave a quote with no space on either side (`asked"Yes`, `O'Then`), or a space alone where no
+        figure follows; None where none would, and for given text. `may_wait`: whether there is room for a figure later.
+        """
+        if position not in self._cells:
+            return None
+        before, left, right, after = (ids[i] if 0 <= i < len(ids) else self._mask_id for i in (position + d for d in (-2, -1, 1, 2)))
+        found = self._unspaced(position, left, right, may_wait) if self._has_spacer else []
+        for quote in self._quotes:
+            alone, ends, starts = quote.rows
+            if quote.alone[left] and quote.ends[before]:
+                found.append(starts)
+            if quote.alone[right] and quote.starts[after]:
+                found.append(ends)
+            if quote.ends[left] and quote.starts[right]:
+                found.append(alone)
+        return torch.stack(found).any(0) if found else None
+
+    def _unspaced(self, position: int, left: int, right: int, may_wait: Callable[[], bool]) -> list[Tensor]:
+        """(V,) bool each: the tokens that don't stand here because of the spaces of figures."""
+        v = self._vocabulary
+        found = [~v.starts_figure] if position - 1 in self._cells and v.spacer[left] else []
+        if position + 1 in self._cells and v.spacer[right]:
+            found.append(v.unspaced)
+        later = right == self._mask_id and position + 1 in self._cells and may_wait()
+        # A span's first space is the one that the writer has put before it.
+        if not (later or v.starts_figure[right]) or (position not in self._starts and v.unspaced[left]):
+            found.append(v.spacer)
+        return found
