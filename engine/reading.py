@@ -16,7 +16,6 @@ from engine.forward import subs_log_probs
 from engine.rarity import echoes, said_by
 from engine.repetition import repeats
 from engine.reverse import Constraint, constrained
-from engine.vocabulary import vocabulary
 
 ROWS = 4
 """Readings of what was written to judge all its tokens: in each every fourth is left out, or one where there are fewer."""
@@ -88,7 +87,7 @@ class Reader:
     def _repeated(self, x: Tensor) -> Tensor:
         """(L,) bool: the tokens written that say again what stands nearby."""
         places = self._written.nonzero()[:, 0]
-        index, tokens = repeats(x, ~vocabulary(self._model).figure[x], places)
+        index, tokens = repeats(x, torch.ones_like(x, dtype=torch.bool), places)
         found = torch.zeros_like(self._written)
         found[places[index[tokens == x[places[index]]]]] = True
         return found

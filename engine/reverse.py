@@ -21,7 +21,6 @@ from engine.reveal_order import Row, reveal_order_of
 from engine.samplers import SAMPLERS, Options, everything
 from engine.schedules import schedule_of
 from engine.settings import Settings
-from engine.vocabulary import vocabulary
 
 
 class Constraint(Protocol):
@@ -182,9 +181,7 @@ def denoise(
                 f"{model.name} answers with what is no number: its weights are damaged, or its dtype is too narrow; try float32."
             )
         judged, known = log_probs, (now.x != model.mask_id) & now.attend
-        wanted = log_probs
-        if settings.repetition:
-            wanted = against_repeats(wanted, now.x, known & ~vocabulary(model).figure[now.x], asked, settings.repetition)
+        wanted = against_repeats(log_probs, now.x, known, asked, settings.repetition)
         if settings.presence:
             wanted = against_echoes(wanted, now.x, known & said_by(now.writable), asked, words_of(model), settings.presence)
         tokens = best.indices if wanted is log_probs else wanted.argmax(-1)

@@ -76,8 +76,6 @@ class Vocabulary:
         self.starts_figure = _flags(s[:1].isdecimal() for s in self.texts)
         self.unspaced = _flags(_takes_no_space(s) for s in self.texts)
         """Tokens behind which no figure stands apart: dashes, opening signs, other figures."""
-        self.figure = _flags(s.strip().isdecimal() for s in self.texts) | self.spacer
-        """Figures, and the space alone: 1999 says nothing again."""
         space, parts = (" ", set[int]()) if self.glued is None else ("", set(self.glued.nonzero()[:, 0].tolist()))
         at = len(space)
         self._once = {i for i, s in enumerate(self.texts) if s[:at] == space and s[at : at + 1].isalnum() and i not in parts}

@@ -66,9 +66,6 @@ class Parrot:
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
         return (-0.01 * torch.arange(61.0)).expand(int(positions.sum()), 61).clone()
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return "".join(chr(0x4E00 + i) for i in ids)
-
 
 @pytest.mark.parametrize("sampler", ["confidence", "left_to_right", "random", "margin"])
 @pytest.mark.parametrize("choice", ["deterministic", "stochastic"])
@@ -82,18 +79,6 @@ def test_a_parrot_stops_repeating_itself(sampler: str, choice: str) -> None:
         pairs = [tuple(row[i : i + 2]) for i in range(39)]
         again = any(pairs[i] in pairs[i + 1 : i + REACH] for i in range(39))
         assert (near or again) is repeated
-
-
-def test_figures_may_come_again() -> None:
-    class Counter(Pieces):
-        def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
-            found = torch.zeros(int(positions.sum()), self.vocab_size)
-            found[:, PIECES.index("3")], found[:, PIECES.index(" ")] = 1.0, 0.5
-            return found
-
-    settings = engine.Settings(sampler="left_to_right", choice="deterministic", repetition=50.0)
-    *_, last = engine.fill(Counter(), "it was [[4 tokens]] so.", settings)
-    assert last.text == "it was 333 so."
 
 
 def test_published_methods_know_no_repetition() -> None:

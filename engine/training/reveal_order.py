@@ -34,7 +34,6 @@ from engine.settings import Settings
 from engine.training.corpus import CorpusError, files_of
 from engine.training.gaps import Cut, beginnings, even_cuts
 from engine.training.options import whole
-from engine.vocabulary import vocabulary
 
 GAPS, CHECKED = 200, 60
 """Of each kind of EVEN: to learn from, and to measure on."""
@@ -79,7 +78,7 @@ def examples(model: Denoiser, cuts: Sequence[Cut], settings: Settings, label: st
     # Alike in length, so that rows are done together; a row's chance depends on its number alone.
     windows.sort(key=lambda pair: (len(pair[0].cells), len(pair[0].ids)))
     seen, right, states, documents = [], [], [], []
-    number, figures = 0, vocabulary(model).figure
+    number = 0
     for start in tqdm(range(0, len(windows), ROWS), desc=label, unit=" batches", file=sys.stderr, leave=False):
         part = windows[start : start + ROWS]
         truth, cells, attend = batch(model, [window for window, _ in part])
@@ -87,7 +86,7 @@ def examples(model: Denoiser, cuts: Sequence[Cut], settings: Settings, label: st
         noise = SeededNoise(settings.seed, start)
         for k, move in enumerate(denoise(model, x, writable=cells, settings=settings, noise=noise, attend=attend)):
             log_probs, known = move.log_probs.cpu(), (x != model.mask_id) & attend
-            weights = against_repeats(log_probs, x, known & ~figures[x], move.positions, settings.repetition)
+            weights = against_repeats(log_probs, x, known, move.positions, settings.repetition)
             drawn = noise.tokens(k, move.positions, tempered(weights, settings))
             chances = log_probs.gather(-1, drawn[:, None])[:, 0].exp()
             best, wanted = log_probs.argmax(-1), truth[move.positions]
