@@ -87,7 +87,7 @@ def ask(model: KnowsLengths, canvas: Canvas, sizes: Sequence[int], spans: Sequen
 
 
 def guess(log_probs: Tensor, low: int, high: int | None, *, below: float = BELOW) -> int:
-    """The least token count, from `low` to `high` (None: no limit), that this share of the probability there doesn't exceed.
+    """The quantile of the token count from `low` to `high` (None: no limit) below which this share of the probability there lies.
 
     Half is the median, which errs least on average, whether errors are counted in tokens or in octaves. Where the model gives no
     probability to any count of the range, all there are equally long to it: their geometric mean.
