@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -13,11 +13,9 @@ from engine.vocabulary import Vocabulary
 class Adjoining:
     """The rules of one window. What the writer has put side by side is the writer's: only cells are bound."""
 
-    def __init__(self, vocabulary: Vocabulary, mask_id: int, inner: Collection[int], starts: Collection[int], *, names: bool) -> None:
-        """`inner`: the places of the cells; `starts`: those with which a span begins. `names`: whether a capital may stand behind a single
-        quote ("O'Brien").
-        """
-        self._vocabulary, self._mask_id, self._cells, self._starts = vocabulary, mask_id, inner, starts
+    def __init__(self, vocabulary: Vocabulary, mask_id: int, cells: Mapping[int, tuple[int, int]], *, names: bool) -> None:
+        """`cells`: canvas position -> (span, cell of that span). `names`: whether a capital may stand behind a single quote ("O'Brien")."""
+        self._vocabulary, self._mask_id, self._cells = vocabulary, mask_id, cells
         self._quotes = vocabulary.quotes[: 1 if names else 2]
         self._has_spacer = bool(vocabulary.spacer.any())
 
@@ -46,7 +44,7 @@ class Adjoining:
         if position + 1 in self._cells and v.spacer[right]:
             found.append(v.unspaced)
         later = right == self._mask_id and position + 1 in self._cells and may_wait()
-        # A span's first space is the one that the writer has put before it.
-        if not (later or v.starts_figure[right]) or (position not in self._starts and v.unspaced[left]):
+        starts = self._cells[position][1] == 0  # a span's first space is the one that the writer has put before it
+        if not (later or v.starts_figure[right]) or (not starts and v.unspaced[left]):
             found.append(v.spacer)
         return found

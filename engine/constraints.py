@@ -223,10 +223,8 @@ class SpanConstraint:
         What is `barred` comes before everything else: where no other token is left, a word too few or too many is the lesser evil.
         """
         self._vocabulary, self._barred, self._speller = vocabulary, barred, speller
-        starts = {position for position, (_, cell) in cells.items() if cell == 0}
-        self._adjoining = Adjoining(vocabulary, mask_id, cells.keys(), starts, names=speller is None or speller.names)
+        self._adjoining = Adjoining(vocabulary, mask_id, cells, names=speller is None or speller.names)
         self._class_of: list[int] = vocabulary.class_of.tolist()
-        self._odd = [vocabulary.classes[kind][0][0] & 1 for kind in self._class_of]
         self._mask_id = mask_id
         self._rules = rules
         self._cells = cells
@@ -380,7 +378,12 @@ class SpanConstraint:
         count = self._rules[rule].count
         if count.high is not None or count.low > 1:
             return False
-        return count.quotes is None or sum(self._odd[token] for token in self.held(ids)[rule]) % 2 == count.quotes
+        if count.quotes is None:
+            return True
+        state = 0
+        for token in self.held(ids)[rule]:
+            state, _ = count.classes[self._class_of[token]][state]
+        return state & 1 == count.quotes
 
     def _spelled(self, ids: list[int], position: int) -> Tensor | None:
         """(V,) bool, the tokens that make known words at a position; None where every word will do."""
