@@ -30,8 +30,9 @@ def fill(model: Denoiser, draft: str | Draft, settings: Settings | None = None, 
 
     Frame 0 comes when the lengths of the gaps are known and holds every cell. Windows over a long draft are filled
     one after the other in reading order. Without settings those that are recommended for the model are used. seen: what
-    gaps were filled with before; of several candidates one that isn't among these is kept, if there is one. Raises
-    DraftError (what the draft asks for can't be done) and SettingsError before the first frame.
+    gaps were filled with before; lengths that the model knows to choose then vary with the seed, and of several candidates one that
+    isn't among these is kept, if there is one. Raises DraftError (what the draft asks for can't be done) and SettingsError before the
+    first frame.
     """
     return (frame for frame in stream(model, draft, settings, seen=seen) if frame is not None)
 
@@ -65,18 +66,19 @@ def fill_events(model: Denoiser, draft: str | Draft, settings: Settings | None =
     yield result.done()
 
 
-def _laid_out(model: Denoiser, draft: Draft, settings: Settings) -> Generator[None, None, tuple[Canvas, list[int]]]:
-    """The canvas, with its keywords where the model wants them, and the cells of its spans."""
+def _laid_out(model: Denoiser, draft: Draft, settings: Settings, *, again: bool) -> Generator[None, None, tuple[Canvas, list[int]]]:
+    """The canvas, with its keywords where the model wants them, and the cells of its spans. again: whether gaps were filled before."""
+    chance = settings.seed if again else None
     canvas = Canvas(model, draft)
-    sizes = yield from decide_lengths(model, canvas, edges)
+    sizes = yield from decide_lengths(model, canvas, edges, again=chance)
     if placed := (yield from keywords.place(model, canvas, sizes, draft, settings)):
         canvas = Canvas(model, draft, placed)
-        sizes = yield from decide_lengths(model, canvas, edges)
+        sizes = yield from decide_lengths(model, canvas, edges, again=chance)
     return canvas, sizes
 
 
 def _run(model: Denoiser, draft: Draft, settings: Settings, seen: frozenset[str]) -> Generator[Frame | None, None, None]:
-    canvas, sizes = yield from _laid_out(model, draft, settings)
+    canvas, sizes = yield from _laid_out(model, draft, settings, again=bool(seen))
     bans = Bans.of(model, canvas, draft, settings)
     spelled = speller(model, GAP_SIGN.join([*canvas.given, *(span.was for span in canvas.spans)])) if settings.words == "known" else None
     cells = Cells(model, canvas, sizes)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import median
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,8 @@ SPREAD = 0.8
 BELOW = 0.35
 """The share of a model's belief that lies below its guess. Less than half, for a cell too many costs more than one too few: what is left
 when all is said is filled with words that say nothing. Readers of pairs liked such fills better than the median's (docs/DECISIONS.md)."""
+AGAIN = (0.2, 0.45)
+"""Between these that share is drawn where a gap is filled again: who wants another version may want a shorter or a longer one."""
 FREE = 48
 """Length in tokens of a draft that is one gap and nothing else."""
 CONTEXT = 128
@@ -46,11 +49,12 @@ SAMPLE = (
 """Plain prose, to learn how many tokens a model spends on a word."""
 
 
-def decide_lengths(model: Denoiser, canvas: Canvas, rules: Rules) -> Generator[None, None, list[int]]:
+def decide_lengths(model: Denoiser, canvas: Canvas, rules: Rules, *, again: int | None = None) -> Generator[None, None, list[int]]:
     """Cells for every span. Lengths that nobody gave are the model's own guess where it `KnowsLengths`, and CAL's otherwise.
 
     A model that knows is asked about ROWS gaps at once, none of which is laid out yet. CAL estimates one gap after the other, each in one
-    batched call. Yields after each call, so that a caller can leave off; returns the cells.
+    batched call. Yields after each call, so that a caller can leave off; returns the cells. again: the seed of a run that fills once more
+    what was filled before; what a model that knows guesses then is left to chance a little (AGAIN).
     """
     bounds = [_bounds(model, canvas, i, rules) for i in range(len(canvas.spans))]
     open_ones = [i for i, (low, high) in enumerate(bounds) if low != high]
@@ -62,7 +66,7 @@ def decide_lengths(model: Denoiser, canvas: Canvas, rules: Rules) -> Generator[N
         for start in range(0, len(open_ones), ROWS):
             some = open_ones[start : start + ROWS]
             for i, log_probs in zip(some, ask(model, canvas, blank, some), strict=True):
-                sizes[i] = guess(log_probs, *bounds[i])
+                sizes[i] = guess(log_probs, *bounds[i], below=BELOW if again is None else _drawn(again, i))
             yield
         return sizes
     options = [_options(low, high) for low, high in bounds]
@@ -97,6 +101,11 @@ def guess(log_probs: Tensor, low: int, high: int | None, *, below: float = BELOW
     if not len(within) or not bool(torch.isfinite(within.max())):
         return round(math.sqrt(low * high))
     return low + int((within.softmax(0).cumsum(0) < below).sum())
+
+
+def _drawn(seed: int, span: int) -> float:
+    """A share from AGAIN, a pure function of the seed and the span."""
+    return float(np.random.Generator(np.random.Philox(key=[seed, span])).uniform(*AGAIN))
 
 
 def gap_windows(model: Denoiser, canvas: Canvas, sizes: Sequence[int], spans: Sequence[int]) -> list[Window]:

@@ -103,6 +103,21 @@ def test_a_model_that_knows_lengths_is_asked_once_for_all_gaps_and_takes_a_guess
     assert (model.asked, model.calls) == ([[1, 1]], 0), "one call, CAL not asked"
 
 
+def test_who_fills_again_gets_other_lengths_by_the_seed_and_never_such_as_were_not_asked_for() -> None:
+    draft = "It was [[]] when the [[3 tokens]] opened, and [[9-10 tokens]]."
+
+    def sizes(seed: int, *seen: str) -> list[int]:
+        cells = next(iter(fill(Knowing(1, 37), draft, Settings(steps=2, seed=seed), seen=seen))).cells
+        return [sum(cell.gap == gap for cell in cells) for gap in range(3)]
+
+    assert {sizes(seed)[0] for seed in range(20)} == {13}  # 12 of 37 are fewer than 35 %, 13 would be more
+    again = [sizes(seed, "so it was") for seed in range(60)]
+    assert again == [sizes(seed, "so it was", "another") for seed in range(60)], "the seed decides, whatever was seen"
+    first = [found[0] for found in again]
+    assert min(first) >= 8 and max(first) <= 17 and len(set(first)) > 6, "between 20 and 45 % of the belief"
+    assert all(found[1] == 3 and found[2] in (9, 10) for found in again)
+
+
 @given(st.lists(st.integers(0, 260), min_size=2, max_size=9))
 def test_every_gap_is_asked_about_with_the_text_on_both_its_sides(distances: list[int]) -> None:
     texts = [f"<{i}" + "x" * n + f"{i}>" for i, n in enumerate(distances)]
