@@ -18,12 +18,16 @@ from engine.backends.toy import Toy
 from engine.evaluation import card, verdict
 from engine.evaluation.grid import Row, rows
 from engine.evaluation.infilling import Result
+from engine.evaluation.likelihood import Judge
 from engine.evaluation.main import command_of, main, parser
-from engine.evaluation.nelbo import GUESSED_ROWS, SMALL, Tally, batches, by_source, encode, evaluate, ratio, summary
+from engine.evaluation.nelbo import GUESSED_ROWS, SMALL, Document, Tally, batches, by_source, encode, evaluate, ratio, summary
+from engine.evaluation.order import left_to_right
+from engine.evaluation.report import in_order
 from engine.evaluation.store import Store, fingerprint_of_model
 from engine.model import DiT, ModelConfig
 from engine.settings import Settings
 from engine.tokenizer import Tokenizer
+from engine.training.twin import Twin, lead
 
 SAMPLE = Path(__file__).parent / "data" / "dev_sample.txt"
 
@@ -297,13 +301,52 @@ def test_the_twin_is_yardstick_and_judge(pair: tuple[Path, Path], tmp_path: Path
     assert found["nats_per_token"] == pytest.approx(even, rel=1e-4), "exact, where the bound is an estimate"
     assert report["nelbo"]["nats_per_token"] == pytest.approx(even, rel=0.1)
     assert found["ratio"] == pytest.approx(report["nelbo"]["perplexity"] / found["perplexity"])
+    in_turn = found["left_to_right"]
+    assert in_turn["tokens"] == 64 and in_turn["ratio"] == pytest.approx(1, rel=1e-4) and in_turn["nats_per_token"] == pytest.approx(even)
     assert report["trained"]["tokens"] == "1,000" and report["trained"]["compute"].endswith("operations")
     rows = {row["factor"]: row for row in report["infilling"]["rows"]}
     tokens = [cost["gap"][0] / cost["token"][0] for cost in report["infilling"]["truth"].values()]
     assert rows["human"]["figures"]["twin"][0] == 1 and rows["default"]["figures"]["twin"][0] == pytest.approx(1, rel=1e-4)
     assert rows["twin"]["figures"]["calls"][0] == pytest.approx(sum(tokens) / 4)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "twin's ppl ratio" in text and "Perplexity over the twin's" in text and "nan" not in text
+    assert "twin's ppl ratio" in text and "Perplexity over the twin's" in text and "from left to right for 64" in text and "nan" not in text
+
+
+def test_a_denoiser_that_knows_what_its_twin_knows_costs_the_same_from_left_to_right(pair: tuple[Path, Path]) -> None:
+    twin = Twin.load(pair[1])
+    generator = torch.Generator().manual_seed(3)
+    for parameter in twin.model.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) / 4)
+
+    class Alike(Toy):
+        """Answers as the twin does where nothing but what stands before a place is given."""
+
+        mask_id, shapes = twin.tokenizer.mask_id, set[tuple[int, bool]]()
+
+        def logits(
+            self, ids: torch.Tensor, positions: torch.Tensor, *, t: torch.Tensor | None = None, attend: torch.Tensor | None = None
+        ) -> torch.Tensor:
+            assert t is not None
+            assert bool((positions.sum(-1) == 1).all())
+            later = positions.int().cumsum(-1) > 0
+            assert torch.equal(ids == self.mask_id, later), "all that follows is masked, and nothing before"
+            widths = torch.full((len(ids),), ids.shape[1]) if attend is None else attend.sum(-1)
+            assert torch.allclose(t, 1 - (~later).sum(-1) / widths)
+            self.shapes.add((ids.shape[1], attend is None))
+            return twin.model(lead(ids, twin.tokenizer.document_id), positions.flatten().nonzero()[:, 0])
+
+    rows = [torch.randint(0, 200, (size,), generator=generator).tolist() for size in (9, 4, 1, 9, 6)]
+    texts = [Document("a", "", rows[:2]), Document("b", "", rows[2:4]), Document("c", "", rows[4:])]
+    judge = Judge(twin, Store(None, ""))
+    whole = left_to_right(Alike(), judge, texts, count=999, rows_at_once=4)
+    told = sum(float(twin.nats(torch.tensor([row])).sum()) for row in rows) / 29
+    assert whole["tokens"] == 29 and whole["nats_per_token"] == pytest.approx(told) == pytest.approx(whole["twin_nats_per_token"])
+    assert whole["ratio"] == pytest.approx(1) and whole["ratio_stderr"] == pytest.approx(0, abs=1e-6)
+    assert whole["nats_per_token_stderr"] > 0.01 and len(Alike.shapes) > 2
+    some = [left_to_right(Alike(), judge, texts, count=5, seed=seed) for seed in range(40)]
+    assert {found["tokens"] for found in some} == {5}
+    assert sum(found["nats_per_token"] for found in some) / 40 == pytest.approx(told, rel=0.1), "drawn evenly from all rows"
+    assert "for 29 of these tokens" in (words := in_order(whole)) and f"{told:.3f}" in words and "1.000" in words
 
 
 def test_a_twin_that_reads_other_tokens_is_refused(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from engine.denoiser import Denoiser
 from engine.draft import Draft
 from engine.evaluation.lengths import WAYS
 from engine.evaluation.nelbo import short
-from engine.evaluation.report import BASE, BOUND_HEAD, Report, bound_row, infilling_rows, lengths_section, pm, table
+from engine.evaluation.report import BASE, BOUND_HEAD, Report, bound_row, in_order, infilling_rows, lengths_section, pm, table
 from engine.filling import fill
 from engine.training.gaps import Cut
 
@@ -79,6 +79,7 @@ def block(report: Report, sample: dict[str, Any], fills: Sequence[tuple[str, str
         perplexity, bits, ratio = (pm((twin[name], twin[name + "_stderr"])) for name in ("perplexity", "bits_per_char", "ratio"))
         parts += [f"An autoregressive twin of the same shape, on the same rows: perplexity {perplexity}, {bits} bits a character."]
         parts += [f"**The model's perplexity over the twin's: {ratio}.**\n"]
+        parts += [f"{in_order(twin['left_to_right'])}\n"] if "left_to_right" in twin else []
     if "infilling" in report:
         found = report["infilling"]
         base = [{**row, "verdict": "", "repeats": False} for row in found["rows"] if row["factor"] in BASE]

@@ -81,8 +81,19 @@ def bound_section(figures: dict[str, Any]) -> list[str]:
         rows = [bound_row("**all**", twin), *(bound_row(short(n), r) for n, r in twin["sources"].items())]
         told += [f"\nThe autoregressive twin {twin['name']}, on the same rows:\n", table(BOUND_HEAD, rows)]
         told += [f"\n**Perplexity over the twin's: {pm((twin['ratio'], twin['ratio_stderr']))}** (errors paired by document)."]
+        told += [in_order(twin["left_to_right"])] if "left_to_right" in twin else []
     guesses = ", ".join(f"{value:.1%} with {float(share):.0%} masked" for share, value in figures["masked_accuracy"].items())
     return [*told, f"\nMasked tokens guessed right: {guesses}."]
+
+
+def in_order(found: dict[str, Any]) -> str:
+    """What the ratio is where the denoiser is asked from left to right, too."""
+    own, twin = (pm((found[k], found[k + "_stderr"])) for k in ("nats_per_token", "twin_nats_per_token"))
+    return (
+        f"\nThe NELBO is the mean over all orders. Asked strictly from left to right for {found['tokens']:,} of these tokens, what follows "
+        f"masked, the same network takes {own} nats a token and its twin {twin}: **{pm((found['ratio'], found['ratio_stderr']))}** times "
+        "the twin's perplexity. What lies between the two ratios belongs to the order."
+    )
 
 
 def infilling_rows(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:

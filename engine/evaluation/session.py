@@ -21,6 +21,7 @@ from engine.evaluation.grid import Size, rows
 from engine.evaluation.infilling import Infilling, Result
 from engine.evaluation.likelihood import Judge
 from engine.evaluation.nelbo import evaluate, figures_of, read
+from engine.evaluation.order import left_to_right
 from engine.evaluation.report import Report, markdown
 from engine.evaluation.store import Store, fingerprint_of_model
 from engine.settings import Settings, recommended
@@ -32,6 +33,8 @@ GAPS: dict[Size, int] = {"quick": 4, "card": 12, "full": 8}
 """Gaps of each kind that are filled."""
 LENGTHS: dict[Size, tuple[int, int]] = {"quick": (120, 30), "card": (1_000, 150), "full": (1_000, 300)}
 """Gaps whose lengths are guessed, of all kinds together, and on how many of them CAL is tried."""
+IN_ORDER: dict[Size, int] = {"quick": 64, "card": 768, "full": 1_536}
+"""Tokens that are asked for from left to right, where there is a twin; each costs a row."""
 QUICK_CHARACTERS = 1_000
 """Characters of each document that a quick report reads, and that the card's sample holds: the test suite measures it again."""
 
@@ -134,6 +137,10 @@ class Session:
         }
         with self.timed("NELBO and guesses" + ("" if self.judge is None else ", and the twin's cost")):
             report["nelbo"] = self.bound()
+        if self.judge is not None:
+            with self.timed("left to right"):
+                asked = left_to_right(self.model, self.judge, self.texts, count=IN_ORDER[self.size], seed=args.seed, rows_at_once=args.rows)
+                report["nelbo"]["twin"]["left_to_right"] = asked
         found = self.infilling(args.gaps or GAPS[self.size])
         with self.timed("infilling"):
             report["infilling"] = self._rows(found)
