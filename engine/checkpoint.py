@@ -306,5 +306,8 @@ def _digest(path: Path) -> str:
 
 def _replace(path: Path, write: Any) -> None:
     partial = path.with_name(path.name + ".part")
+    partial.touch()
+    mode = partial.stat().st_mode
     write(partial)
+    partial.chmod(mode)  # safetensors writes what only its owner may read
     os.replace(partial, path)

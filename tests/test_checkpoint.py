@@ -43,6 +43,8 @@ def test_a_checkpoint_comes_back_as_written(tmp_path: Path, changes: dict[str, A
     assert checkpoint.load(tmp_path).settings == {"steps": 8}
     assert read.tokenizer.proto == written.tokenizer.proto
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors", "tokenizer.model"]
+    (mine := tmp_path / "mine").touch()
+    assert {p.stat().st_mode for p in tmp_path.iterdir()} == {mine.stat().st_mode}, "whoever may read a new file may read the weights"
 
 
 def test_a_list_of_words_goes_with_the_weights_and_is_refused_when_changed(tmp_path: Path) -> None:
