@@ -319,6 +319,7 @@ def test_a_download_tells_how_far_it_is_is_stopped_goes_on_and_is_used(browser, 
         expect(row).to_contain_text("Stopped; what has come is kept.")
         hub.gate.set()
         row.get_by_role("button", name="Resume").click()
+        expect(row).to_contain_text("Use")  # what it says where it does not is part of the error
         expect(picker(page).get_by_role("list", name="On this machine")).to_contain_text(NAME)
         spans = [span for file, span in hub.fetched(NAME) if file == "model.safetensors"]
         assert spans[0] == "" and spans[-1].startswith("bytes="), "it went on where it was stopped"
