@@ -27,7 +27,6 @@ from engine.spacing import (
     space_after,
     space_before,
     stands_apart,
-    straighten,
     unwanted,
 )
 from engine.text import is_wordlike
@@ -99,6 +98,7 @@ class Canvas:
         """`placed`: of gaps by their number, what stands in them (engine.keywords); the others are one span."""
         self._model = model
         known = vocabulary(model)
+        self._read = known.read
         self._carries_spaces, self._glued = known.carries_spaces, None if known.glued is None else known.glued.tolist()
         self.style = Style.of("".join(part for part in draft.parts if isinstance(part, str)) + _pins(draft))
         self.items: list[str | Fixed | int] = []
@@ -164,7 +164,7 @@ class Canvas:
     def rewritten_tokens(self, i: int) -> int:
         """How many tokens the words hold that a rewrite's span replaces."""
         span = self.spans[i]
-        return len(self._model.encode((" " if span.takes_space else "") + straighten(span.was)))
+        return len(self._model.encode((" " if span.takes_space else "") + self._read(span.was)))
 
     # What the page reads
 
@@ -195,9 +195,9 @@ class Canvas:
                 before = "x"
                 continue
             rest = "".join(shown[at + 1 : at + 7])
-            texts[cell] += self.style.write(before, char, rest, quoted=quoted)
+            texts[cell] += self.style.write(before, char, rest, after=span.after, quoted=quoted)
             quoted = char != "\n" and quoted ^ (char in DOUBLE_QUOTES)
-            before = (before + char)[-2:]
+            before = (before + char)[-3:]
         if shown[-1] != _MASKED and space_after(shown[-1], span.after):
             texts[last] += " "
         return texts
@@ -317,7 +317,7 @@ class Canvas:
         """The text after span i - 1, as the model sees it: at most `limit` characters, cut at a word."""
         text = self.given[i] if limit is None else self.given[i][:limit]
         cut = len(text) < len(self.given[i])
-        text = straighten(text.rsplit(None, 1)[0] if cut and len(text.split(None, 1)) > 1 else text)
+        text = self._read(text.rsplit(None, 1)[0] if cut and len(text.split(None, 1)) > 1 else text)
         if i < len(self.spans) and not cut and self.spans[i].takes_space:
             text = text[:-1]
         if i > 0 and not self.spans[i - 1].code and space_after("a", text):
@@ -334,7 +334,7 @@ class Canvas:
         whole = at == 0 and len(text) < limit
         if not whole and len(words := text.split(None, 1)) > 1:
             text = text[len(text) - len(words[1]) - 1 :]
-        text = straighten(text)
+        text = self._read(text)
         if self.spans[i].takes_space:
             text = text[:-1]
         ids = self._model.encode(text)

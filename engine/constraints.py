@@ -1,4 +1,4 @@
-"""Exact word counts, paired quotes, known words and clean gap edges, kept while tokens are revealed in any order.
+"""Exact word counts, paired quotes, known words and clean gap edges (engine.edges), kept while tokens are revealed in any order.
 
 The words of a fill are counted by a small automaton that reads one token after another (see `wordings.Moves`).
 Tokens fall into few classes that move it alike. Dynamic programming over a gap's cells, forward and backward,
@@ -9,117 +9,19 @@ rest of the gap can still be completed to the count asked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from engine.adjoining import Adjoining
-from engine.spacing import DOUBLE_QUOTES, QUOTES, STOPS, is_saying, opens
+from engine.edges import Edges, kind_of
 from engine.spelling import Speller
-from engine.text import is_wordlike
 from engine.vocabulary import Vocabulary
 from engine.wordings import Moves
 
-NEWLINE_CELLS = 24
-"""A gap this long at the start or end of a line may hold line ends, if its words are not counted."""
-QUOTED_CELLS = 32
-"""A gap between quotes is one saying, without quotes inside, unless it is this long; nor has a shorter one brackets of its own."""
 NOTHING_LEFT = "Every token of this model would write a banned word here; take some of the banned words out."
-
-
-@dataclass(frozen=True)
-class Edges:
-    """Which tokens the cells of a span may hold, whatever its neighbours in the span hold: (V,) bool each."""
-
-    only: Tensor
-    first: Tensor
-    inner: Tensor
-    last: Tensor
-    free: bool = False
-    """No rules about tokens side by side."""
-
-    @classmethod
-    def of(
-        cls,
-        vocabulary: Vocabulary,
-        before: str,
-        after: str,
-        size: int,
-        *,
-        takes_space: bool,
-        newlines: bool,
-        partial: bool,
-        counted: bool,
-        brackets: bool = True,
-        code: bool = False,
-    ) -> Edges:
-        """The rules of engine.spacing as token sets.
-
-        `takes_space`: the model sees the text before without its last space, so the first token must bring it.
-        `partial`: tokens that spell a part of a character are allowed, unless the words are `counted`. `brackets`: whether they may stand
-        here. `code`: indentation, tabs and brackets may stand anywhere.
-        """
-        v = vocabulary
-        inner = v.writable.clone()
-        if not partial or counted:
-            inner &= ~v.partial
-        if code:
-            return cls._in_code(v, before, after, inner if newlines else inner & ~v.newline, takes_space=takes_space)
-        inner &= ~v.tab & ~v.adrift
-        if not brackets:
-            inner &= ~v.bracket
-        if v.carries_spaces:
-            inner &= ~v.blank | v.newline | v.spacer
-        if not newlines:
-            inner &= ~v.newline
-        first = inner & (~v.blank | v.spacer) & ~v.newline
-        if takes_space:
-            first &= v.leads_space & ~v.starts_closing
-        elif not before or before[-1].isspace() or opens(before):
-            first &= ~v.leads_space & ~v.starts_closing & ~v.fragment
-        elif v.carries_spaces and is_wordlike(before[-1]):
-            first &= ~v.starts_word
-        if v.glued is not None:
-            first &= ~v.glued
-        if opens(before) and before[-1] in QUOTES:
-            first &= ~v.starts_quote
-            if after and after[0] in QUOTES and size < QUOTED_CELLS:
-                inner, first = inner & ~v.double_quote, first & ~v.double_quote
-        last = inner & ~v.ends_space & ~v.ends_opening & ~v.newline
-        if after and after[0] in STOPS:
-            last &= ~v.ends_stop
-        if after[:1] == ".":
-            last &= ~v.title
-        if size > 2 and not counted and is_saying(before, after) and bool((last & v.ends_stop).any()):
-            last &= v.ends_stop
-        if after and after[0] in QUOTES:
-            last &= ~v.ends_quote
-        return cls(first & last, first, inner, last)
-
-    @classmethod
-    def _in_code(cls, v: Vocabulary, before: str, after: str, inner: Tensor, *, takes_space: bool) -> Edges:
-        first, last = inner, inner
-        if takes_space:
-            first = first & v.leads_space & ~v.newline
-        if v.glued is not None:
-            first = first & ~v.glued
-        if not after or after[0].isspace():
-            last = last & ~v.ends_space & ~v.blank
-        if before and before[-1] in DOUBLE_QUOTES and after and after[0] in DOUBLE_QUOTES:
-            inner, first, last = (tokens & ~v.double_quote & ~v.newline for tokens in (inner, first, last))
-        return cls(first & last, first, inner, last, free=True)
-
-    def without(self, tokens: Tensor) -> Edges:
-        """The same without these tokens, but where they are all that there is."""
-        kinds = {kind: getattr(self, kind).index_fill(0, tokens, False) for kind in ("only", "first", "inner", "last")}
-        return replace(self, **{kind: left for kind, left in kinds.items() if left.any()})
-
-    def classes(self, class_of: Tensor, size: int) -> list[list[int]]:
-        """For each of `size` cells the word classes of its tokens."""
-        found = {kind: class_of[getattr(self, kind)].unique().tolist() for kind in ("only", "first", "inner", "last")}
-        return [found[_kind(cell, size)] for cell in range(size)]
 
 
 class WordCount:
@@ -293,7 +195,7 @@ class SpanConstraint:
         rule, cell = self._cells[position]
         barred = self._barred.forbidden(spans[rule], rule, cell)
         row[barred] = False
-        for tokens in (getattr(self._rules[rule].edges, _kind(cell, len(spans[rule]))), self._vocabulary.writable):
+        for tokens in (getattr(self._rules[rule].edges, kind_of(cell, len(spans[rule]))), self._vocabulary.writable):
             if row.any():
                 return
             row |= tokens
@@ -305,7 +207,9 @@ class SpanConstraint:
         """Whether the tokens just put at these positions get on with each other, side by side and in the word counts."""
         fits = self._vocabulary.fit
         bound = [p for p in positions if not self._rules[self._cells[p][0]].edges.free]
-        if not all(fits(ids[p - 1], ids[p]) for p in bound if p) or not all(fits(ids[p], ids[p + 1]) for p in bound if p + 1 < len(ids)):
+        if not all(fits(ids[p - 1], ids[p]) for p in bound if p) or not all(
+            fits(ids[p], ids[p + 1], given=p + 1 not in self._cells) for p in bound if p + 1 < len(ids)
+        ):
             return False
         if any(bool(wrong[ids[q]]) for p in bound for q in (p - 1, p, p + 1) if (wrong := self._misplaced(ids, q)) is not None):
             return False
@@ -333,7 +237,7 @@ class SpanConstraint:
     def _options_of(self, rule: int, tokens: list[int]) -> list[Iterable[int]]:
         size = len(tokens)
         return [
-            self._kind_classes(rule, _kind(cell, size)) if token == self._mask_id else (self._class_of[token],)
+            self._kind_classes(rule, kind_of(cell, size)) if token == self._mask_id else (self._class_of[token],)
             for cell, token in enumerate(tokens)
         ]
 
@@ -346,7 +250,7 @@ class SpanConstraint:
     def _row(self, ids: list[int], position: int, permitted: list[set[int]] | None) -> Tensor:
         """(V,) bool: what the cell at a position may hold beside its neighbours, given the classes its span permits."""
         rule, cell = self._cells[position]
-        kind = _kind(cell, len(self._rules[rule].tokens))
+        kind = kind_of(cell, len(self._rules[rule].tokens))
         classes = None if permitted is None else frozenset(permitted[cell])
         key = (rule, kind, classes)
         if key not in self._rows:
@@ -360,7 +264,10 @@ class SpanConstraint:
         beside = row
         if position and (clash := self._vocabulary.clash_after(ids[position - 1])) is not None:
             beside = beside & ~clash
-        if position + 1 < len(ids) and (clash := self._vocabulary.clash_before(ids[position + 1])) is not None:
+        if (
+            position + 1 < len(ids)
+            and (clash := self._vocabulary.clash_before(ids[position + 1], given=position + 1 not in self._cells)) is not None
+        ):
             beside = beside & ~clash
         if (wrong := self._misplaced(ids, position)) is not None:
             beside = beside & ~wrong
@@ -390,9 +297,3 @@ class SpanConstraint:
         if self._speller is None:
             return None
         return self._speller.fits(self._speller.beside(ids, position, self._cells.__contains__, self._mask_id))
-
-
-def _kind(cell: int, size: int) -> str:
-    if size == 1:
-        return "only"
-    return "first" if cell == 0 else "last" if cell == size - 1 else "inner"

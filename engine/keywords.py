@@ -19,8 +19,9 @@ from engine.draws import categorical
 from engine.forward import subs_log_probs
 from engine.lengths import tokens_of_words
 from engine.settings import Settings
-from engine.spacing import space_after, space_before, straighten
+from engine.spacing import space_after, space_before
 from engine.text import SPACELESS
+from engine.vocabulary import vocabulary
 
 READINGS = 8
 """At most so many for the keywords of a gap; where it has more of them, several are placed by each."""
@@ -70,7 +71,8 @@ def place(
 
 
 def _tokens(model: Denoiser, keyword: str) -> list[int]:
-    return model.encode(straighten(keyword) if SPACELESS.match(keyword) else " " + straighten(keyword))
+    read = vocabulary(model).read(keyword)
+    return model.encode(read if SPACELESS.match(keyword) else " " + read)
 
 
 def _words(mark: Gap) -> int:

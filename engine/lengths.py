@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from engine.canvas import Canvas, Window
-from engine.constraints import Edges, WordCount
+from engine.constraints import WordCount
 from engine.denoiser import Denoiser, KnowsLengths
 from engine.draft import Draft, Gap
+from engine.edges import Edges
 from engine.forward import subs_log_probs
 from engine.text import is_wordlike
 from engine.vocabulary import vocabulary

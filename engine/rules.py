@@ -10,10 +10,11 @@ from torch import Tensor
 
 from engine.bans import Bans
 from engine.canvas import LONGEST_WINDOW, Canvas, Span, Window
-from engine.constraints import NEWLINE_CELLS, QUOTED_CELLS, Edges, SpanConstraint, SpanRule, WordCount
+from engine.constraints import SpanConstraint, SpanRule, WordCount
 from engine.denoiser import Denoiser
+from engine.edges import NEWLINE_CELLS, QUOTED_CELLS, Edges
 from engine.growth import Growth
-from engine.spacing import GAP_SIGN, straighten
+from engine.spacing import GAP_SIGN, begins_sentence, ends_sentence
 from engine.spelling import Speller
 from engine.vocabulary import vocabulary
 
@@ -25,7 +26,7 @@ def edges(model: Denoiser, canvas: Canvas, i: int, size: int) -> tuple[Edges, Wo
     """The rules for span i when it has `size` cells."""
     span, known = canvas.spans[i], vocabulary(model)
     counted = span.length is not None and span.length.unit == "words"
-    near = straighten((span.before + span.was + span.after).replace(GAP_SIGN, ""))
+    near = known.read((span.before + span.was + span.after).replace(GAP_SIGN, ""))
     partial = any(known.partial[token] for token in model.encode(near))
     found = Edges.of(
         known,
@@ -38,6 +39,7 @@ def edges(model: Denoiser, canvas: Canvas, i: int, size: int) -> tuple[Edges, Wo
         counted=counted,
         # An aside takes two brackets, for which a short gap has little room: one of them would be left alone.
         brackets=size >= QUOTED_CELLS or span.bracketed,
+        sentence=begins_sentence(span.after) and (not span.was or ends_sentence(span.was)),
         code=span.code,
     )
     if span.length is not None and counted:

@@ -8,9 +8,12 @@ text at that character and spells it with its three byte pieces; decoding joins 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import sentencepiece
+
+from engine.signs import Plain
 
 MASK = "[MASK]"
 DOCUMENT = "<|doc|>"
@@ -74,6 +77,11 @@ class Tokenizer:
     def score(self, i: int) -> float:
         """How early a piece is merged: of those that fit, the highest first."""
         return float(self._processor.get_score(i))
+
+    @cached_property
+    def plain(self) -> Plain:
+        """How texts are read whose signs have no pieces."""
+        return Plain([self.decode([i]) for i in range(self.vocab_size)])
 
     @property
     def without_text(self) -> list[int]:

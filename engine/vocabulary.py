@@ -11,7 +11,21 @@ import torch
 from torch import Tensor
 
 from engine.denoiser import Denoiser
-from engine.spacing import BRACKETS, CLOSING, DOUBLE_QUOTES, NO_SPACE_AFTER, OPENING, QUOTES, STOPS, stands_apart, unwanted
+from engine.signs import Plain
+from engine.spacing import (
+    BEGINNERS,
+    BRACKETS,
+    CLOSING,
+    DOUBLE_QUOTES,
+    NO_SPACE_AFTER,
+    OPENING,
+    QUOTES,
+    STOPS,
+    ends_sentence,
+    stands_apart,
+    straighten,
+    unwanted,
+)
 from engine.text import SPACELESS, is_wordlike
 from engine.wordings import SEPARATORS, Moves, apart_moves, word_moves
 
@@ -36,6 +50,8 @@ class Vocabulary:
         self.starts_closing = _flags(s != "" and s[0] in CLOSING for s in bare)
         self.starts_word = _flags(s[:1].isalnum() for s in self.texts)
         self.ends_stop = _flags(s != "" and s[-1] in STOPS for s in self.texts)
+        self.ends_sentence = _flags(ends_sentence(s) or s.strip() == '"' for s in self.texts)
+        """What a sentence ends in: a stop, or the quote behind one."""
         self.adrift = _flags(s in (" .", " ,") for s in self.texts)
         """Stops that no text has a space before."""
         self.title = _flags(s in TITLES for s in bare)
@@ -83,6 +99,11 @@ class Vocabulary:
         self.begins_word = _flags(i in self._once for i in range(self.size))
         """Tokens that a word begins with, or that are one."""
         self._sets: dict[tuple[str, str], Tensor] = {}
+        self._plain = Plain(self.texts)
+
+    def read(self, text: str) -> str:
+        """A draft's text as the model sees it: straight quotes, LF, composed letters, and signs that its texts hold."""
+        return self._plain.read(straighten(text))
 
     def _holding(self, wanted: object) -> Tensor:
         """The tokens that hold a character for which this is true."""
@@ -106,11 +127,12 @@ class Vocabulary:
 
         return _flags(glued(i, s) for i, s in enumerate(self.texts))
 
-    def fit(self, left: int, right: int) -> bool:
+    def fit(self, left: int, right: int, *, given: bool = False) -> bool:
         """Whether two tokens may stand side by side: not the same word twice, nor two stops or two quotes, nor a word or a figure run into
-        what is before it ("end.he", "theYes", "June1"), where words bring their own space.
+        what is before it ("end.he", "theYes", "June1"), nor the beginning of a sentence in its middle ("as She"), where words bring their
+        own space. `given`: the right one is the writer's, who may have meant The Times.
         """
-        return not (left == right and left in self._once) and (self._ends[left], self._starts[right]) not in _CLASHES
+        return not (left == right and left in self._once) and (self._ends[left], self._start_of(right, given)) not in _CLASHES
 
     def joins(self, left: int, right: int) -> bool:
         """Whether a token goes on with the word that the one before it ends in, or with the space before a figure; not in scripts that put
@@ -137,9 +159,13 @@ class Vocabulary:
         """(V,) bool, the tokens that don't fit after this one; None when all do."""
         return self._clash(token, ("after", self._ends[token]), self._starts)
 
-    def clash_before(self, token: int) -> Tensor | None:
-        """(V,) bool, the tokens that don't fit before this one; None when all do."""
-        return self._clash(token, ("before", self._starts[token]), self._ends)
+    def clash_before(self, token: int, *, given: bool = False) -> Tensor | None:
+        """(V,) bool, the tokens that don't fit before this one, which may be `given`; None when all do."""
+        return self._clash(token, ("before", self._start_of(token, given)), self._ends)
+
+    def _start_of(self, token: int, given: bool) -> str:
+        start = self._starts[token]
+        return "" if given and start == "beginner" else start
 
     def _clash(self, token: int, side: tuple[str, str], kinds: list[str]) -> Tensor | None:
         clash = None
@@ -199,8 +225,17 @@ def _classes(texts: Sequence[str]) -> tuple[list[int], list[Moves]]:
 
 
 _CLASHES = {
-    *(("stop", "stop"), ("dash", "stop"), ("quote", "quote")),
-    *(("stop", "name"), ("stop", "word"), ("small", "name"), ("small", "initial"), ("small", "figure")),
+    *(("stop", "stop"), ("comma", "stop"), ("dash", "stop"), ("quote", "quote")),
+    *(
+        ("stop", "name"),
+        ("stop", "word"),
+        ("comma", "name"),
+        ("comma", "word"),
+        ("small", "name"),
+        ("small", "initial"),
+        ("small", "figure"),
+    ),
+    *(("small", "beginner"), ("comma", "beginner"), ("mask", "beginner")),  # "She" waits for the stop before it, which may find no room
     # Words are written from their beginning: an end that is there first gets a beginning that is none. And a quote without a space waits
     # for what it closes: one that opens a line would find no line end before it, where none may stand.
     *(("mask", "word"), ("mask", "name"), ("mask", "quote")),
@@ -223,6 +258,8 @@ def _start(text: str, *, words: bool) -> str:
         return found
     if words and text[:1].isdecimal():
         return "figure"
+    if words and text[:1] == " " and text[1:] in BEGINNERS:
+        return "beginner"
     if not words or not text[:1].isalpha():
         return ""
     if text[0].isupper():
@@ -234,7 +271,7 @@ def _start(text: str, *, words: bool) -> str:
 def _end(text: str, *, words: bool) -> str:
     """What a token ends with."""
     if found := _sign(text[-1:]):
-        return "dash" if found == "stop" and text[-1] not in _ENDS_OF_CLAUSES else found
+        return "comma" if text[-1] == "," else "dash" if found == "stop" and text[-1] not in _ENDS_OF_CLAUSES else found
     return "small" if words and text[-1:].islower() and text.strip() not in _JOINED else ""
 
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 import engine
 from engine.canvas import Canvas
-from engine.constraints import Edges, SpanConstraint, SpanRule, WordCount
+from engine.constraints import SpanConstraint, SpanRule, WordCount
 from engine.draft import Draft, words
+from engine.edges import Edges
 from engine.rules import Rules
 from engine.spacing import STOPS, is_saying
 from engine.vocabulary import vocabulary

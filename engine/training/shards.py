@@ -235,11 +235,11 @@ def _encode_there(texts: Iterable[str]) -> list[Marked]:
 
 
 def _encode(texts: Iterable[str], tokenizer: Tokenizer) -> list[Marked]:
-    """Texts as a draft is seen, straight quotes and LF, in ids with their hashes."""
+    """Texts as a draft is seen (`Vocabulary.read`), in ids with their hashes."""
     break_id = _break(tokenizer)
     found = []
     for text in texts:
-        parts = [np.array(tokenizer.encode(part), dtype=np.uint16) for part in _parts(straighten(text))]
+        parts = [np.array(tokenizer.encode(part), dtype=np.uint16) for part in _parts(tokenizer.plain.read(straighten(text)))]
         found.append(mark(np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint16), break_id))
     return found
 

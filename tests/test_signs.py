@@ -1,0 +1,136 @@
+"""Signs that a model's texts wrote otherwise: read as the model knows them, written as the draft does."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import engine
+from engine.canvas import Canvas
+from engine.denoiser import Denoiser
+from engine.draft import Draft, Gap
+from engine.signs import Plain, Signs
+from engine.spacing import Style, begins_sentence, ends_sentence
+from engine.vocabulary import vocabulary
+
+LEARNED = Plain(["—", "...", " a", "a", ".", "-", '"', " "])
+"""A vocabulary whose texts had one dash, without spaces, and no ellipsis."""
+DRAFTS = {
+    "—": "He came—late—and sat.",
+    " — ": "He came — late — and sat.",
+    " – ": "He came – late – and sat.",
+    "--": "He came--late--and sat.",
+    " -- ": "He came -- late -- and sat.",
+}
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Denoiser:
+    return engine.load(device="cpu")
+
+
+@pytest.mark.parametrize("draft", DRAFTS.values(), ids=DRAFTS)
+def test_dashes_are_read_as_the_model_knows_them(embedded: Denoiser, draft: str) -> None:
+    assert vocabulary(embedded).read(draft) == DRAFTS["—"]
+    assert not vocabulary(embedded).partial[embedded.encode(vocabulary(embedded).read(draft))].any()
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("1914–18, London–Paris", "1914-18, London-Paris"),
+        ("“What –” he said", '"What—" he said'),
+        ("So… what", "So... what"),
+        ("ten\u00a0miles", "ten miles"),
+        ("– Yes.\n– No.", "— Yes.\n— No."),
+        ("he came –\nand sat – ", "he came—\nand sat— "),
+        ("i--; use --help --- <!-- so -->", "i--; use --help --- <!-- so -->"),
+        ("«Oui»\u202f", '"Oui"\u202f'),
+        ("", ""),
+        (" ", " "),
+    ],
+)
+def test_what_else_is_read_otherwise_and_what_is_not(embedded: Denoiser, text: str, read: str) -> None:
+    assert vocabulary(embedded).read(text) == read
+
+
+@given(st.text(alphabet="ab. —–-…\"' \n«\u00a0", max_size=30))
+def test_reading_twice_is_reading_once_and_keeps_the_last_space(text: str) -> None:
+    read = LEARNED.read(text)
+    assert LEARNED.read(read) == read
+    assert read.endswith(" ") == text.endswith(" ")
+    assert not set(read[:-1]) & set("–…«\u00a0")
+
+
+@given(st.text(max_size=30))
+def test_a_vocabulary_that_has_the_signs_reads_them_as_they_are(text: str) -> None:
+    rich = Plain([*"—–…«»„‚ﬁﬂﬀ\u00a0\u2007\u2009\u202f\u2010\u2011\u2212", " —", " a", "--"])
+    assert rich.read(text) == text
+
+
+@pytest.mark.parametrize(("form", "draft"), DRAFTS.items(), ids=DRAFTS)
+def test_a_fill_has_the_dashes_of_its_draft_and_is_read_back_without_them(embedded: Denoiser, form: str, draft: str) -> None:
+    canvas = Canvas(embedded, Draft((draft + " She", Gap(), " it then.")))
+    tokens = embedded.encode(' said—"No"—and shut')
+    written = "".join(canvas.texts(0, tokens))
+    assert written == f' said{form}"No"{form}and shut'
+    assert vocabulary(embedded).read(written) == ' said—"No"—and shut'
+
+
+def test_dashes_at_the_edges_of_what_is_quoted_or_given_bring_no_space_too_many() -> None:
+    signs = Signs.of(DRAFTS[" – "])
+    for before, rest, written in (
+        ("said", "and", " – "),
+        ("said ", "and", "– "),
+        ('"', "and", "– "),
+        ('"No', '"', " –"),
+        ("so", "", " –"),
+        ("so", ", then", " –"),
+        ("", "and", "– "),
+        ('so"', '"Yes', " – "),
+    ):
+        assert signs.between(before, rest) == written, (before, rest)
+
+
+def test_three_stops_are_the_ellipsis_of_a_draft_that_has_one(embedded: Denoiser) -> None:
+    canvas = Canvas(embedded, Draft(("So… and ", Gap(), ".")))
+    assert "".join(canvas.texts(0, embedded.encode(" well... then"))) == "well… then"
+    plain = Canvas(embedded, Draft(("So... and ", Gap(), ".")))
+    assert "".join(plain.texts(0, embedded.encode(" well... then"))) == "well... then"
+    style = Style.of("So…")
+    assert "".join(style.write("." * k, ".", "." * (2 - k)) for k in range(3)) == "…"
+    assert "".join(style.write("." * min(k, 3), ".", "." * (3 - k)) for k in range(4)) == "....", "four are an ellipsis behind a full stop"
+
+
+def test_sentences_begin_and_end() -> None:
+    for text in (" She closed it.", " The door", " It's so", " But Jack", " In the end", " “Then", " However, he"):
+        assert begins_sentence(text), text
+    for text in ("She", " the", " The Times", " In London", " Jack", "", ", She", "\nShe", " A"):
+        assert not begins_sentence(text), text
+    assert all(map(ends_sentence, ("so.", "so!”", 'so?" ', "so…"))) and not any(map(ends_sentence, ("so", "so,", "", '"so"')))
+
+
+@pytest.mark.parametrize("length", ["", "3", "12", "9 tokens"])
+def test_a_fill_before_a_new_sentence_ends_its_own(embedded: Denoiser, length: str) -> None:
+    draft = f"Nobody had answered her. The old man [[{length}]] She closed the door again."
+    for seed in range(3):
+        *_, last = engine.fill(embedded, draft, engine.recommended(embedded, {"seed": seed}))
+        written = last.text.partition("old man")[2].partition(" She closed the door again.")[0]
+        assert ends_sentence(written), last.text
+        assert length != "3" or len(written.split()) == 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_sentence_begins_in_the_middle_of_another(embedded: Denoiser, seed: int) -> None:
+    known = vocabulary(embedded)
+    for left, right, fits in ((" as", " She", False), (",", " But", False), (".", " She", True), (" as", " she", True)):
+        tokens = [embedded.encode(text)[0] for text in (left, right)]
+        assert known.fit(tokens[0], tokens[1]) == fits
+    assert known.fit(embedded.encode(" to")[0], embedded.encode(" The")[0], given=True), "the writer may mean The Times"
+    *_, last = engine.fill(embedded, "It was late. [[24]] Then he went home.", engine.recommended(embedded, {"seed": seed}))
+    words = last.text.split()
+    for before, word in itertools.pairwise(words):
+        assert word not in ("She", "He", "They", "But", "The") or before[-1] in '.!?":;—', last.text
