@@ -80,6 +80,19 @@ def test_a_fill_has_the_dashes_of_its_draft_and_is_read_back_without_them(embedd
     assert vocabulary(embedded).read(written) == ' said—"No"—and shut'
 
 
+@pytest.mark.parametrize("form", DRAFTS)
+def test_a_gap_behind_a_dash_has_the_one_space_that_the_draft_has(embedded: Denoiser, form: str) -> None:
+    draft = f"He paused{form}[[5 tokens]]{form}and went on with the letter."
+    for seed in range(3):
+        result = engine.Result()
+        for frame in engine.fill(embedded, draft, engine.recommended(embedded, {"seed": seed})):
+            result.take(frame)
+        written = result.text.removeprefix(f"He paused{form}").removesuffix(f"{form}and went on with the letter.")
+        assert written == written.strip() != "" and len(written) < len(result.text) - 30
+        first = min(result.cells.values(), key=lambda cell: cell.index)
+        assert vocabulary(embedded).texts[first.token][:1] != " ", "as after a dash in the model's texts"
+
+
 def test_dashes_at_the_edges_of_what_is_quoted_or_given_bring_no_space_too_many() -> None:
     signs = Signs.of(DRAFTS[" – "])
     for before, rest, written in (
