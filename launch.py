@@ -74,9 +74,9 @@ KEEP = {
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
 }
 VARIABLES = dict.fromkeys(("train", "train-lengths", "evaluate"), KEEP)
-"""What a command's environment has besides. A training step, or a batch of long rows, gives hundreds of megabytes back and takes them again,
-and with glibc's own thresholds the kernel clears new pages each time, a quarter of the time on a CPU (docs/DECISIONS.md). Other systems don't
-read it."""
+"""What a command's environment has besides. A training step, or a batch of long rows, gives hundreds of megabytes back and takes them
+again, and with glibc's own thresholds the kernel clears new pages each time, a quarter of the time on a CPU (docs/DECISIONS.md). Other
+systems don't read it."""
 
 
 def main(arguments: list[str]) -> int:
