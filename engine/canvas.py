@@ -54,7 +54,9 @@ class Span:
     after: str
     """The first characters of the given text after; empty at the end of the draft."""
     takes_space: bool
-    """The model sees the text before without its last space: the span's first token brings it."""
+    """The model sees the text before without its last space: the span's first token brings it, or none does."""
+    brings_space: bool
+    """The first token does. Not behind " – ", where dashes are read without spaces."""
     quotes: int | None
     """How many double quotes pair off those around, modulo 2; None when that can't be told."""
     code: bool
@@ -100,7 +102,7 @@ class Canvas:
         known = vocabulary(model)
         self._read = known.read
         self._carries_spaces, self._glued = known.carries_spaces, None if known.glued is None else known.glued.tolist()
-        self.style = Style.of("".join(part for part in draft.parts if isinstance(part, str)) + _pins(draft))
+        self.style = Style.of(GAP_SIGN.join([*(part for part in draft.parts if isinstance(part, str)), _pins(draft)]))
         self.items: list[str | Fixed | int] = []
         """In reading order: given text, fixed text of a mark, or the index of a span."""
         self.given: list[str] = [""]
@@ -151,6 +153,7 @@ class Canvas:
         if i > 0 and len(self.given[i]) < _NEAR:
             before = GAP_SIGN + before
         takes_space = self._carries_spaces and before.endswith(" ")
+        brings_space = takes_space and not (vocabulary(self._model).plain.apart and self._read(before).endswith("— "))
         # What was written in pairs stays so: a rewrite keeps the parity of its words, a gap in a paragraph of pairs holds pairs.
         left, right = line_of(self.given[i::-1], _LINE, backwards=True), line_of(self.given[i + 1 :], _LINE, backwards=False)
         open_before, open_after = (sum(map(text.count, DOUBLE_QUOTES)) % 2 == 1 for text in (left, right))
@@ -159,12 +162,12 @@ class Canvas:
         above, below = "".join(self.given[j][-_LINE:] for j in near[0]), "".join(self.given[j][:_LINE] for j in near[1])
         code = fenced or in_code(above, below)
         bracketed = leaves_open(left) or leaves_open(right[::-1].translate(MIRRORED)) or any(sign in was for sign in BRACKETS)
-        return Span(gap, was, length, before, after, takes_space, None if code else quotes, code, open_before, bracketed)
+        return Span(gap, was, length, before, after, takes_space, brings_space, None if code else quotes, code, open_before, bracketed)
 
     def rewritten_tokens(self, i: int) -> int:
         """How many tokens the words hold that a rewrite's span replaces."""
         span = self.spans[i]
-        return len(self._model.encode((" " if span.takes_space else "") + self._read(span.was)))
+        return len(self._model.encode((" " if span.brings_space else "") + self._read(span.was)))
 
     # What the page reads
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -306,8 +308,10 @@ def _digest(path: Path) -> str:
 
 def _replace(path: Path, write: Any) -> None:
     partial = path.with_name(path.name + ".part")
+    partial.unlink(missing_ok=True)
     partial.touch()
     mode = partial.stat().st_mode
     write(partial)
-    partial.chmod(mode)  # safetensors writes what only its owner may read
+    with suppress(OSError):  # safetensors writes what only its owner may read; some disks know no modes
+        partial.chmod(stat.S_IMODE(mode))
     os.replace(partial, path)

@@ -45,7 +45,7 @@ class Edges:
     ) -> Edges:
         """The rules of engine.spacing as token sets.
 
-        `takes_space`: the model sees the text before without its last space, so the first token must bring it.
+        `takes_space`: the model sees the text before without its last space, and the first token must bring it.
         `partial`: tokens that spell a part of a character are allowed, unless the words are `counted`. `brackets`: whether they may stand
         here. `sentence`: the next one begins behind it, so it ends one. `code`: indentation, tabs and brackets may stand anywhere.
         """

@@ -105,8 +105,8 @@ def guess(log_probs: Tensor, low: int, high: int | None, *, below: float = BELOW
 
 
 def _drawn(seed: int, span: int) -> float:
-    """A share from AGAIN, a pure function of the seed and the span."""
-    return float(np.random.Generator(np.random.Philox(key=[seed, span])).uniform(*AGAIN))
+    """A share from AGAIN, a pure function of the seed and the span, of another part of the stream than tokens are drawn from."""
+    return float(np.random.Generator(np.random.Philox(key=[seed, span], counter=[0, 0, 1, 0])).uniform(*AGAIN))
 
 
 def gap_windows(model: Denoiser, canvas: Canvas, sizes: Sequence[int], spans: Sequence[int]) -> list[Window]:
@@ -171,7 +171,7 @@ def _bounds(model: Denoiser, canvas: Canvas, i: int, rules: Rules) -> tuple[int,
         return 1, None
     if length.unit == "tokens":
         return length.low, length.high
-    low, high = (_reachable(model, canvas, i, tokens_of_words(model, n), rules) for n in (length.low, length.high))
+    low, high = (_reachable(model, canvas, i, n, rules) for n in (length.low, length.high))
     return low, high
 
 
@@ -188,12 +188,12 @@ def _between(low: int, high: int) -> list[int]:
     return sorted({round(math.exp(math.log(low) + (math.log(high) - math.log(low)) * k / (count - 1))) for k in range(count)})
 
 
-def _reachable(model: Denoiser, canvas: Canvas, i: int, usual: int, rules: Rules) -> int:
-    """The first length from `usual` up that can hold the words asked for."""
-    class_of = vocabulary(model).class_of
+def _reachable(model: Denoiser, canvas: Canvas, i: int, words: int, rules: Rules) -> int:
+    """The first length from the usual one up that can hold so many words, and what else the span has to."""
+    class_of, usual = vocabulary(model).class_of, tokens_of_words(model, words)
     for size in range(usual, 2 * usual + 16):
         edges, count = rules(model, canvas, i, size)
-        if count.reachable(edges.classes(class_of, size)):
+        if WordCount(count.classes, words, words, count.quotes).reachable(edges.classes(class_of, size)):
             return size
     raise ValueError("This model's tokens can't spell the words that a gap asks for.")
 

@@ -28,15 +28,12 @@ def edges(model: Denoiser, canvas: Canvas, i: int, size: int) -> tuple[Edges, Wo
     counted = span.length is not None and span.length.unit == "words"
     near = known.read((span.before + span.was + span.after).replace(GAP_SIGN, ""))
     partial = any(known.partial[token] for token in model.encode(near))
-    read = known.read(span.before)
-    # Behind " – ", read as a dash without spaces, the space is the draft's, and no token brings one.
-    apart = read.endswith("— ") and not read.endswith(" — ")
     found = Edges.of(
         known,
         span.before,
         span.after,
         size,
-        takes_space=span.takes_space and not apart,
+        takes_space=span.brings_space,
         newlines=not counted and not span.was and _may_hold_lines(span, size),
         partial=partial,
         counted=counted,

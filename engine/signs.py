@@ -16,22 +16,19 @@ from engine.text import is_wordlike
 DASH, ELLIPSIS = "—", "…"
 _PLAIN = {
     "\u00a0": " ", "\u2007": " ", "\u2009": " ", "\u202f": " ", "\u2010": "-", "\u2011": "-", "\u2212": "-", ELLIPSIS: "...",
-    "«": '"', "»": '"', "„": '"', "‚": "'", "ﬁ": "fi", "ﬂ": "fl", "ﬀ": "ff",
+    "ﬁ": "fi", "ﬂ": "fl", "ﬀ": "ff",
 }  # fmt: skip
 """What a sign is read as where a vocabulary lacks it. One character each, but a space at a text's end stays what it is."""
 _APART = r"(?:(?<=\S)|^) {}(?: (?=\S)|(?=[\s\"']|$))"
 _EM_APART, _EN_APART, _DOUBLE_APART = (re.compile(_APART.format(sign)) for sign in (DASH, "–", "(?<!-)--(?!-)"))
 """A dash between two spaces; the one behind it stays where nothing follows, for it belongs to a gap then."""
 _RANGE = re.compile(r"(?<=\w)–(?=\w)")
-_DOUBLE = re.compile(r"(?<=[\w\"',.!?)\]])--(?=[\w\"'“‘]|$)")
+_DOUBLE = re.compile(r"(?<=[^\W\d_])--(?=[^\W\d_\"'])|(?<=[\"',!?])--(?=[^\W\d_])")
 _WRITTEN = {
     "—": re.compile(r"(?<=\S)—(?=\S)"),
-    " — ": re.compile(r"(?<=\S) — (?=\S)"),
-    " – ": re.compile(r"(?<=\S) – (?=\S)"),
-    "--": re.compile(r"(?<=\w)--(?=\w)"),
-    " -- ": re.compile(r"(?<=\S) -- (?=\S)"),
+    **{f" {sign} ": re.compile(rf"(?:(?<=[^\s|]) |^){sign} (?=[^\s|-])", re.MULTILINE) for sign in (DASH, "–", "--")},
 }
-"""The ways to write a dash between words, and how to find each."""
+"""The ways to write a dash, and how to find each. "--" between two words isn't one: who counts and bans takes them for one word."""
 
 
 class Plain:
@@ -49,6 +46,8 @@ class Plain:
         apart = dashes and " a" in wholes and f" {DASH}" not in wholes
         wanted = ((_EM_APART, apart), (_EN_APART, self._range), (_DOUBLE_APART, self._double))
         self._apart = [pattern for pattern, here in wanted if here]
+        self.apart = apart
+        """Whether dashes between spaces are read without them."""
 
     def read(self, text: str) -> str:
         """The text as this vocabulary's own texts would have it. A space that ends it stays, for a gap's first token may bring it."""
@@ -78,7 +77,8 @@ class Signs:
         if not self.dash.startswith(" "):
             return self.dash
         left = " " if before and not before[-1].isspace() and not _opens(before) else ""
-        right = " " if rest and (is_wordlike(rest[0]) or (rest[0] in "\"'“‘([" and is_wordlike(rest[1:2]))) else ""
+        closed = not rest or rest[0].isspace() or rest[0] in ",.;:!?)]}”’»%" or (rest[0] in "\"'" and not is_wordlike(rest[1:2]))
+        right = "" if closed else " "
         return left + self.dash.strip() + right
 
     def stop(self, before: str, rest: str) -> str:

@@ -40,8 +40,7 @@ BEGINNERS = frozenset(
         " Before Each Those Sometimes Any Nothing Though Still Yeah Besides Instead Indeed Which",
     )
 )
-"""Words that have a capital where a sentence begins and hardly anywhere else: in the training texts fewer than 6 in 100 of these tokens
-stand after a small letter or a comma, the beginnings of names ("The" of "Theodore") among them."""
+"""Words that have a capital where a sentence begins and hardly anywhere else."""
 _SHORT_BEGINNERS = frozenset(["A", "An", "In", "On", "At", "To", "For", "By", "As", "We", "My", "Her", "All", "One", "No", "How", "Our"])
 """Others, whose tokens names begin with as well, so that only the words around tell."""
 CLITICS = frozenset(["s", "t", "d", "m", "re", "ve", "ll", "clock", "em"])
@@ -103,8 +102,11 @@ def is_saying(before: str, after: str) -> bool:
 
 
 def begins_sentence(after: str) -> bool:
-    """Whether the text behind a gap begins a sentence, by its first words: "The" and "In" stand in names too, before another capital."""
-    found = re.match(r" [\"'“‘]?(\w+)(?:['’]\w+)?,?(?: (\w))?", after)
+    """Whether the text behind a gap begins a sentence, by its first words.
+
+    "The" and "In" stand in names too, before another capital. What a quote opens may follow a comma.
+    """
+    found = re.match(r" (\w+)(?:['’]\w+)?,?(?: (\w))?", after)
     if found is None or (found[1] not in BEGINNERS and found[1] not in _SHORT_BEGINNERS):
         return False
     return (found[1] in BEGINNERS and found[1] != "The") or (found[2] or "A").islower()

@@ -111,6 +111,15 @@ def test_curly_quotes_are_straightened_as_a_draft_is(tokenizer: Tokenizer, tmp_p
     assert all_documents(tmp_path / "out", tokenizer) == ['"It\'s I," she said.\nNo one heard.']
 
 
+def test_signs_are_read_as_a_drafts_are_and_held_out_texts_are_known_by_them(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    held, mine = (text.replace(" and", " – and").replace(", ", "… ") for text in sorted(documents(DEV), key=len)[-2:])
+    for name, texts in (("all.txt", [held, mine]), ("dev.txt", [held])):
+        (tmp_path / name).write_text("\n<|doc|>\n".join(texts), encoding="utf-8")
+    build([tmp_path / "all.txt"], tokenizer, tmp_path / "out", exclude=[tmp_path / "dev.txt"])
+    (kept,) = all_documents(tmp_path / "out", tokenizer)
+    assert kept == tokenizer.plain.read(mine) and "—and" in kept and "... " in kept
+
+
 def test_sources_are_drawn_by_weight_and_rows_are_whole(texts: list[Path], tokenizer: Tokenizer, tmp_path: Path) -> None:
     index = build(texts, tokenizer, tmp_path / "out")
     rows = Rows.open(tmp_path / "out", [("a", 3.0)])

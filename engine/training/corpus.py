@@ -79,7 +79,7 @@ def _blocks_of_lines(stream: TextIO) -> Iterator[str]:
 
 
 def training_documents(path: Path) -> Iterator[str]:
-    """The documents of a file as the model sees them on a page: straight quotes, LF."""
+    """The documents of a file with straight quotes and LF; what signs a vocabulary lacks is for `Vocabulary.read` to say."""
     return map(straighten, documents(path))
 
 

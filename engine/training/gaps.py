@@ -297,4 +297,4 @@ def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _tokens(model: Denoiser, canvas: Canvas, gap: int, text: str) -> list[int]:
-    return model.encode((" " if canvas.spans[gap].takes_space else "") + vocabulary(model).read(text.strip()))
+    return model.encode((" " if canvas.spans[gap].brings_space else "") + vocabulary(model).read(text.strip()))

@@ -30,6 +30,8 @@ FORMAT = "lacuna-shards-1"
 INDEX, TOKENIZER = "index.json", "tokenizer.model"
 SHARD_TOKENS = 2**23
 """A shard is closed with the document that takes it to this many tokens (16 MiB)."""
+READ = 2
+"""Which way of reading texts shards were made with; others are made again. 2: signs as `signs.Plain` reads them."""
 TASK_CHARACTERS = 1_000_000
 """Text that is tokenised at once by one process."""
 WORTH_PROCESSES = 20_000_000
@@ -115,7 +117,7 @@ def build(
     filters = Deduplicator(break_id)
     for path in exclude:
         for text in training_documents(path):
-            filters.hold_out(np.array(tokenizer.encode(text), dtype=np.uint16))
+            filters.hold_out(np.array(tokenizer.encode(tokenizer.plain.read(text)), dtype=np.uint16))
     for shard in index.shards:
         for document in split(read_shard(folder, shard), tokenizer.document_id):
             filters.remember(mark(document, break_id))
@@ -171,7 +173,7 @@ def _kept(folder: Path, made_from: str) -> Index:
 
 def _digest_of_inputs(files: Sequence[Path], tokenizer: Tokenizer, exclude: Sequence[Path]) -> str:
     told = [[(path.name, path.stat().st_size) for path in paths] for paths in (files, exclude)]
-    return hashlib.sha256(json.dumps(told).encode() + tokenizer.proto).hexdigest()
+    return hashlib.sha256(json.dumps([READ, *told]).encode() + tokenizer.proto).hexdigest()
 
 
 Place = tuple[int, int]
