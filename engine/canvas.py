@@ -21,7 +21,6 @@ from engine.spacing import (
     DOUBLE_QUOTES,
     GAP_SIGN,
     MIRRORED,
-    Style,
     leaves_open,
     line_of,
     space_after,
@@ -29,6 +28,7 @@ from engine.spacing import (
     stands_apart,
     unwanted,
 )
+from engine.style import Style
 from engine.text import is_wordlike
 from engine.vocabulary import vocabulary
 

@@ -207,9 +207,8 @@ class SpanConstraint:
         """Whether the tokens just put at these positions get on with each other, side by side and in the word counts."""
         fits = self._vocabulary.fit
         bound = [p for p in positions if not self._rules[self._cells[p][0]].edges.free]
-        if not all(fits(ids[p - 1], ids[p]) for p in bound if p) or not all(
-            fits(ids[p], ids[p + 1], given=p + 1 not in self._cells) for p in bound if p + 1 < len(ids)
-        ):
+        pairs = [*((p - 1, p) for p in bound if p), *((p, p + 1) for p in bound if p + 1 < len(ids))]
+        if not all(fits(ids[left], ids[right], given=right not in self._cells) for left, right in pairs):
             return False
         if any(bool(wrong[ids[q]]) for p in bound for q in (p - 1, p, p + 1) if (wrong := self._misplaced(ids, q)) is not None):
             return False

@@ -16,6 +16,7 @@ from engine.spacing import (
     BRACKETS,
     CLOSING,
     DOUBLE_QUOTES,
+    NO_NAMES,
     NO_SPACE_AFTER,
     OPENING,
     QUOTES,
@@ -248,15 +249,6 @@ _UNFIT = {("after", end): {start for e, start in _CLASHES if e == end} for end, 
 _ENDS_OF_CLAUSES = ",.;:!?"
 TITLES = {"Mr", "Mrs", "Ms", "Dr", "Messrs", "Prof", "Rev", "Capt", "Col", "Gen", "Lieut", "Sgt"}
 """Abbreviations after which a stop ends no sentence, for a name has to follow."""
-_BEGINNERS = frozenset(
-    re.findall(
-        r"\w+",
-        "Besides Although Perhaps Thus Then Sometimes However During Because Maybe Instead Each They When Though If Such While Also This"
-        " Yet Since Yeah Once",
-    )
-)
-"""Words with which sentences begin and no name does: in the training texts fewer than 1 in 100 of these tokens stand after a small
-letter or a comma. "She" is none of them, for "Sheila" begins so."""
 _JOINED = {"Mc", "Mac"}
 """What a name goes on after without a space."""
 
@@ -267,7 +259,7 @@ def _start(text: str, *, words: bool) -> str:
         return found
     if words and text[:1].isdecimal():
         return "figure"
-    if words and text[:1] == " " and text[1:] in _BEGINNERS:
+    if words and text[:1] == " " and text[1:] in NO_NAMES:
         return "beginner"
     if not words or not text[:1].isalpha():
         return ""

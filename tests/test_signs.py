@@ -13,8 +13,9 @@ import engine
 from engine.canvas import Canvas
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap
-from engine.signs import Plain, Signs
-from engine.spacing import Style, begins_sentence, ends_sentence
+from engine.signs import Plain
+from engine.spacing import begins_sentence, ends_sentence
+from engine.style import Signs, Style
 from engine.vocabulary import vocabulary
 
 LEARNED = Plain(["—", "...", " a", "a", ".", "-", '"', " "])

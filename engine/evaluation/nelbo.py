@@ -84,13 +84,14 @@ def batches(texts: Sequence[Document], size: int, some: int | None = None, seed:
     found: list[Batch] = []
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
-        ids = torch.zeros(len(part), part[0][0], dtype=torch.long)
-        valid = torch.zeros_like(ids, dtype=torch.bool)
-        for i, (count, _, row) in enumerate(part):
-            ids[i, :count] = torch.tensor(row)
-            valid[i, :count] = True
-        found.append((ids, valid, [d for _, d, _ in part]))
+        found.append((*padded([row for _, _, row in part]), [d for _, d, _ in part]))
     return found
+
+
+def padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Rows of any lengths as (B, L) ids, 0 behind their ends, and (B, L) bool valid."""
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+    return ids, torch.arange(ids.shape[1]) < torch.tensor([[len(row)] for row in rows])
 
 
 def empty(texts: Sequence[Document]) -> list[Tally]:
@@ -205,8 +206,12 @@ def by_source(tallies: Sequence[Tally]) -> dict[str, dict[str, Any]]:
 def ratio(ours: Sequence[Tally], twins: Sequence[Tally]) -> dict[str, Any]:
     """The model's perplexity over its twin's, with the standard error of their difference paired by document (delta method)."""
     difference = np.array([a.nats - b.nats for a, b in zip(ours, twins, strict=True)])
-    mean, error = ratio_by_document(difference, np.array([t.tokens for t in ours]))
-    value = math.exp(min(mean, 700.0))
+    return of_perplexities(*ratio_by_document(difference, np.array([t.tokens for t in ours])))
+
+
+def of_perplexities(difference: float, error: float | None) -> dict[str, Any]:
+    """The ratio of two perplexities whose nats a token differ by so much."""
+    value = math.exp(min(difference, 700.0))
     return {"ratio": value, "ratio_stderr": None if error is None else value * error}
 
 

@@ -7,7 +7,6 @@ belongs to the order, not to what the network knows.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,7 @@ import torch
 from engine.denoiser import Denoiser
 from engine.evaluation.likelihood import Judge
 from engine.evaluation.metrics import mean_by_document
-from engine.evaluation.nelbo import Document
+from engine.evaluation.nelbo import Document, of_perplexities, padded
 from engine.forward import token_losses
 
 
@@ -38,9 +37,7 @@ def left_to_right(
 
     def compute(start: int) -> dict[str, Any]:
         some = drawn[start : start + rows_at_once]
-        rows = [torch.tensor(texts[d].rows[r]) for d, r, _ in some]
-        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        valid = torch.arange(ids.shape[1]) < torch.tensor([[len(row)] for row in rows])
+        ids, valid = padded([texts[d].rows[r] for d, r, _ in some])
         at = torch.tensor([[place] for _, _, place in some])
         asked = torch.zeros_like(valid).scatter(1, at, True)
         x = ids.masked_fill(torch.arange(ids.shape[1]) >= at, model.mask_id)
@@ -59,14 +56,11 @@ def left_to_right(
         twins += record["twin"]
     owners = np.array([d for d, _, _ in drawn])
     (own, own_error), (twin, twin_error) = (mean_by_document(np.array(nats), owners) for nats in (ours, twins))
-    difference, error = mean_by_document(np.array(ours) - np.array(twins), owners)
-    value = math.exp(min(difference, 700.0))
     return {
         "tokens": len(drawn),
         "nats_per_token": own,
         "nats_per_token_stderr": own_error,
         "twin_nats_per_token": twin,
         "twin_nats_per_token_stderr": twin_error,
-        "ratio": value,
-        "ratio_stderr": None if error is None else value * error,
+        **of_perplexities(*mean_by_document(np.array(ours) - np.array(twins), owners)),
     }
