@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
 import engine
 from app.errors import LOG, sentence
@@ -64,7 +64,7 @@ class Downloads:
     def _fetch(self, name: str, stop: threading.Event) -> None:
         end: dict[str, Any] = {"state": "done"}
         try:
-            with closing(cast(Any, engine.download(name))) as progress:
+            with closing(engine.download(name)) as progress:
                 for step in progress:
                     if stop.is_set():
                         end = {"state": "stopped"}

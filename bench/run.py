@@ -61,7 +61,7 @@ class Former(DiTDenoiser):
     @classmethod
     def of(cls, precise: DiTDenoiser, dtype: torch.dtype) -> Former:
         """The same model in another dtype. `precise`: in float32, whose matrices are plain."""
-        net = copy.deepcopy(precise.model).to(dtype)
+        net = copy.deepcopy(precise.network).to(dtype)
         return cls(net, precise.tokenizer, name=precise.name, mask_id=precise.mask_id, document_id=precise.document_id)
 
     def network_rows(
@@ -69,8 +69,8 @@ class Former(DiTDenoiser):
     ) -> Tensor:
         """(N, V) float32."""
         with patch.object(attention, "PLAIN_SCORES", 0):
-            states = self.model.states(ids, sigma, attend)
-        rows: Tensor = self.model.head(states.flatten(0, 1)[positions.flatten()])
+            states = self.network.states(ids, sigma, attend)
+        rows: Tensor = self.network.head(states.flatten(0, 1)[positions.flatten()])
         return rows.float()
 
 
@@ -97,7 +97,7 @@ def measure(name: str | None, device: str, rounds: int) -> list[Row]:
     settings = {sampler: Settings(sampler=sampler, steps=32) for sampler in SAMPLERS}
     text = draft("[[32 tokens]]")
     if isinstance(model, DiTDenoiser) and isinstance(precise, DiTDenoiser) and type(model) in (ContextDiT, LengthwiseDiT):
-        former = Former.of(precise, model.model.embedding.weight.dtype)
+        former = Former.of(precise, model.network.embedding.weight.dtype)
         compare(
             f"32 tokens, {length} context, 32 steps: as now, not as at first",
             lambda: list(fill(former, text, settings["confidence"])),

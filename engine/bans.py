@@ -18,15 +18,16 @@ from torch import Tensor
 from engine.canvas import Canvas
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap
-from engine.phrases import Signs, Words, is_spoken, skeleton, spellings, squeezed
+from engine.phrases import BannedSigns, BannedWords, is_spoken, skeleton, spellings, squeezed
 from engine.settings import Settings
 from engine.spacing import space_after, space_before, stands_apart
+from engine.text import BREAKS
 from engine.vocabulary import vocabulary
 
 REACH = 32
 """Cells on each side of one from which the tokens that it may not hold are told."""
 _MASKED = "\0"
-_BREAK = re.compile(r"[\s—–…/]")
+_BREAK = re.compile(rf"[\s{BREAKS}]")
 
 Owner: TypeAlias = tuple[int, int, int]
 """Whose a character is: (span, cell, -1) or, of given text, (-1, which, place in it)."""
@@ -52,7 +53,7 @@ class Bans:
         self._spellings = spellings(self._known)
         kept = [tuple(sorted(set(banned))) for banned in phrases]
         lists = sorted(set(kept))
-        self._lists = [(Words(filter(is_spoken, banned)), Signs(p for p in banned if not is_spoken(p))) for banned in lists]
+        self._lists = [(BannedWords(filter(is_spoken, banned)), BannedSigns(p for p in banned if not is_spoken(p))) for banned in lists]
         self._of = [lists.index(banned) for banned in kept]
         """Which of the lists binds each span."""
         self._near = 120 + 4 * max((len(phrase) for phrase in chain(*lists)), default=0)
@@ -111,7 +112,7 @@ class Bans:
             found[left, right] = torch.tensor(sorted(self._spoken(i, words, left, right)), dtype=torch.long)
         return torch.cat([found[left, right], signed])
 
-    def _spoken(self, i: int, words: Words, left: Side, right: Side) -> Iterator[int]:
+    def _spoken(self, i: int, words: BannedWords, left: Side, right: Side) -> Iterator[int]:
         before, after = skeleton(left.text), skeleton(right.text)
         tokens: set[int] = set()
         for bones in words.skeletons:
@@ -122,7 +123,7 @@ class Bans:
             if any(at < end and then > start if start < end else at < start < then for _, at, then in words.find(text)):
                 yield token
 
-    def _written(self, signs: Signs, before: str, after: str) -> Iterator[int]:
+    def _written(self, signs: BannedSigns, before: str, after: str) -> Iterator[int]:
         tokens = set(chain.from_iterable(self._spellings.aligned(sign) for sign in signs.signs))
         if before and after:
             tokens.update(self._spellings.silent)
@@ -205,7 +206,7 @@ class Bans:
                         first, last = at + start, at + end
                         writers = {owner[0] for owner in owners[first:last] if owner[0] >= 0}
                         if i in writers and any(self._of[writer] == banned for writer in writers):
-                            spoken = isinstance(finder, Words)
+                            spoken = isinstance(finder, BannedWords)
                             opens = spoken and at > 0 and not _BREAK.search(segment, 0, start)
                             ends = spoken and at + len(segment) < len(text) and not _BREAK.search(segment, end)
                             yield (phrase, owners[first], owners[last - 1]), opens or ends

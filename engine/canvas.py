@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from engine.denoiser import Denoiser
-from engine.draft import Draft, Gap, Length, Pin
+from engine.draft import Draft, Gap, Length, Pin, Rewrite
 from engine.frames import MASKED_TEXT
 from engine.source import fences, in_code
 from engine.spacing import (
@@ -354,7 +354,7 @@ _MASKED = "\0"
 
 
 def _pins(draft: Draft) -> str:
-    return "".join(p.text if isinstance(p, Pin) else p for part in draft.parts if hasattr(part, "pieces") for p in part.pieces)
+    return "".join(p.text if isinstance(p, Pin) else p for part in draft.parts if isinstance(part, Rewrite) for p in part.pieces)
 
 
 def _as_written(chars: list[tuple[str, int]], span: Span) -> list[tuple[str, int]]:

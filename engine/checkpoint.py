@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -17,6 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from engine.hub.families import LACUNA
+from engine.hub.installed import CONFIG, WEIGHTS
 from engine.length_head import LengthHead, LengthHeadConfig
 from engine.lexicon import Lexicon
 from engine.model import ConfigError, DiT, ModelConfig
@@ -24,8 +26,7 @@ from engine.reveal_order import RevealOrder
 from engine.settings import Settings, SettingsError
 from engine.tokenizer import Tokenizer, TokenizerError
 
-FORMAT = "lacuna-dit-1"
-CONFIG, WEIGHTS, TOKENIZER, LENGTHS, WORDS = "config.json", "model.safetensors", "tokenizer.model", "lengths.safetensors", "words.txt.xz"
+TOKENIZER, LENGTHS, WORDS = "tokenizer.model", "lengths.safetensors", "words.txt.xz"
 _FIELDS = {"format", "name", "model", "sha256", "length_bias", "lengths", "trained", "stored", "schedule", "reveal_order", "settings"}
 _SCALE = ".scale"
 STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
@@ -76,7 +77,7 @@ def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat
     _replace(folder / WEIGHTS, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
     _replace(folder / TOKENIZER, lambda path: path.write_bytes(checkpoint.tokenizer.proto))
     config = {
-        "format": FORMAT,
+        "format": LACUNA,
         "name": checkpoint.name,
         "model": checkpoint.model.config.as_dict(),
         "length_bias": checkpoint.length_bias,
@@ -196,7 +197,7 @@ def _reveal_order(folder: Path, config: dict[str, Any]) -> RevealOrder | None:
         return None
     try:
         return RevealOrder.of(values)
-    except ConfigError as error:
+    except ValueError as error:
         raise CheckpointError(f"The reveal order in {folder.name} is damaged; train it again or copy the model folder again.") from error
 
 
@@ -277,8 +278,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"There is no model in {folder}: it has no readable {CONFIG}.") from error
     except ValueError as error:
         raise CheckpointError(f"{CONFIG} in {folder.name} is not JSON; copy the model folder again.") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise CheckpointError(f"{CONFIG} in {folder.name} is not of the format {FORMAT}; this is not a Lacuna model.")
+    if not isinstance(config, dict) or config.get("format") != LACUNA:
+        raise CheckpointError(f"{CONFIG} in {folder.name} is not of the format {LACUNA}; this is not a Lacuna model.")
     if unknown := sorted(set(config) - _FIELDS):
         raise CheckpointError(f"{CONFIG} has a field {unknown[0]!r} that this version does not understand; update Lacuna.")
     bias = config.get("length_bias")
@@ -306,7 +307,7 @@ def _digest(path: Path) -> str:
         raise CheckpointError(f"{path.name} in {path.parent.name} cannot be read; copy the model folder again.") from error
 
 
-def _replace(path: Path, write: Any) -> None:
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(path.name + ".part")
     partial.unlink(missing_ok=True)
     partial.touch()

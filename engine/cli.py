@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any, NoReturn, get_args
@@ -69,7 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _progress(events: Any) -> Any:
+def _progress(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Pass the events on and count the steps on stderr when somebody watches."""
     from tqdm import tqdm
 

@@ -14,6 +14,11 @@ MOST_KEPT = 2**30
 """Bytes that may be kept of all rows of a run, or of all versions that are read at once: LLaDA-8B takes half a megabyte a token."""
 
 
+def device_of(model: Denoiser) -> torch.device:
+    """Where a model wants its tensors; one that doesn't say so wants them on the CPU."""
+    return torch.device(getattr(model, "device", "cpu"))
+
+
 def keeper(model: Denoiser, refresh: int, tokens: int) -> KeepsContext | None:
     """The denoiser, if it can keep what it made of so many tokens and is to read the whole canvas every `refresh` steps only."""
     if refresh > 1 and isinstance(model, KeepsContext) and not model.time_conditioned and tokens * model.kept_bytes <= MOST_KEPT:
@@ -30,7 +35,7 @@ class Surroundings:
         """(1, L) the canvas with masks where it is `written`, (1, L) bool. `versions`: rows read at once, at most. `refresh` 1: each
         version is read whole.
         """
-        device = torch.device(getattr(model, "device", "cpu"))
+        device = device_of(model)
         self._model, self._blank, self._written, self._cache = model, blank.to(device), written.to(device), ContextCache()
         short = bool(written.sum() <= WORTH_KEEPING * blank.numel())
         self._keeper = keeper(model, refresh, versions * blank.numel()) if short else None

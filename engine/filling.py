@@ -17,7 +17,7 @@ from engine.draft import Draft
 from engine.frames import Frame, Result
 from engine.lengths import decide_lengths
 from engine.revision import revised, steps_planned
-from engine.rules import Rules, edges, elastic, growth_of, room_to_grow
+from engine.rules import Rules, elastic, growth_of, room_to_grow
 from engine.samplers import SAMPLERS
 from engine.schedules import SCHEDULES
 from engine.settings import Settings, SettingsError, recommended
@@ -26,7 +26,7 @@ from engine.spelling import speller
 
 
 def fill(model: Denoiser, draft: str | Draft, settings: Settings | None = None, *, seen: Collection[str] = ()) -> Iterator[Frame]:
-    """Fill every gap of a draft, yielding a Frame after each denoiser call; nothing runs ahead of the consumer.
+    """Fill every gap of a draft, yielding a Frame after each step; nothing runs ahead of the consumer.
 
     Frame 0 comes when the lengths of the gaps are known and holds every cell. Windows over a long draft are filled
     one after the other in reading order. Without settings those that are recommended for the model are used. seen: what
@@ -70,10 +70,10 @@ def _laid_out(model: Denoiser, draft: Draft, settings: Settings, *, again: bool)
     """The canvas, with its keywords where the model wants them, and the cells of its spans. again: whether gaps were filled before."""
     chance = settings.seed if again else None
     canvas = Canvas(model, draft)
-    sizes = yield from decide_lengths(model, canvas, edges, again=chance)
+    sizes = yield from decide_lengths(model, canvas, again=chance)
     if placed := (yield from keywords.place(model, canvas, sizes, draft, settings)):
         canvas = Canvas(model, draft, placed)
-        sizes = yield from decide_lengths(model, canvas, edges, again=chance)
+        sizes = yield from decide_lengths(model, canvas, again=chance)
     return canvas, sizes
 
 

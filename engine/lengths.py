@@ -16,8 +16,8 @@ from engine.canvas import Canvas, Window
 from engine.constraints import WordCount
 from engine.denoiser import Denoiser, KnowsLengths
 from engine.draft import Draft, Gap
-from engine.edges import Edges
 from engine.forward import subs_log_probs
+from engine.rules import edges
 from engine.text import is_wordlike
 from engine.vocabulary import vocabulary
 
@@ -39,9 +39,6 @@ CONTEXT = 128
 ROWS = 32
 """Canvases at once."""
 
-Rules = Callable[[Denoiser, Canvas, int, int], tuple[Edges, WordCount]]
-"""(model, canvas, span, size) -> what the span's cells may hold."""
-
 SAMPLE = (
     "The path along the river was still wet from the night, and she walked slowly, with one hand on the fence. On the other "
     "side two men were mending a boat. They had not seen her yet. She thought about what her father would have said, and "
@@ -50,14 +47,14 @@ SAMPLE = (
 """Plain prose, to learn how many tokens a model spends on a word."""
 
 
-def decide_lengths(model: Denoiser, canvas: Canvas, rules: Rules, *, again: int | None = None) -> Generator[None, None, list[int]]:
+def decide_lengths(model: Denoiser, canvas: Canvas, *, again: int | None = None) -> Generator[None, None, list[int]]:
     """Cells for every span. Lengths that nobody gave are the model's own guess where it `KnowsLengths`, and CAL's otherwise.
 
     A model that knows is asked about ROWS gaps at once, none of which is laid out yet. CAL estimates one gap after the other, each in one
     batched call. Yields after each call, so that a caller can leave off; returns the cells. again: the seed of a run that fills once more
     what was filled before; what a model that knows guesses then is left to chance a little (AGAIN).
     """
-    bounds = [_bounds(model, canvas, i, rules) for i in range(len(canvas.spans))]
+    bounds = [_bounds(model, canvas, i) for i in range(len(canvas.spans))]
     open_ones = [i for i, (low, high) in enumerate(bounds) if low != high]
     if not open_ones:
         return [low for low, _ in bounds]
@@ -158,7 +155,7 @@ def tokens_of_words(model: Denoiser, count: int) -> int:
 _TOKENS_A_WORD: WeakKeyDictionary[Denoiser, float] = WeakKeyDictionary()
 
 
-def _bounds(model: Denoiser, canvas: Canvas, i: int, rules: Rules) -> tuple[int, int | None]:
+def _bounds(model: Denoiser, canvas: Canvas, i: int) -> tuple[int, int | None]:
     """The fewest and the most cells that a span may get; None is no limit."""
     span = canvas.spans[i]
     if span.was:
@@ -171,7 +168,7 @@ def _bounds(model: Denoiser, canvas: Canvas, i: int, rules: Rules) -> tuple[int,
         return 1, None
     if length.unit == "tokens":
         return length.low, length.high
-    low, high = (_reachable(model, canvas, i, n, rules) for n in (length.low, length.high))
+    low, high = (_reachable(model, canvas, i, n) for n in (length.low, length.high))
     return low, high
 
 
@@ -188,12 +185,12 @@ def _between(low: int, high: int) -> list[int]:
     return sorted({round(math.exp(math.log(low) + (math.log(high) - math.log(low)) * k / (count - 1))) for k in range(count)})
 
 
-def _reachable(model: Denoiser, canvas: Canvas, i: int, words: int, rules: Rules) -> int:
+def _reachable(model: Denoiser, canvas: Canvas, i: int, words: int) -> int:
     """The first length from the usual one up that can hold so many words, and what else the span has to."""
     class_of, usual = vocabulary(model).class_of, tokens_of_words(model, words)
     for size in range(usual, 2 * usual + 16):
-        edges, count = rules(model, canvas, i, size)
-        if WordCount(count.classes, words, words, count.quotes).reachable(edges.classes(class_of, size)):
+        allowed, count = edges(model, canvas, i, size)
+        if WordCount(count.classes, words, words, count.quotes).reachable(allowed.classes(class_of, size)):
             return size
     raise ValueError("This model's tokens can't spell the words that a gap asks for.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -33,6 +33,8 @@ class Step:
     """The chance that a written token of the block is masked again, sigma <= (1 - alpha_s) / alpha_t (ReMDM, arXiv 2503.00307)."""
     told: float
     """The time that a time-conditioned network is told."""
+    due: int = 0
+    """How many are to be revealed in it, of those of the block that are masked then."""
 
 
 class Pace:
@@ -57,8 +59,8 @@ class Pace:
         self._steps = _steps(schedule or SCHEDULES[settings.schedule], times, len(counts), settings.remasking, exact=not self._skips)
         self._at = 0
 
-    def next(self, block: int, count: int) -> tuple[Step, int]:
-        """The next step for a row whose first block with masks is `block` and holds `count` of them; and how many are due in it.
+    def next(self, block: int, count: int) -> Step:
+        """The next step for a row whose first block with masks is `block` and holds `count` of them.
 
         Steps that are left of blocks done early are passed over, and under `nearest` those in which none are due: as no
         prediction would be used, none is made.
@@ -70,7 +72,7 @@ class Pace:
             self._at = min(self._at + 1, len(self._steps) - 1)
             due = self._due(step, count)
             if due or not self._skips:
-                return step, due
+                return replace(step, due=due)
 
     def _due(self, step: Step, count: int) -> int:
         if not step.later:

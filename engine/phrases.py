@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
 from engine.spacing import straighten
-from engine.text import SPACELESS, bare_words, fold, is_wordlike, placed_words
+from engine.text import BREAKS, SPACELESS, bare_words, fold, is_wordlike, placed_words
 from engine.vocabulary import Vocabulary
 
-_BREAKS = re.compile(r"[\s—–…/]+")
-_LAST_RUN = re.compile(r"[^\s—–…/]*\Z")
-_FIRST_RUN = re.compile(r"[^\s—–…/]*")
+_BREAKS = re.compile(rf"[\s{BREAKS}]+")
+_LAST_RUN = re.compile(rf"[^\s{BREAKS}]*\Z")
+_FIRST_RUN = re.compile(rf"[^\s{BREAKS}]*")
 _NO_ASCII_LETTER = re.compile(r"[^a-z0-9]+")
 MOST_FOUND = 4096
 """Surroundings of a cell whose forbidden tokens are kept from fill to fill."""
@@ -48,7 +48,7 @@ def squeezed(text: str) -> str:
     return "".join(unicodedata.normalize("NFD", straighten(text).casefold()).split())
 
 
-class Words:
+class BannedWords:
     """Banned words and phrases of words."""
 
     def __init__(self, phrases: Iterable[str]) -> None:
@@ -112,9 +112,8 @@ class Words:
                 return " ".join([piece, *words[:count]])
         return piece
 
-    def _piece(self, run: str, exact: bool, goes_on: object) -> str:
+    def _piece(self, run: str, exact: bool, goes_on: Callable[[str, str], bool]) -> str:
         """The piece of a word at the edge of a text; empty where there is none, _STRANGER where it is none of a banned word."""
-        assert callable(goes_on)
         if not any(map(is_wordlike, run)):
             return ""
         folded = fold(run)
@@ -134,7 +133,7 @@ def _trimmed(run: str) -> str:
     return run[start:end]
 
 
-class Signs:
+class BannedSigns:
     """Banned signs, and letters of scripts without spaces."""
 
     def __init__(self, phrases: Iterable[str]) -> None:
@@ -162,8 +161,7 @@ class Signs:
         near = squeezed(text[: 4 * self._longest])
         return next((near[:n] for n in range(min(self._longest - 1, len(near)), 0, -1) if self._any(near[:n], str.endswith)), "")
 
-    def _any(self, part: str, holds: object) -> bool:
-        assert callable(holds)
+    def _any(self, part: str, holds: Callable[[str, str], bool]) -> bool:
         return any(len(sign) > len(part) and holds(sign, part) for sign in self.signs)
 
     def made(self, before: str, text: str, after: str) -> bool:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.context import device_of
 from engine.denoiser import Denoiser
 from engine.forward import subs_log_probs
 from engine.text import fold
@@ -56,7 +57,7 @@ def words_of(model: Denoiser) -> Words:
 def _words_of(model: Denoiser) -> Words:
     ends, _ = model.frame([], starts=True, ends=True)
     ids, _ = model.frame([model.mask_id] * max(1, min(CANVAS, model.max_length - len(ends))), starts=False, ends=False)
-    x = torch.tensor([ids], device=torch.device(getattr(model, "device", "cpu")))
+    x = torch.tensor([ids], device=device_of(model))
     positions = x == model.mask_id
     found = subs_log_probs(model.logits(x, positions), model.suppressed).float().cpu()
     known = vocabulary(model)

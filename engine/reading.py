@@ -15,7 +15,7 @@ from engine.denoiser import Denoiser
 from engine.forward import subs_log_probs
 from engine.rarity import echoes, said_by
 from engine.repetition import repeats
-from engine.reverse import Constraint, constrained
+from engine.step import Constraint, constrained
 
 ROWS = 4
 """Readings of what was written to judge all its tokens: in each every fourth is left out, or one where there are fewer."""

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from engine.forward import surprisal
-from engine.model import ConfigError
 
 FEATURES = (
     "odds",  # log-odds of the chosen token
@@ -62,19 +61,19 @@ class RevealOrder:
     _tensor: Tensor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Raise ConfigError when these can't be the numbers of a score."""
+        """Raise ValueError when these can't be the numbers of a score."""
         if len(self.numbers) != sum(SIZES) or not all(abs(number) <= LARGEST for number in self.numbers):
-            raise ConfigError(f"A reveal order is {sum(SIZES)} numbers of ordinary size.")
+            raise ValueError(f"A reveal order is {sum(SIZES)} numbers of ordinary size.")
         tensor = torch.tensor(self.numbers, dtype=torch.float64)
         if bool((rising(tensor) != tensor).any()):
-            raise ConfigError("A reveal order must not fall where a token is likelier.")
+            raise ValueError("A reveal order must not fall where a token is likelier.")
         object.__setattr__(self, "_tensor", tensor)
 
     @classmethod
     def of(cls, values: Any) -> RevealOrder:
-        """The score in a JSON list; ConfigError when it isn't one."""
+        """The score in a JSON list; ValueError when it isn't one."""
         if not isinstance(values, list) or not all(isinstance(value, float) for value in values):
-            raise ConfigError("A reveal order is a list of numbers.")
+            raise ValueError("A reveal order is a list of numbers.")
         return cls(tuple(values))
 
     def score(self, seen: Tensor) -> Tensor:

@@ -20,8 +20,9 @@ from engine.denoiser import Denoiser, WritesInBlocks
 from engine.growth import Growth
 from engine.pace import even_grid, planned_steps
 from engine.reading import Reader, Reading, passages
-from engine.reverse import Constraint, Move, Other, denoise
+from engine.reverse import Move, Other, denoise
 from engine.settings import Settings
+from engine.step import Constraint
 from engine.vocabulary import vocabulary
 
 SHARE = 0.25
@@ -76,20 +77,22 @@ def revised(
     """
     written = (x == model.mask_id) & writable
     count = int(written.sum())
-    left = rounds(model, settings, growth) if count else 0
-    rows = candidates(model, settings, growth, count) if count else 1
+    if not count:
+        return
+    most, rows = rounds(model, settings, growth), candidates(model, settings, growth, count)
     reader = Reader(model, x, written, rows, refresh=settings.refresh, repetition=settings.repetition, presence=settings.presence)
     x, masks = x.repeat(rows, 1), writable.repeat(rows, 1)
     context = Context(model, settings.refresh, (2 if settings.guidance else 1) * x.numel())
-    pace, times = settings, None
+    how, times = settings, None
     readings: list[Reading] = []
     step, ahead = first_step, planned_steps(settings, count, grows=growth is not None)
-    while True:
+    for number in range(most + 1):
+        last = number == most
         for move in denoise(
             model,
             x,
             writable=masks,
-            settings=pace,
+            settings=how,
             first_step=step,
             constraint=constraint,
             times=times,
@@ -97,24 +100,31 @@ def revised(
             context=context,
         ):
             x = move.x
-            yield replace(move.of(0), more=left > 0 or rows > 1)
-        if not left and rows == 1:
+            yield replace(move.of(0), more=not last or rows > 1)
+        if last and rows == 1:
             return
         unread = [b for b in range(rows) if not readings or masks[b].any()]  # the others are as they were
         fresh = dict(zip(unread, reader.read(x[unread], constraint), strict=True))
         readings = [fresh.get(b) or readings[b] for b in range(rows)]
-        if not left:
+        if last:
             break
-        left -= 1
         masks = torch.stack([_doubted(model, row, written, reading) for row, reading in zip(x, readings, strict=True)])
         taken = masks.sum(-1).tolist()
         x = x.masked_fill(masks, model.mask_id)
-        guesses, more = _guesses(written, readings[0]), any(taken) or rows > 1
-        yield Move(x[:1], torch.zeros_like(written), masks[:1], guesses, written, readings[0].log_probs, taken[0] / count, more=more)
+        yield Move(
+            x=x[:1],
+            revealed=torch.zeros_like(written),
+            retaken=masks[:1],
+            probability=_guesses(written, readings[0]),
+            positions=written,
+            log_probs=readings[0].log_probs,
+            time=taken[0] / count,
+            more=any(taken) or rows > 1,
+        )
         if not any(taken):
             break
-        pace = _again(settings)
-        times = [own / count * even_grid(planned_steps(pace, max(1, min(own, _most(count))))) for own in taken]
+        how = _again(settings)
+        times = [own / count * even_grid(planned_steps(how, max(1, min(own, _most(count))))) for own in taken]
         step, ahead = step + ahead + 1, _round_steps(settings, count) - 1
     if rows > 1:
         yield from _choice(model, x, written, readings, had)
@@ -142,9 +152,27 @@ def _choice(model: Denoiser, x: Tensor, written: Tensor, readings: list[Reading]
     log_probs = torch.stack([readings[b].log_probs[k] for k, b in enumerate(best[written[0]].tolist())])
     if bool((unlike := kept != x[:1]).any()):
         masked, share = x[:1].masked_fill(unlike, model.mask_id), int(unlike.sum()) / int(written.sum())
-        yield Move(masked, nowhere, unlike, _guesses(written, readings[0]), written, readings[0].log_probs, share, more=True)
+        yield Move(
+            x=masked,
+            revealed=nowhere,
+            retaken=unlike,
+            probability=_guesses(written, readings[0]),
+            positions=written,
+            log_probs=readings[0].log_probs,
+            time=share,
+            more=True,
+        )
     told = tuple(Other(x[rows, places], chances[rows, places]) for rows in others)
-    yield Move(kept, unlike, nowhere, chances[best, places][None], written, log_probs, 0.0, others=told)
+    yield Move(
+        x=kept,
+        revealed=unlike,
+        retaken=nowhere,
+        probability=chances[best, places][None],
+        positions=written,
+        log_probs=log_probs,
+        time=0.0,
+        others=told,
+    )
 
 
 def _guesses(written: Tensor, reading: Reading) -> Tensor:

@@ -35,7 +35,7 @@ class Settings:
     schedule: str = "loglinear"
     """The noise schedule alpha(t) that says how many are due: a name of `engine.SCHEDULES`."""
     steps: int = 16
-    """Denoiser calls a window at most."""
+    """Steps in which a window is first written, at most; `revise` and `candidates` add theirs."""
     temperature: float = 0.7
     """Divides the logits before a token is drawn; 0 is greedy."""
     top_p: float = 0.9
@@ -152,7 +152,7 @@ def _phrases(bans: object) -> tuple[str, ...]:
 HELP = {
     "sampler": "which masked tokens are revealed next",
     "schedule": "the noise schedule that says how many are due",
-    "steps": "denoiser calls a window at most",
+    "steps": "steps in which gaps are first written, at most; revising and choosing add theirs",
     "temperature": "0 is greedy; higher is more surprising",
     "top_p": "draw from the smallest set of tokens with this probability",
     "top_k": "draw from the k likeliest tokens; 0 is all",

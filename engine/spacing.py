@@ -68,9 +68,7 @@ def opens(before: str) -> bool:
     """Whether the text before ends in a sign that no space may follow: an opening bracket or quote, a dash, `£`."""
     if not before:
         return False
-    if before[-1] == '"':
-        return quote_opens(before[:-1])
-    if before[-1] == "'":
+    if before[-1] in "\"'":
         return quote_opens(before[:-1])
     return before[-1] in NO_SPACE_AFTER
 

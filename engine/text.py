@@ -6,7 +6,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-_RUN = re.compile(r"[^\s—–…/]+")
+BREAKS = "—–…/"
+"""What ends a word besides white space."""
+_RUN = re.compile(rf"[^\s{BREAKS}]+")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _TO_LAST_LETTER = re.compile(r".*[^\W_]", re.DOTALL)
 

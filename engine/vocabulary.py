@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -26,8 +26,8 @@ from engine.spacing import (
     straighten,
     unwanted,
 )
-from engine.text import SPACELESS, is_wordlike
-from engine.wordings import SEPARATORS, Moves, apart_moves, word_moves
+from engine.text import BREAKS, SPACELESS, is_wordlike
+from engine.wordings import Moves, apart_moves, word_moves
 
 
 class Vocabulary:
@@ -106,18 +106,16 @@ class Vocabulary:
         """A draft's text as the model sees it: straight quotes, LF, composed letters, and signs that its texts hold."""
         return self.plain.read(straighten(text))
 
-    def _holding(self, wanted: object) -> Tensor:
+    def _holding(self, wanted: Callable[[str], bool]) -> Tensor:
         """The tokens that hold a character for which this is true."""
-        assert callable(wanted)
         found = "".join(char for char in sorted(set("".join(self.texts))) if wanted(char))
         if not found:
             return torch.zeros(self.size, dtype=torch.bool)
         search = re.compile("[" + re.escape(found) + "]").search
         return _flags(search(s) is not None for s in self.texts)
 
-    def _parts_of_words(self, decode: object) -> Tensor | None:
+    def _parts_of_words(self, decode: Callable[[Sequence[int]], str]) -> Tensor | None:
         """The tokens that stand with the one before where a space would part texts like theirs, if decoding puts spaces at all."""
-        assert callable(decode)
         word = next((i for i, s in enumerate(self.texts) if len(s) > 1 and s.isalpha()), None)
         if word is None or decode([word, word]) != f"{self.texts[word]} {self.texts[word]}":
             return None
@@ -207,7 +205,7 @@ class _Shapes(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
-        found = "a" if char.isalnum() else " " if char.isspace() or char in SEPARATORS else '"' if char in DOUBLE_QUOTES else "."
+        found = "a" if char.isalnum() else " " if char.isspace() or char in BREAKS else '"' if char in DOUBLE_QUOTES else "."
         self[code] = found
         return found
 

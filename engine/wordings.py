@@ -11,10 +11,7 @@ import re
 from collections.abc import Sequence
 
 from engine.spacing import CLITICS, CLOSING, DOUBLE_QUOTES, OPENING, stands_apart
-from engine.text import SPACELESS, is_wordlike
-
-SEPARATORS = "—–…/"
-"""What ends a word besides white space."""
+from engine.text import BREAKS, SPACELESS, is_wordlike
 
 STATES = 4
 """Of tokens that bring their spaces. State 0: the run of characters so far holds no letter or digit; 2: it does, and is counted.
@@ -32,7 +29,7 @@ def word_moves(text: str) -> Moves:
 def _walk(text: str, state: int) -> tuple[int, int]:
     in_word, odd, added = bool(state >> 1), state & 1, 0
     for char in text:
-        if char.isspace() or char in SEPARATORS:
+        if char.isspace() or char in BREAKS:
             in_word = False
         elif not in_word and char.isalnum():
             in_word, added = True, added + 1

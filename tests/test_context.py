@@ -64,7 +64,7 @@ class Counted(ContextDiT):
 
 
 def counted(depth: int = 2, ngram_rows: int = 0, *, seed: int = 0) -> Counted:
-    model = Counted(network(depth, ngram_rows, seed=seed).model, None, name="small", mask_id=MASK)
+    model = Counted(network(depth, ngram_rows, seed=seed).network, None, name="small", mask_id=MASK)
     model.places, model.rows = [], []
     return model
 

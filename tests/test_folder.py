@@ -54,7 +54,7 @@ def test_one_file_and_shards_give_the_same_network(tmp_path: Path, shard_bytes: 
     parts = folders.load(folders.mdlm(tmp_path / "parts", shard_bytes=shard_bytes), device="cpu", dtype="float32")
     ids = torch.randint(0, 97, (2, 9))
     assert torch.equal(whole.logits(ids, ids < 30), parts.logits(ids, ids < 30))
-    assert not any(p.is_meta or p.requires_grad for p in parts.model.parameters())
+    assert not any(p.is_meta or p.requires_grad for p in parts.network.parameters())
 
 
 @pytest.mark.parametrize("names", [("embedding.weight",), ("head.weight",), ("embedding.weight", "head.weight")])
@@ -222,6 +222,6 @@ def test_index_and_files_are_read_from_a_hub_cache_through_its_links(tmp_path: P
 def test_the_numbers_on_disk_are_the_numbers_in_memory(tmp_path: Path) -> None:
     folder = folders.mdlm(tmp_path, shard_bytes=3000)
     where = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
-    model = folders.load(folder, device="cpu", dtype="float32").model
+    model = folders.load(folder, device="cpu", dtype="float32").network
     name = "backbone.blocks.1.mlp.2.weight"
     assert torch.equal(model.blocks[1].down.weight, load_file(folder / where[name])[name])

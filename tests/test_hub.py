@@ -156,15 +156,15 @@ def test_every_file_is_of_the_commit_that_the_revision_meant_at_first(server: Hu
     first = server.publish(NAME, folders.mdlm(tmp_path / "first", n_blocks=1))
     second = server.publish(NAME, folders.mdlm(tmp_path / "second", n_blocks=3))
     server.refs[NAME]["v1"] = first
-    assert len(folders.load(NAME, device="cpu").model.blocks) == 3
-    assert len(folders.load(NAME, device="cpu", revision="v1").model.blocks) == 1
-    assert len(folders.load(NAME, device="cpu", revision=first).model.blocks) == 1
+    assert len(folders.load(NAME, device="cpu").network.blocks) == 3
+    assert len(folders.load(NAME, device="cpu", revision="v1").network.blocks) == 1
+    assert len(folders.load(NAME, device="cpu", revision=first).network.blocks) == 1
     assert engine.resolve(NAME, "v1") == engine.resolve(NAME, first) != engine.resolve(NAME) == engine.resolve(NAME, second)
     assert {path.split("/resolve/")[1][:40] for _, path, _ in server.asked if "/resolve/" in path and NAME in path} == {first, second}
     third = server.publish(NAME, folders.mdlm(tmp_path / "third", n_blocks=2))
-    assert len(folders.load(NAME, device="cpu").model.blocks) == 3  # what is here is used: a model doesn't change under its user
+    assert len(folders.load(NAME, device="cpu").network.blocks) == 3  # what is here is used: a model doesn't change under its user
     fetch()
-    assert engine.resolve(NAME) == engine.resolve(NAME, third) and len(folders.load(NAME, device="cpu").model.blocks) == 2
+    assert engine.resolve(NAME) == engine.resolve(NAME, third) and len(folders.load(NAME, device="cpu").network.blocks) == 2
     assert "has no revision 'v9'" in refused(revision="v9")
 
 

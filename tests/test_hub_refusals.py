@@ -83,6 +83,10 @@ def test_an_unknown_family_is_refused_before_its_weights_are_fetched(server: Hub
         (lambda folder: (folder / MAIN).rename(folder / "pytorch_model.bin"), "pytorch_model.bin only, a kind of file that can run code"),
         (
             lambda folder: [(folder / name).unlink() for name in (MAIN, "pytorch_model.bin", "training_args.bin")],
+            "flax_model.msgpack only",
+        ),
+        (
+            lambda folder: [path.unlink() for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".msgpack", ".h5")],
             "has no model.safetensors",
         ),
         (

@@ -32,7 +32,7 @@ def test_only_what_gains_by_it_is_packed() -> None:
 
 def test_the_embedded_model_is_packed_in_bfloat16_and_is_still_told_by_its_size_and_dtype() -> None:
     packed, precise = engine.load(device="cpu", dtype="bfloat16"), engine.load(device="cpu", dtype="float32")
-    sizes = [sum(p.nbytes for p in model.model.parameters()) for model in (packed, precise)]  # type: ignore[attr-defined]
+    sizes = [sum(p.nbytes for p in model.network.parameters()) for model in (packed, precise)]  # type: ignore[attr-defined]
     assert (dtype_of(packed), dtype_of(precise), 2 * sizes[0]) == ("bfloat16", "float32", sizes[1])
-    layers = [sum(isinstance(m, PackedLinear) for m in model.model.modules()) for model in (packed, precise)]  # type: ignore[attr-defined]
-    assert layers == [4 * precise.model.config.depth + 1, 0]  # type: ignore[attr-defined]
+    layers = [sum(isinstance(m, PackedLinear) for m in model.network.modules()) for model in (packed, precise)]  # type: ignore[attr-defined]
+    assert layers == [4 * precise.network.config.depth + 1, 0]  # type: ignore[attr-defined]

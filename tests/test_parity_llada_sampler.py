@@ -130,7 +130,7 @@ def test_dllm_counts(name: str) -> None:
     pace = Pace(published(METHOD[schedule], steps=int(steps.removeprefix("steps"))), [left])
     counts = []
     while left:
-        counts.append(pace.next(0, left)[1])
+        counts.append(pace.next(0, left).due)
         left -= counts[-1]
     assert counts == TABLES[name][0].tolist()
 

@@ -93,15 +93,15 @@ def test_a_model_loads_in_fewer_bits(tmp_path: Path, dtype: str, most: float, sh
     ids = torch.randint(0, 5000, (2, 40))
     want, got = plain.logits(ids, ids > 2500), small.logits(ids, ids > 2500)
     assert ((got - want).norm() / want.norm()).item() < most
-    assert not any(p.is_meta for p in [*small.model.parameters(), *small.model.buffers()])
-    held = [sum(t.nbytes for t in [*model.model.parameters(), *model.model.buffers()]) for model in (plain, small)]
+    assert not any(p.is_meta for p in [*small.network.parameters(), *small.network.buffers()])
+    held = [sum(t.nbytes for t in [*model.network.parameters(), *model.network.buffers()]) for model in (plain, small)]
     assert held[1] < share * held[0]
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int4"])
 def test_the_embedded_model_fills_in_fewer_bits(dtype: str) -> None:
     model = folders.load(dtype=dtype, device="cpu")
-    assert any(isinstance(module, QuantisedLinear) for module in model.model.modules())
+    assert any(isinstance(module, QuantisedLinear) for module in model.network.modules())
     *_, last = engine.fill(model, "It was [[3]] when the door opened.", engine.Settings(steps=4, seed=1))
     assert last.text.startswith("It was ") and last.text.endswith(" when the door opened.")
 

@@ -15,7 +15,7 @@ from engine.backends.precision import computes_in_bf16
 from engine.backends.toy import Toy
 from engine.denoiser import Denoiser
 from engine.hub import HubError, Progress
-from engine.hub.families import FAMILIES, kind_of, supported
+from engine.hub.families import FAMILIES, kind_of, refusal
 from engine.hub.installed import EMBEDDED, TOKENIZER_FILES, embedded_name, folder_of
 from engine.settings import DTYPES
 
@@ -53,8 +53,7 @@ def load(
     folder = Folder(path or _from_hub(str(name_or_path), revision, progress), name)
     kind = kind_of(folder.config)
     if kind not in FAMILIES:
-        said = f"is of the family {kind[:40]!r}" if kind else "does not say of which family it is"
-        raise LoadError(f"{folder.name} {said}, which can't be loaded; there are {supported()}.")
+        raise LoadError(refusal(folder.name, kind))
     family = FAMILIES[kind]
     if family.needs:
         raise LoadError(f"{folder.name} needs the package {family.needs}, as all {family.name} models do: run `python launch.py extras`.")

@@ -15,6 +15,7 @@ from engine.backends.packed import pack
 from engine.backends.quantised import quantise
 from engine.backends.speech import Speech
 from engine.caches import ContextCache
+from engine.hub.installed import WEIGHTS
 from engine.length_head import LengthHead, around, reading
 from engine.lexicon import Lexicon
 from engine.model import DiT
@@ -43,7 +44,7 @@ class DiTDenoiser(Speech):
         """`model` is where it shall run. `document_id`: the token that stands before each document in training. `recommended`: the
         settings that are best for it (`engine.settings.recommended`). `lexicon`: the words of its texts (`engine.spelling`).
         """
-        self.model, self.tokenizer, self.name = model.eval().requires_grad_(False), tokenizer, name
+        self.network, self.tokenizer, self.name = model.eval().requires_grad_(False), tokenizer, name
         self.mask_id, self.document_id, self.length_bias = mask_id, document_id, length_bias
         self.learned_schedule, self.reveal_order = learned_schedule, reveal_order
         self.recommended, self.lexicon = recommended or {}, lexicon
@@ -83,7 +84,7 @@ class DiTDenoiser(Speech):
         """(N, V) float32, what the network says at the positions; `attend` (B, L) or (B, L, L) as the network takes it."""
         where = positions.reshape(-1).nonzero()[:, 0].to(self.device)
         seen = None if attend is None else attend.to(self.device)
-        return self.model(ids.to(self.device), where, sigma, seen, context=context).float()
+        return self.network(ids.to(self.device), where, sigma, seen, context=context).float()
 
 
 class ContextDiT(DiTDenoiser):
@@ -92,7 +93,7 @@ class ContextDiT(DiTDenoiser):
     @property
     def kept_bytes(self) -> int:
         """Keys and values of all blocks."""
-        return 2 * self.model.config.depth * self.model.config.width * self.model.embedding.weight.element_size()
+        return 2 * self.network.config.depth * self.network.config.width * self.network.embedding.weight.element_size()
 
     def read_from(self, positions: Tensor, attend: Tensor | None) -> Tensor:
         """Each position from its own row."""
@@ -114,7 +115,7 @@ class LengthwiseDiT(ContextDiT):
     @torch.inference_mode()
     def gap_lengths(self, canvas: Tensor, gap: Tensor, *, attend: Tensor | None = None) -> Tensor:
         """(B, L) ids, (B, L) bool one mask a row, a gap of any length -> (B, N) log-probabilities of 1, 2, ... N tokens."""
-        with reading(self.model, self.lengths.config.layers) as states:
+        with reading(self.network, self.lengths.config.layers) as states:
             self.logits(canvas, torch.zeros_like(gap), attend=attend)
         seen = None if attend is None else attend.to(self.device)
         log_probs: Tensor = self.lengths(around(states, gap.to(self.device), seen))
@@ -123,7 +124,7 @@ class LengthwiseDiT(ContextDiT):
 
 def load(folder: Folder, placement: Placement) -> ContextDiT:
     """A model folder in our format; CheckpointError or LoadError with a sentence otherwise."""
-    for name in (checkpoint.WEIGHTS, checkpoint.TOKENIZER, checkpoint.LENGTHS, checkpoint.WORDS):
+    for name in (WEIGHTS, checkpoint.TOKENIZER, checkpoint.LENGTHS, checkpoint.WORDS):
         folder.file(name)  # refuses links out of the folder
     held = checkpoint.load(folder.path)
     net, tokenizer = held.model.to(placement.device, placement.dtype), held.tokenizer

@@ -18,6 +18,7 @@ from torch import nn
 
 from engine.backends import streaming
 from engine.backends.shards import Entry, LoadError, entries
+from engine.hub.installed import CONFIG, INDEX, WEIGHTS, pickles_in
 
 __all__ = ["Folder", "LoadError", "Placement", "Rename"]
 
@@ -26,10 +27,8 @@ Rename = Callable[[str], str | None]
 
 Weights = Literal["plain", "int8", "int4"]
 
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 OWN = {CONFIG, WEIGHTS, INDEX}
 """Files that no other folder stands in for: another model's weights are none."""
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
 MOST_BYTES = 64 * 2**20
 """The largest file but weights that is read: ten times the index of a model with a thousand shards."""
 
@@ -185,7 +184,7 @@ class Folder:
         return found
 
     def _no_weights(self) -> NoReturn:
-        pickles = sorted(path.name for path in self.path.iterdir() if path.suffix in PICKLES)
+        pickles = pickles_in(path.name for path in self.path.iterdir())
         if pickles:
             raise LoadError(
                 f"{self.name} has its weights in {pickles[0]} only, a kind of file that can run code and is never read: convert it to "

@@ -20,6 +20,7 @@ from engine.evaluation.metrics import ratio_by_document
 from engine.evaluation.store import Store
 from engine.evaluation.variates import steadied
 from engine.training.corpus import CorpusError, training_documents
+from engine.vocabulary import vocabulary
 
 SHARES = (0.15, 0.5, 0.9)
 """Shares of masked tokens at which guesses are counted."""
@@ -54,7 +55,7 @@ class Tally:
 
 def encode(model: Denoiser, source: str, text: str, length: int) -> Document:
     """A document as rows of at most `length` tokens, with the model's special ends; these are predicted and counted too."""
-    ids, _ = model.frame(model.encode(text), starts=True, ends=True)
+    ids, _ = model.frame(model.encode(vocabulary(model).read(text)), starts=True, ends=True)
     return Document(source, text, [ids[i : i + length] for i in range(0, len(ids), length)])
 
 

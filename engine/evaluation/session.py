@@ -24,6 +24,7 @@ from engine.evaluation.nelbo import evaluate, figures_of, read
 from engine.evaluation.order import left_to_right
 from engine.evaluation.report import Report, markdown
 from engine.evaluation.store import Store, fingerprint_of_model
+from engine.memory import dtype_of
 from engine.settings import Settings, recommended
 from engine.training.corpus import CorpusError, files_of
 from engine.training.gaps import EVEN, even_cuts, mixed_cuts
@@ -53,12 +54,12 @@ class Session:
         with self.timed("loading"):
             self.model: Denoiser = load(args.model, device=args.device, dtype=args.dtype)
             self.weight = _weight(self.model)
-            self.dtype = "float32" if self.weight is None else str(self.weight.dtype).removeprefix("torch.")
+            self.dtype = dtype_of(self.model) or "float32"
             self.length = args.length or self.model.max_length
             self.characters = QUICK_CHARACTERS if args.quick else None
             self.texts = read(self.model, files, self.length, self.characters)
         told = [(path.name, path.stat().st_size) for path in files]
-        about = [fingerprint_of_model(args.model, self.model.name), self.dtype, told, self.length, self.characters, args.seed, "straight"]
+        about = [fingerprint_of_model(args.model, self.model.name), self.dtype, told, self.length, self.characters, args.seed, "plain"]
         kept = None if args.out is None else args.out / "cache"
         self.store = Store(kept, about)
         self.judge = None
@@ -201,7 +202,7 @@ class Session:
 
 def _weight(model: Denoiser) -> Tensor | None:
     """One of the network's weights, to tell where it computes and in what; none of a model without a network."""
-    net = getattr(model, "model", None)
+    net = getattr(model, "network", None)
     return next((p for p in net.parameters() if p.is_floating_point()), None) if isinstance(net, nn.Module) else None
 
 
@@ -235,7 +236,7 @@ def training_of(name: str | None, model: Denoiser) -> dict[str, str]:
     told = {
         key: f"{value:,}" if isinstance(value, int) else str(value) for key, value in record.items() if isinstance(value, int | float | str)
     }
-    net = getattr(model, "model", None)
+    net = getattr(model, "network", None)
     if isinstance(net, nn.Module):
         parameters = sum(p.numel() for p in net.parameters())
         embedded = sum(m.weight.numel() for m in net.modules() if isinstance(m, nn.Embedding))

@@ -7,14 +7,14 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.hub import installed
-from engine.hub.families import FAMILIES, GPT2, kind_of, supported
+from engine.hub.families import FAMILIES, GPT2, kind_of, refusal, supported
 from engine.hub.fetching import TIMEOUT, HubError, Remote, Stopped, fetch
 from engine.hub.installed import CONFIG, INDEX, TOKENIZER_FILES, WEIGHTS
 
@@ -114,7 +114,7 @@ class _Download:
             _check_disk(sum(file.size - file.here for file in unique), installed.home())
             for file in wanted:
                 self._fetch(file)
-            _refer(self._name, self._revision, files)
+            _refer(self._revision, files)
         except BaseException as error:
             self._error = error
 
@@ -126,8 +126,7 @@ class _Download:
         self._fetch(files[CONFIG])
         config = installed.read_json(files[CONFIG].link)
         if (kind := kind_of(config)) not in FAMILIES:
-            said = f"is of the family {kind[:40]!r}" if kind else "does not say of which family it is"
-            raise HubError(f"{name} {said}, which can't be loaded; there are {supported()}.")
+            raise HubError(refusal(name, kind))
         return files, config
 
     def _weights(self, files: dict[str, Remote]) -> list[Remote]:
@@ -139,7 +138,7 @@ class _Download:
             if shards and shards <= files.keys():
                 return [files[INDEX], *(files[shard] for shard in sorted(shards))]
             raise HubError(f"The index of {self._name} names weights that it does not have; tell its makers, or try another revision.")
-        pickles = sorted(name for name in files if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
+        pickles = installed.pickles_in(files)
         if pickles:
             raise HubError(
                 f"{self._name} has its weights in {pickles[0]} only, a kind of file that can run code and is never fetched: find a "
@@ -152,7 +151,7 @@ class _Download:
         fetch(file, self._stop)
 
 
-def _refer(name: str, revision: str | None, files: dict[str, Remote]) -> None:
+def _refer(revision: str | None, files: dict[str, Remote]) -> None:
     """Note which commit a branch stood for, so that it is found without the network; last, when everything is there."""
     file = next(iter(files.values()))
     if revision != file.commit:
@@ -167,7 +166,7 @@ def _fetch_vocabulary(stop: threading.Event) -> None:
     files = _listing(GPT2, None)
     for name in ("vocab.json", "merges.txt"):
         fetch(files[name], stop)
-    _refer(GPT2, None, files)
+    _refer(None, files)
 
 
 def _listing(name: str, revision: str | None) -> dict[str, Remote]:
@@ -227,37 +226,35 @@ def _sentences(name: str, revision: str | None) -> Iterator[None]:
     import httpx2
     from huggingface_hub import errors
 
-    said: Callable[[str], HubError] = HubError
     try:
         yield
     except Stopped:
         return
     except errors.GatedRepoError as error:
-        raise said(f"{name} is given out on request only: ask for it on its page on the hub, then log in with `hf auth login`.") from error
+        said = f"{name} is given out on request only: ask for it on its page on the hub, then log in with `hf auth login`."
+        raise HubError(said) from error
     except errors.RevisionNotFoundError as error:
-        raise said(f"{name} has no revision {revision or 'main'!r} on the hub.") from error
+        raise HubError(f"{name} has no revision {revision or 'main'!r} on the hub.") from error
     except errors.RepositoryNotFoundError as error:
-        raise said(
+        raise HubError(
             f"There is no model called {name!r} on this machine or on the hub; for a private one log in with `hf auth login`."
         ) from error
     except errors.HfHubHTTPError as error:
         code = error.response.status_code
         if code in (401, 403):
-            raise said(f"The hub does not give out {name} (it answers {code}); log in with `hf auth login`.") from error
-        raise said(f"The hub does not answer as it should ({code}); try again later.") from error
+            raise HubError(f"The hub does not give out {name} (it answers {code}); log in with `hf auth login`.") from error
+        raise HubError(f"The hub does not answer as it should ({code}); try again later.") from error
     except (httpx2.RequestError, httpx2.StreamError, httpx2.InvalidURL, errors.OfflineModeIsEnabled) as error:
-        raise said(f"{name} is not whole on this machine, and the hub can't be reached: check the network, and start again.") from error
+        raise HubError(f"{name} is not whole on this machine, and the hub can't be reached: check the network, and start again.") from error
     except ImportError as error:
-        raise said(f"The network's proxy needs the package {error.name or 'socksio'}, which is not installed; use another.") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise said("The hub's answer makes no sense; try again later.") from error
-    except ValueError as error:
+        raise HubError(f"The network's proxy needs the package {error.name or 'socksio'}, which is not installed; use another.") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, HubError):
             raise
-        raise said("The hub's answer makes no sense; try again later.") from error
+        raise HubError("The hub's answer makes no sense; try again later.") from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise said(
+            raise HubError(
                 f"The disk is full: make room for {name} in {installed.home()}, and start again; it goes on where it was."
             ) from error
-        raise said(f"{name} can't be written to {error.filename or installed.home()} ({error.strerror or error}).") from error
+        raise HubError(f"{name} can't be written to {error.filename or installed.home()} ({error.strerror or error}).") from error

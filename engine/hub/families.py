@@ -64,3 +64,9 @@ def supported() -> str:
     """The families' names as one list for a sentence."""
     names = list(dict.fromkeys(family.name for family in FAMILIES.values()))
     return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def refusal(name: str, kind: str) -> str:
+    """The sentence for a model of a family that isn't known, or that doesn't say which it is of."""
+    said = f"is of the family {kind[:40]!r}" if kind else "does not say of which family it is"
+    return f"{name} {said}, which can't be loaded; there are {supported()}."

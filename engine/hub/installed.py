@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,19 @@ FOLDERS = ROOT / "models"
 """Model folders in here are offered beside those of the hub's cache."""
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
+"""How names of weights end that can run code, or that no library of ours reads: never fetched, never opened."""
 TOKENIZER_FILES = {
     "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model",
 }  # fmt: skip
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)*", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def pickles_in(names: Iterable[str]) -> list[str]:
+    """Those of some files' names that are weights which are never read, what most likely is the model's own first."""
+    return sorted((name for name in names if name.endswith(PICKLES)), key=lambda name: (PICKLES.index(Path(name).suffix), name))
 
 
 def embedded_name() -> str:

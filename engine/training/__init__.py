@@ -1,1 +1,1 @@
-"""Training and evaluation of the embedded model: tokenizer, corpus, train, evaluate, each a module with `main`."""
+"""Training: corpora, the objective, `train`, tuning, and what is taught to a finished model."""

@@ -63,7 +63,7 @@ def examples(model: DiTDenoiser, cuts: Sequence[Cut], config: LengthHeadConfig, 
     for start in tqdm(range(0, len(rows), ROWS), desc="Reading states", unit=" batches", file=sys.stderr, leave=False):
         part = slice(start, start + ROWS)
         ids, cells, attend = batch(model, [window for window, _, _ in rows[part]])
-        with reading(model.model, config.layers) as layers, torch.inference_mode():
+        with reading(model.network, config.layers) as layers, torch.inference_mode():
             model.logits(ids, torch.zeros_like(cells), attend=attend)
             states[part] = around(layers, cells.to(model.device), attend.to(model.device)).half().cpu()
     return Examples(states, torch.tensor([count for _, count, _ in rows]), torch.tensor([d for _, _, d in rows]))
@@ -110,7 +110,7 @@ def fit(
     model = load(folder)
     if not isinstance(model, DiTDenoiser):
         raise CorpusError("Only models in our own format can be taught lengths; name a folder that train wrote.")
-    depth, width = model.model.config.depth, model.model.config.width
+    depth, width = model.network.config.depth, model.network.config.width
     config = LengthHeadConfig(width, tuple(layers or sorted({-(-depth // 2), depth})), hidden)
     data = examples(model, mixed_cuts(beginnings(files), gaps, seed), config, seed)
     checkpoint.set_length_head(folder, train(config, data, seed=seed))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import checkpoint
+from engine.hub.installed import WEIGHTS
 from engine.settings import Settings, SettingsError
 from engine.training.corpus import CorpusError, files_of
 from engine.training.options import arguments
@@ -105,8 +106,8 @@ class Command:
     module: str
     argv: list[str]
     folder: Path
-    model: Path | None
-    """The model that is there when it is done."""
+    model: Path
+    """The model that is there when it is done; where there is none yet, the corpus."""
 
 
 def main(argv: list[str]) -> int:
@@ -151,7 +152,6 @@ def _follow(recipe: Recipe, found: list[Command]) -> int:
         if command.stage.teach:
             command.folder.write_text(_weights(command), encoding="utf-8")
     made = found[-1].model
-    assert made is not None
     if recipe.settings:
         checkpoint.set_settings(made, recipe.settings)
     print(f"{recipe.name} is in {made}.", file=sys.stderr)
@@ -193,7 +193,7 @@ def commands(recipe: Recipe, files: list[Path], exclude: list[Path], out: Path, 
             model, seen = folder / "model", seen + tokens
         if seen and "," in (arguments(argv, None).stages or "") and begun:
             raise RecipeError(f"The stage {stage.name} begins from a model, and so its --stages can have one part only.")
-        found.append(Command(stage, TRAIN, argv, folder, model))
+        found.append(Command(stage, TRAIN, argv, folder, model or folder))
     if model is None:
         raise RecipeError("No stage of the recipe trains anything.")
     return found
@@ -211,8 +211,7 @@ def _keep_to(out: Path, recipe: Recipe, files: list[Path], scale: float) -> None
 
 def _weights(command: Command) -> str:
     """The digest of the model that something is taught to."""
-    assert command.model is not None
-    return hashlib.sha256((command.model / checkpoint.WEIGHTS).read_bytes()).hexdigest()
+    return hashlib.sha256((command.model / WEIGHTS).read_bytes()).hexdigest()
 
 
 def _taught(command: Command) -> bool:

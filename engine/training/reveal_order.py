@@ -26,6 +26,7 @@ from engine.backends import EMBEDDED, LoadError, load
 from engine.backends.dit import DiTDenoiser
 from engine.denoiser import Denoiser
 from engine.draws import SeededNoise, tempered
+from engine.hub.installed import CONFIG
 from engine.lengths import batch
 from engine.repetition import against_repeats
 from engine.reveal_order import FEATURES, HIDDEN, SIZES, RevealOrder, Row, echo, features, rising, score
@@ -236,7 +237,7 @@ def main(argv: list[str]) -> int:
     print("| order | first is right | pairs in order |\n| --- | --- | --- |")
     for name, (first, pairs) in found.items():
         print(f"| {name} | {first:.3f} | {pairs:.3f} |")
-    print(f"The reveal order is in {args.model / checkpoint.CONFIG}.", file=sys.stderr)
+    print(f"The reveal order is in {args.model / CONFIG}.", file=sys.stderr)
     return 0
 
 

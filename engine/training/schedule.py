@@ -23,6 +23,7 @@ from engine.backends import LoadError, load
 from engine.denoiser import Denoiser
 from engine.forward import low_variance_t, nelbo
 from engine.training.corpus import CorpusError, files_of, training_documents
+from engine.vocabulary import vocabulary
 
 LEVELS = 16
 """Pieces of the fitted schedule; each is measured on its own rows."""
@@ -71,7 +72,7 @@ def _spread(levels: np.ndarray, values: np.ndarray, pieces: int) -> np.ndarray:
 
 def rows_of(model: Denoiser, files: Sequence[Path], count: int, length: int, seed: int) -> torch.Tensor:
     """(count, length) ids of rows that start anywhere in the texts; CorpusError when these are too short."""
-    stream = np.array([i for file in files for text in training_documents(file) for i in model.encode(text)])
+    stream = np.array([i for file in files for text in training_documents(file) for i in model.encode(vocabulary(model).read(text))])
     if len(stream) <= length:
         raise CorpusError(f"The texts hold {len(stream)} tokens, fewer than a row of {length}; name more.")
     starts = np.random.default_rng(seed).integers(0, len(stream) - length, count)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from engine import checkpoint
 from engine.backends import LoadError
 from engine.backends.room import is_out_of_memory
+from engine.hub.installed import WEIGHTS
 from engine.lexicon import Lexicon
 from engine.model import ConfigError, DiT, ModelConfig
 from engine.tokenizer import Tokenizer, TokenizerError
@@ -209,7 +210,7 @@ def run_of(
     }
     begun = {
         "corpus": Index.read(args.data[0] if is_corpus(args.data) else args.out / CORPUS).made_from,
-        "init": None if start is None else hashlib.sha256((args.init / checkpoint.WEIGHTS).read_bytes()).hexdigest(),
+        "init": None if start is None else hashlib.sha256((args.init / WEIGHTS).read_bytes()).hexdigest(),
     }
     optimiser = Optimiser(model, muon_rate=args.muon_rate, adam_rate=args.adam_rate)
     # Weights that come from the middle of a run are an average already, so the memory of it is as long as it gets.
@@ -318,8 +319,8 @@ def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray
         )
         return
     if held:
-        nats = [tuning.judge(f, held, crew.device, causal=args.causal) if f else None for f in (before, folder)]
-        print(tuning.verdict(*nats), file=sys.stderr)
+        began_at = tuning.judge(before, held, crew.device, causal=args.causal) if before else None
+        print(tuning.verdict(began_at, tuning.judge(folder, held, crew.device, causal=args.causal)), file=sys.stderr)
     run.finish()
     quoted = subprocess.list2cmdline([str(folder)]) if sys.platform == "win32" else shlex.quote(str(folder))
     opened = "" if args.causal else f" Open it with: python launch.py --model {quoted}"

@@ -100,9 +100,8 @@ def judge(folder: Path, held: Sequence[np.ndarray], device: torch.device, *, cau
     return nats / count / passes
 
 
-def verdict(before: float | None, after: float | None) -> str:
+def verdict(before: float | None, after: float) -> str:
     """One sentence on what the training did to the held-out text. before: None for a new model."""
-    assert after is not None
     if before is None:
         return f"Text of yours that was held out: {after:.3f} nats a token, perplexity {math.exp(after):.1f}."
     told = f"Text of yours that was held out: {before:.3f} nats a token before, {after:.3f} after"
