@@ -13,10 +13,13 @@ from engine.vocabulary import Vocabulary
 class Adjoining:
     """The rules of one window. What the writer has put side by side is the writer's: only cells are bound."""
 
-    def __init__(self, vocabulary: Vocabulary, mask_id: int, cells: Mapping[int, tuple[int, int]], *, names: bool) -> None:
-        """`cells`: canvas position -> (span, cell of that span). `names`: whether a capital may stand behind a single quote ("O'Brien")."""
+    def __init__(self, vocabulary: Vocabulary, mask_id: int, cells: Mapping[int, tuple[int, int]], *, names: bool, singly: bool) -> None:
+        """`cells`: canvas position -> (span, cell of that span). `names`: whether a capital may stand behind a single quote ("O'Brien").
+        `singly`: whether the draft quotes with single ones.
+        """
         self._vocabulary, self._mask_id, self._cells = vocabulary, mask_id, cells
         self._quotes = vocabulary.quotes[: 1 if names else 2]
+        self._apostrophes = None if singly else vocabulary.quotes[1].alone
         self._has_spacer = bool(vocabulary.spacer.any())
 
     def wrong(self, ids: list[int], position: int, may_wait: Callable[[], bool]) -> Tensor | None:
@@ -35,7 +38,19 @@ class Adjoining:
                 found.append(ends)
             if quote.ends[left] and quote.starts[right]:
                 found.append(alone)
+        if self._apostrophes is not None:
+            found += self._closing_nothing(left, right, self._apostrophes)
         return torch.stack(found).any(0) if found else None
+
+    def _closing_nothing(self, left: int, right: int, apostrophes: list[bool]) -> list[Tensor]:
+        """(V,) bool each: a single quote beside a stop, and a stop beside one, where it closes what no single quote opened ("you,',")."""
+        v = self._vocabulary
+        found = [v.quotes[1].rows[0]] if v.ends_stop[left] or v.starts_stop[right] else []
+        if apostrophes[left]:
+            found.append(v.starts_stop)
+        if apostrophes[right]:
+            found.append(v.ends_stop)
+        return found
 
     def _unspaced(self, position: int, left: int, right: int, may_wait: Callable[[], bool]) -> list[Tensor]:
         """(V,) bool each: the tokens that don't stand here because of the spaces of figures."""

@@ -144,7 +144,7 @@ class Bans:
         after = right.text
         if right.edge and not span.code:
             text = text.rstrip()
-            after = " " * (text != "" and space_after(text[-1], after)) + after
+            after = " " * (text != "" and space_after((before + text)[-2:], after)) + after
         elif right.apart and stands_apart(before + text, right.apart):
             after = " " + after
         return before + text + after, len(before), len(before) + len(text)

@@ -15,12 +15,14 @@ from typing import TypeAlias
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap, Length, Pin, Rewrite
 from engine.frames import MASKED_TEXT
+from engine.lines import INSIDE, MASKED, as_written, is_broken, tidy, unwrapped, with_spaces
 from engine.source import fences, in_code
 from engine.spacing import (
     BRACKETS,
     DOUBLE_QUOTES,
     GAP_SIGN,
     MIRRORED,
+    ends_saying,
     leaves_open,
     line_of,
     space_after,
@@ -50,13 +52,16 @@ class Span:
     """The words that a rewrite replaces; empty for a gap."""
     length: Length | None
     before: str
-    """The last characters of the given text before; GAP_SIGN stands for a gap before that."""
+    """The last characters of the given text before; GAP_SIGN stands for a gap before that. White space that is a space to a writer is one:
+    a no-break space, a tab, a line end that only breaks a line."""
     after: str
     """The first characters of the given text after; empty at the end of the draft."""
     takes_space: bool
     """The model sees the text before without its last space: the span's first token brings it, or none does."""
     brings_space: bool
     """The first token does. Not behind " – ", where dashes are read without spaces."""
+    brings_quote: bool
+    """The model sees the text behind without its first quote: the span's last token, a stop, brings it."""
     quotes: int | None
     """How many double quotes pair off those around, modulo 2; None when that can't be told."""
     code: bool
@@ -152,8 +157,6 @@ class Canvas:
         before, after = self.given[i][-_NEAR:], self.given[i + 1][:_NEAR]
         if i > 0 and len(self.given[i]) < _NEAR:
             before = GAP_SIGN + before
-        takes_space = self._carries_spaces and before.endswith(" ")
-        brings_space = takes_space and not (vocabulary(self._model).plain.apart and self._read(before).endswith("— "))
         # What was written in pairs stays so: a rewrite keeps the parity of its words, a gap in a paragraph of pairs holds pairs.
         left, right = line_of(self.given[i::-1], _LINE, backwards=True), line_of(self.given[i + 1 :], _LINE, backwards=False)
         open_before, open_after = (sum(map(text.count, DOUBLE_QUOTES)) % 2 == 1 for text in (left, right))
@@ -161,13 +164,32 @@ class Canvas:
         near = range(max(0, i - _NEAR_GAPS), i + 1), range(i + 1, min(len(self.given), i + _NEAR_GAPS))
         above, below = "".join(self.given[j][-_LINE:] for j in near[0]), "".join(self.given[j][:_LINE] for j in near[1])
         code = fenced or in_code(above, below)
+        if not code:
+            before, after = with_spaces(before, after), unwrapped(after, before=self._on_line(i))
+        takes_space = self._carries_spaces and before.endswith(" ")
+        brings_space = takes_space and not (vocabulary(self._model).plain.apart and self._read(before).endswith("— "))
+        single = length is not None and length.unit == "tokens" and length.low == 1
+        brings_quote = not code and not single and vocabulary(self._model).carries_quotes and ends_saying(before, after, quoted=open_before)
+        if brings_quote and quotes is not None:
+            quotes = 1 - quotes
         bracketed = leaves_open(left) or leaves_open(right[::-1].translate(MIRRORED)) or any(sign in was for sign in BRACKETS)
-        return Span(gap, was, length, before, after, takes_space, brings_space, None if code else quotes, code, open_before, bracketed)
+        quotes = None if code else quotes
+        return Span(gap, was, length, before, after, takes_space, brings_space, brings_quote, quotes, code, open_before, bracketed)
+
+    def _on_line(self, i: int) -> str:
+        """What `unwrapped` is told of the line that span i ends on: nothing where the span is all of it."""
+        before = self.given[i][-_NEAR:]
+        return "" if before.endswith(("\n", "\r")) and not is_broken(before) else INSIDE
 
     def rewritten_tokens(self, i: int) -> int:
         """How many tokens the words hold that a rewrite's span replaces."""
         span = self.spans[i]
-        return len(self._model.encode((" " if span.brings_space else "") + self._read(span.was)))
+        return max(1 + span.brings_quote, len(self.encode(i, span.was)))
+
+    def encode(self, i: int, text: str) -> list[int]:
+        """The tokens of a text in span i, with the space and the quote that its first and last ones bring."""
+        span = self.spans[i]
+        return self._model.encode(" " * span.brings_space + self._read(text) + '"' * span.brings_quote)
 
     # What the page reads
 
@@ -177,10 +199,12 @@ class Canvas:
         texts = [""] * len(tokens)
         chars = self._characters(tokens, quoted=span.quoted)
         if span.code:
-            for char, cell in _as_written(chars, span):
+            for char, cell in as_written(chars, after=span.after, takes_space=span.takes_space):
                 texts[cell] += "\r\n" if char == "\n" and self.style.crlf else char
             return texts
-        chars = _tidy(chars)
+        chars = tidy(chars)
+        if span.brings_quote and chars and chars[-1][0] == '"':
+            chars = chars[:-1]
         shown = [char for char, _ in chars]
         brought = bool(shown) and shown[0] == " "
         if brought or shown[:1] == ["\n"]:
@@ -190,23 +214,23 @@ class Canvas:
         first, last = chars[0][1], chars[-1][1]
         before, quoted = span.before, span.quoted
         brought = brought or (self._glued is not None and not self._glued[tokens[first]] and stands_apart(before, shown[0]))
-        if shown[0] != _MASKED and space_before(before, shown[0], brought=brought):
+        if shown[0] != MASKED and space_before(before, shown[0], brought=brought):
             texts[first] = " "
             before += " "
         for at, (char, cell) in enumerate(chars):
-            if char == _MASKED:
+            if char == MASKED:
                 before = "x"
                 continue
             rest = "".join(shown[at + 1 : at + 7])
             texts[cell] += self.style.write(before, char, rest, after=span.after, quoted=quoted)
             quoted = char != "\n" and quoted ^ (char in DOUBLE_QUOTES)
             before = (before + char)[-3:]
-        if shown[-1] != _MASKED and space_after(shown[-1], span.after):
+        if shown[-1] != MASKED and space_after("".join(shown[-2:]).replace(MASKED, ""), span.after):
             texts[last] += " "
         return texts
 
     def _characters(self, tokens: Sequence[int], *, quoted: bool) -> list[tuple[str, int]]:
-        """(character, cell) for the characters that tokens spell, _MASKED for a mask.
+        """(character, cell) for the characters that tokens spell, MASKED for a mask.
 
         A character split over tokens belongs to the cell that completes it; bytes that make none are dropped. Where tokens bring no
         spaces, a word's cell holds the space before it; `quoted`: a double quote is open before the first.
@@ -227,14 +251,14 @@ class Canvas:
                     run, shown = [], 0
                 continue
             run, shown = [], 0
-            text = _MASKED if token == mask else known.texts[token]
+            text = MASKED if token == mask else known.texts[token]
             if self._glued is not None:
                 word = "x" if token == mask else text
                 if token != mask and not self._glued[token] and written != before_first and stands_apart(written[-_LINE:], word):
                     text, word = " " + text, " " + word
                 written += word
             found += ((char, cell) for char in text)
-        return [(char, cell) for char, cell in found if char == _MASKED or not unwanted(char) or char == "\t"]
+        return [(char, cell) for char, cell in found if char == MASKED or not unwanted(char) or char == "\t"]
 
     def text(self, cells: Sequence[Sequence[str]], masked: Sequence[Sequence[bool]]) -> str:
         """The whole draft, from the texts of every span's cells, with MASKED_TEXT for each that is masked."""
@@ -277,17 +301,20 @@ class Canvas:
             core = size
         return plan
 
-    def window(self, group: Sequence[tuple[int, int, int]], tokens: Sequence[Sequence[int]], room: int | None = None) -> Window:
+    def window(
+        self, group: Sequence[tuple[int, int, int]], tokens: Sequence[Sequence[int]], room: int | None = None, *, whole: bool = False
+    ) -> Window:
         """The canvas for a group of spans: their cells and the text between, with as much context as there is room for.
 
-        `tokens`: what every span holds so far; spans before the group are filled. Only text near the group is encoded.
+        `tokens`: what every span holds so far; spans before the group are filled. Only text near the group is encoded. `whole`: the given
+        text has the quotes that last tokens would bring, for there are none yet.
         """
         room = self.room if room is None else room
         ids: list[int] = []
         places: dict[int, tuple[int, int]] = {}
         for i, start, end in group:
             if i != group[0][0]:
-                ids += self._model.encode(self._seen(i, None))
+                ids += self._model.encode(self._seen(i, None, whole=whole))
             for cell in range(start, end):
                 places[len(ids)] = (i, cell)
                 ids.append(tokens[i][cell])
@@ -300,7 +327,7 @@ class Canvas:
         right: list[int] = []
         ends = False
         if end == len(tokens[last]):
-            right, ends = self._right(last + 1, spare)
+            right, ends = self._right(last + 1, spare, whole=whole)
         on_left = min(len(left), max(spare // 2, spare - len(right)))
         on_right = min(len(right), spare - on_left)
         starts = starts and on_left == len(left)
@@ -316,13 +343,19 @@ class Canvas:
             self._tokens_between[i] = len(self._model.encode(self._seen(i, None)))
         return self._tokens_between[i]
 
-    def _seen(self, i: int, limit: int | None) -> str:
-        """The text after span i - 1, as the model sees it: at most `limit` characters, cut at a word."""
+    def _seen(self, i: int, limit: int | None, *, whole: bool = False) -> str:
+        """The text after span i - 1, as the model sees it: at most `limit` characters, cut at a word. `whole`: with a quote that the
+        span's last token would bring.
+        """
         text = self.given[i] if limit is None else self.given[i][:limit]
         cut = len(text) < len(self.given[i])
         text = self._read(text.rsplit(None, 1)[0] if cut and len(text.split(None, 1)) > 1 else text)
+        if not any(span.code for span in self.spans[max(0, i - 1) : i + 1]):
+            text = unwrapped(text, before=self._on_line(i - 1) if i else "")
         if i < len(self.spans) and not cut and self.spans[i].takes_space:
             text = text[:-1]
+        if i > 0 and self.spans[i - 1].brings_quote and not whole:
+            text = text[1:]
         if i > 0 and not self.spans[i - 1].code and space_after("a", text):
             text = " " + text
         return text
@@ -338,62 +371,19 @@ class Canvas:
         if not whole and len(words := text.split(None, 1)) > 1:
             text = text[len(text) - len(words[1]) - 1 :]
         text = self._read(text)
+        if not self.spans[i].code:
+            text = unwrapped(text, before="" if whole else INSIDE)
         if self.spans[i].takes_space:
             text = text[:-1]
         ids = self._model.encode(text)
         return ids[-spare:] if spare else [], whole and len(ids) <= spare
 
-    def _right(self, i: int, spare: int) -> tuple[list[int], bool]:
+    def _right(self, i: int, spare: int, *, whole: bool) -> tuple[list[int], bool]:
         """Up to `spare` tokens of the text after span i - 1, and whether that is all there is."""
         limit = spare * _CHARS_A_TOKEN
-        ids = self._model.encode(self._seen(i, limit))
+        ids = self._model.encode(self._seen(i, limit, whole=whole))
         return ids[:spare], i == len(self.spans) and len(self.given[i]) <= limit and len(ids) <= spare
-
-
-_MASKED = "\0"
 
 
 def _pins(draft: Draft) -> str:
     return "".join(p.text if isinstance(p, Pin) else p for part in draft.parts if isinstance(part, Rewrite) for p in part.pieces)
-
-
-def _as_written(chars: list[tuple[str, int]], span: Span) -> list[tuple[str, int]]:
-    """A fill in code: without the space that the given text holds already, and without blanks where a line ends."""
-    if chars and span.takes_space and chars[0][0] == " ":
-        chars = chars[1:]
-    if not span.after or span.after[0] in "\r\n":
-        while chars and chars[-1][0] in " \t\n":
-            chars = chars[:-1]
-    return [(char, cell) for char, cell in chars if char != _MASKED]
-
-
-def _tidy(chars: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """White space as a fill in prose may hold it: one space, one line end or one empty line at a time, none at the end.
-
-    A line that the model indented stays so. At the start a single space or line end is left, to tell that the model brought one.
-    """
-    tidy: list[tuple[str, int]] = []
-    blank: list[tuple[str, int]] = []
-    for char, cell in [*chars, (_END, 0)]:
-        if char.isspace():
-            blank.append((char, cell))
-            continue
-        lines = [c for c in blank if c[0] == "\n"]
-        if not tidy:
-            tidy += lines[:1] or [(" ", blank[0][1])] if blank else []
-        elif char != _END:
-            tidy += [*lines[:2], *_indent(blank)] if lines else [(" ", blank[0][1])] if blank else []
-        blank = []
-        if char != _END:
-            tidy.append((char, cell))
-    return tidy
-
-
-def _indent(blank: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """The blanks after the last line end, if they are an indentation and not just the space that a word brings."""
-    at = max(i for i, (char, _) in enumerate(blank) if char == "\n")
-    found = blank[at + 1 :]
-    return found if len(found) > 1 or any(char == "\t" for char, _ in found) else []
-
-
-_END = "\1"

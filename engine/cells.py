@@ -163,7 +163,12 @@ class Cells:
             slot = self._slots[i][c]
             slot.token, slot.probability = int(move.x[0, position]), float(move.probability[0, position])
             texts = ((self._texts_of[token], chance) for token, chance in zip(tokens, chances, strict=True) if chance > -math.inf)
-            slot.alternatives = tuple((text.strip(" ") if c == 0 else text, math.exp(chance)) for text, chance in texts if text)
+            slot.alternatives = tuple((self._alone(i, c, text), math.exp(chance)) for text, chance in texts if text)
+
+    def _alone(self, i: int, c: int, text: str) -> str:
+        """A token's text as it could stand in cell c of span i: without the space, or the quote, that the given text has."""
+        text = text.strip(" ") if c == 0 else text
+        return text.removesuffix('"') if self._canvas.spans[i].brings_quote and c == len(self._slots[i]) - 1 else text
 
     def _relay(self, window: Window, ids: list[int], origin: list[int]) -> tuple[Window, set[int]]:
         """Lay the cells of a window out anew where the loop changed the length of its rows, and say in which spans."""

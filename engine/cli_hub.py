@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from typing import IO
 
 from engine.hub import HubError, Progress, download, models
+from engine.text import amount
 
 DONE, FAILED, STOPPED = 0, 1, 130
 
@@ -19,7 +20,7 @@ def list_models(arguments: list[str]) -> int:
     parser.parse_args(arguments)
     head = ("name", "family", "size", "memory", "licence", "installed")
     rows = [
-        (info.name, info.family, _size(info.size), _size(info.memory), info.licence or "-", _state(info.installed, info.needs))
+        (info.name, info.family, amount(info.size), amount(info.memory), info.licence or "-", _state(info.installed, info.needs))
         for info in models()
     ]
     if not sys.stdout.isatty():
@@ -65,10 +66,6 @@ def progress_bar(stream: IO[str]) -> Iterator[Callable[[Progress], None]]:
             bar.update(step.done - bar.n)
 
         yield tell
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _state(here: bool, needs: str) -> str:

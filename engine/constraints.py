@@ -125,7 +125,9 @@ class SpanConstraint:
         What is `barred` comes before everything else: where no other token is left, a word too few or too many is the lesser evil.
         """
         self._vocabulary, self._barred, self._speller = vocabulary, barred, speller
-        self._adjoining = Adjoining(vocabulary, mask_id, cells, names=speller is None or speller.names)
+        self._adjoining = Adjoining(
+            vocabulary, mask_id, cells, names=speller is None or speller.names, singly=speller is None or speller.singly
+        )
         self._class_of: list[int] = vocabulary.class_of.tolist()
         self._mask_id = mask_id
         self._rules = rules

@@ -16,6 +16,10 @@ QUOTED_CELLS = 32
 """A gap between quotes is one saying, without quotes inside, unless it is this long; nor has a shorter one brackets of its own."""
 
 
+KINDS = ("only", "first", "inner", "late", "last")
+"""The kinds of cells that have rules of their own."""
+
+
 @dataclass(frozen=True)
 class Edges:
     """Which tokens the cells of a span may hold, whatever its neighbours in the span hold: (V,) bool each."""
@@ -23,6 +27,8 @@ class Edges:
     only: Tensor
     first: Tensor
     inner: Tensor
+    late: Tensor
+    """The cell before the last one: no stop, where the last one has to be a stop."""
     last: Tensor
     free: bool = False
     """No rules about tokens side by side."""
@@ -41,13 +47,15 @@ class Edges:
         counted: bool,
         brackets: bool = True,
         sentence: bool = False,
+        closes: bool = False,
         code: bool = False,
     ) -> Edges:
         """The rules of engine.spacing as token sets.
 
-        `takes_space`: the model sees the text before without its last space, and the first token must bring it.
-        `partial`: tokens that spell a part of a character are allowed, unless the words are `counted`. `brackets`: whether they may stand
-        here. `sentence`: the next one begins behind it, so it ends one. `code`: indentation, tabs and brackets may stand anywhere.
+        `takes_space`: the model sees the text before without its last space, and the first token must bring it. `partial`: tokens that
+        spell a part of a character are allowed, unless the words are `counted`. `brackets`: whether they may stand here. `sentence`: the
+        next one begins behind it, so it ends one. `closes`: it ends a saying, whose quote its last token brings. `code`: indentation,
+        tabs and brackets may stand anywhere.
         """
         v = vocabulary
         inner = v.writable.clone()
@@ -75,18 +83,23 @@ class Edges:
             first &= ~v.starts_quote
             if after and after[0] in QUOTES and size < QUOTED_CELLS:
                 inner, first = inner & ~v.double_quote, first & ~v.double_quote
+        if closes and size > 1:
+            last = v.ends_saying & v.writable
+            return cls(first & last, first, inner, inner & ~v.ends_stop, last)
+        late = inner
         last = inner & ~v.ends_space & ~v.ends_opening & ~v.newline
         if after and after[0] in STOPS:
             last &= ~v.ends_stop
         if after[:1] == ".":
             last &= ~v.title
-        if size > 2 and not counted and is_saying(before, after) and bool((last & v.ends_stop).any()):
-            last &= v.ends_stop
+        if size > 2 and is_saying(before, after) and bool((last & v.ends_stop).any()):
+            last &= v.ends_stop & ~v.stops_twice
+            late = inner & ~v.ends_stop
         if size > 2 and sentence and bool((last & v.ends_sentence).any()):
             last &= v.ends_sentence
         if after and after[0] in QUOTES:
             last &= ~v.ends_quote
-        return cls(first & last, first, inner, last)
+        return cls(first & last, first, inner, late, last)
 
     @classmethod
     def _in_code(cls, v: Vocabulary, before: str, after: str, inner: Tensor, *, takes_space: bool) -> Edges:
@@ -99,16 +112,16 @@ class Edges:
             last = last & ~v.ends_space & ~v.blank
         if before and before[-1] in DOUBLE_QUOTES and after and after[0] in DOUBLE_QUOTES:
             inner, first, last = (tokens & ~v.double_quote & ~v.newline for tokens in (inner, first, last))
-        return cls(first & last, first, inner, last, free=True)
+        return cls(first & last, first, inner, inner, last, free=True)
 
     def without(self, tokens: Tensor) -> Edges:
         """The same without these tokens, but where they are all that there is."""
-        kinds = {kind: getattr(self, kind).index_fill(0, tokens, False) for kind in ("only", "first", "inner", "last")}
+        kinds = {kind: getattr(self, kind).index_fill(0, tokens, False) for kind in KINDS}
         return replace(self, **{kind: left for kind, left in kinds.items() if left.any()})
 
     def classes(self, class_of: Tensor, size: int) -> list[list[int]]:
         """For each of `size` cells the word classes of its tokens."""
-        found = {kind: class_of[getattr(self, kind)].unique().tolist() for kind in ("only", "first", "inner", "last")}
+        found = {kind: class_of[getattr(self, kind)].unique().tolist() for kind in KINDS}
         return [found[kind_of(cell, size)] for cell in range(size)]
 
 
@@ -116,4 +129,4 @@ def kind_of(cell: int, size: int) -> str:
     """Which of a span's rules hold for one of its `size` cells."""
     if size == 1:
         return "only"
-    return "first" if cell == 0 else "last" if cell == size - 1 else "inner"
+    return "first" if cell == 0 else "last" if cell == size - 1 else "late" if cell == size - 2 else "inner"

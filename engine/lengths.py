@@ -115,7 +115,7 @@ def gap_windows(model: Denoiser, canvas: Canvas, sizes: Sequence[int], spans: Se
     for i in spans:
         first = group_of[i][0][0]
         if first not in seen:
-            seen = {first: canvas.window(group_of[i], masks)}
+            seen = {first: canvas.window(group_of[i], masks, whole=True)}
         found.append(_near(seen[first], i))
     return found
 
@@ -159,13 +159,13 @@ def _bounds(model: Denoiser, canvas: Canvas, i: int) -> tuple[int, int | None]:
     """The fewest and the most cells that a span may get; None is no limit."""
     span = canvas.spans[i]
     if span.was:
-        size = max(1, canvas.rewritten_tokens(i))
+        size = canvas.rewritten_tokens(i)
         return size, size
     length = span.length
     if length is None:
         if len(canvas.spans) == 1 and not any(map(is_wordlike, span.before + span.after)):
             return FREE, FREE
-        return 1, None
+        return 1 + span.brings_quote, None
     if length.unit == "tokens":
         return length.low, length.high
     low, high = (_reachable(model, canvas, i, n) for n in (length.low, length.high))

@@ -10,7 +10,7 @@ from torch import nn
 
 from engine.backends import room
 from engine.backends.quantised import QuantisedLinear
-from engine.hub import folder_of, resolve
+from engine.hub import folder_of, installed, resolve
 
 SPARE = 2.0
 """A model may be loaded in wider numbers than it is stored in, and needs room to compute: so many times its files must be free."""
@@ -25,7 +25,7 @@ def fits_beside(name: str | None, device: torch.device | str) -> bool:
         return False
     if free is None or found is None:
         return False
-    return SPARE * sum(path.stat().st_size for path in found.glob("*.safetensors")) <= free
+    return SPARE * installed.weights(found) <= free
 
 
 def free_memory(device: torch.device | str) -> int | None:

@@ -270,13 +270,19 @@ class _Reader:
 
 def _clash(keywords: Sequence[str], bans: Sequence[str]) -> tuple[str, str] | None:
     """A keyword that no one can write without writing a ban, and that ban: its words, or its signs if it has no word."""
-    spoken = [(keyword, fold(keyword), f" {' '.join(bare_words(keyword))} ") for keyword in keywords]
+    spoken = [(keyword, fold(keyword), _as_bans_read(keyword)) for keyword in keywords]
     for ban in bans:
         signs, banned = fold(ban), " ".join(bare_words(ban))
         for keyword, written, said in spoken:
             if f" {banned} " in said if banned else signs in written:
                 return keyword, ban
     return None
+
+
+def _as_bans_read(keyword: str) -> str:
+    """Its words between spaces, as they are and without 's, with which a word is the same to a ban."""
+    found = bare_words(keyword)
+    return " ".join(["", *found, "|", *(word.removesuffix("'s") for word in found), ""])
 
 
 def _write_text(text: str, *, after_mark: bool, before_mark: bool) -> str:

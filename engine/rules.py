@@ -40,6 +40,7 @@ def edges(model: Denoiser, canvas: Canvas, i: int, size: int) -> tuple[Edges, Wo
         # An aside takes two brackets, for which a short gap has little room: one of them would be left alone.
         brackets=size >= QUOTED_CELLS or span.bracketed,
         sentence=begins_sentence(span.after) and (not span.was or ends_sentence(span.was)),
+        closes=span.brings_quote,
         code=span.code,
     )
     if span.length is not None and counted:

@@ -53,6 +53,11 @@ CLITICS = frozenset(["s", "t", "d", "m", "re", "ve", "ll", "clock", "em"])
 """Endings that no space parts from the apostrophe before them."""
 _UNWANTED = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
 
+_BEHIND_SAYINGS = re.compile(
+    r"\s*$|\s*\n|\s+[^\w\s]*[A-Z]|\s+(?:he|she|they|we|it|you|said|asked|cried|answered|replied|whispered|shouted|muttered|called)\b"
+)
+"""What follows the quote that ends a saying, and seldom that of a word or a title."""
+
 
 def straighten(text: str) -> str:
     """The text as a model sees it: straight quotes, LF, and composed letters, however the draft writes its accents."""
@@ -105,6 +110,14 @@ def is_saying(before: str, after: str) -> bool:
     return opens(before) and (not lead or lead[-1] in STOPS + "\n") and (after[1:2] or " ") not in STOPS
 
 
+def ends_saying(before: str, after: str, *, quoted: bool) -> bool:
+    """Whether what stands between these texts ends a saying, and so in a stop: it is one (`is_saying`), or the rest of one, `quoted`,
+    behind whose quote a sentence begins, somebody is said to have said it, or nothing comes.
+    """
+    closed = quoted and after != "" and after[0] in DOUBLE_QUOTES
+    return is_saying(before, after) or (closed and _BEHIND_SAYINGS.match(after[1:]) is not None)
+
+
 def begins_sentence(after: str) -> bool:
     """Whether the text behind a gap begins a sentence, by its first words. What a quote opens may follow a comma."""
     found = re.match(r" (\w+)(?:['’]\w+)?,?(?: (\w))?", after)
@@ -134,10 +147,13 @@ def space_before(before: str, text: str, *, brought: bool) -> bool:
 
 
 def space_after(text: str, after: str) -> bool:
-    """Whether a space stands between the fill `text` (not empty, no space at its end) and the given text `after`."""
+    """Whether a space stands between the fill `text` (not empty, no space at its end) and the given text `after`. Of the text two
+    characters are enough.
+    """
     if not after or not is_wordlike(after[0]) or SPACELESS.match(after):
         return False
-    return _words_touch(text[-1], after[0]) or text[-1] in ",.;:!?)]}"
+    closed = text[-1] in ",.;:!?)]}”»…%" or (text[-1] == '"' and len(text) > 1 and not quote_opens(text[:-1]))
+    return closed or _words_touch(text[-1], after[0])
 
 
 def stands_apart(before: str, piece: str) -> bool:

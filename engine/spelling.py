@@ -37,6 +37,7 @@ class Beside(NamedTuple):
 
 _SIGNS = re.compile(r"[#$%&*+/<=>@\\^_`|~]|\d")
 """Signs of ASCII that are no part of ordinary prose, and figures; brackets have rules of their own."""
+_QUOTES_SINGLY = re.compile(r" '|[^\w\s']+'|'[^\w\s']")
 _NAME = re.compile(r"\w'[^\W\d_a-z]")
 MOST_KEPT = 4096
 """Surroundings of which a spelling keeps the tokens."""
@@ -60,8 +61,9 @@ class Pieces:
         """Tokens that begin with a space or a sign, by their tails."""
         self.ending = [(token, head, tail) for token, (head, tail, whole) in enumerate(parts) if head and not whole]
         """Tokens in which the word before them ends, with their heads and tails."""
-        self.signs = [_signs(text) | ({" '"} if text.startswith(" '") else set()) for text in known.texts]
-        """The signs in a token that not every text uses, among them a single quote that opens (" '") and figures, all as one."""
+        self.signs = [_signs(text) | ({" '"} if _QUOTES_SINGLY.match(text) else set()) for text in known.texts]
+        """The signs in a token that not every text uses, among them a single quote that opens or stands beside a stop (" '") and figures,
+        all as one."""
         for spacer in known.spacer.nonzero()[:, 0].tolist():
             self.signs[spacer] = {"0"}
         self.capital = torch.tensor([text[:1].isupper() and len(text) > 1 for text in known.texts])
@@ -136,7 +138,9 @@ class Speller:
         self._pieces = spelling.pieces
         self._spellings = [spelling, Spelling(spelling.pieces, own)] if own.words else [spelling]
         self._rows: dict[Beside, Tensor] = {}
-        known = _signs(text) | ({" '"} if quotes_singly(text) else set())
+        self.singly = quotes_singly(text)
+        """Whether the draft quotes with single quotes."""
+        known = _signs(text) | ({" '"} if self.singly else set())
         self.foreign = torch.tensor([token for token, signs in enumerate(self._pieces.signs) if not signs <= known], dtype=torch.long)
         """(k,) the tokens with signs that the draft doesn't use."""
         self.names = _NAME.search(straighten(text)) is not None

@@ -46,6 +46,8 @@ class Signs:
         behind, ahead = len(before) - len(before.rstrip(".")), len(rest) - len(rest.lstrip("."))
         if behind + 1 + ahead != 3:
             return "."
+        if is_wordlike(before[: len(before) - behind][-1:]) and is_wordlike(rest[ahead : ahead + 1]):
+            return "."  # "yes...I" is one word to who counts, and "yes…I" would be two
         return "" if behind else ELLIPSIS
 
 

@@ -87,3 +87,8 @@ def _last_letter(text: str, start: int, end: int) -> int:
     """The place of the last letter or digit in text[start:end], which begins with one."""
     found = _TO_LAST_LETTER.match(text, start, end)
     return found.end() - 1 if found else start
+
+
+def amount(count: float) -> str:
+    """Bytes as a person says them: "15.9 GB", "940 MB"."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -50,6 +50,11 @@ class Vocabulary:
         self.starts_closing = _flags(s != "" and s[0] in CLOSING for s in bare)
         self.starts_word = _flags(s[:1].isalnum() for s in self.texts)
         self.ends_stop = _flags(s != "" and s[-1] in STOPS for s in self.texts)
+        self.stops_twice = _flags(len({*s[len(s.rstrip(STOPS)) :]}) > 1 for s in self.texts)
+        """Tokens that end in two kinds of stops, such as "?—", as no saying does."""
+        self.ends_saying = _flags(s[-1:] == '"' and s[-2:-1] in tuple(STOPS) for s in self.texts) & ~self.leads_space
+        """A stop and the quote behind it as one token, which is how texts with sayings are read."""
+        self.starts_stop = _flags(s != "" and s[0] in STOPS for s in self.texts)
         self.ends_sentence = _flags(ends_sentence(s) or s.strip() == '"' for s in self.texts)
         """What a sentence ends in: a stop, or the quote behind one."""
         self.adrift = _flags(s in (" .", " ,") for s in self.texts)
@@ -63,6 +68,8 @@ class Vocabulary:
         plain = _flags(map(str.isalnum, bare))
         self.carries_spaces = bool((self.leads_space & plain).sum() >= self.size / 50)
         """Whether words bring their leading space with them, as in most BPE vocabularies."""
+        self.carries_quotes = self.carries_spaces and {'."', ',"', '?"'} <= set(self.texts)
+        """Whether the stop of a saying brings the quote with it."""
         self.glued = self._parts_of_words(decode) if not self.carries_spaces else None
         """Where tokens bring no spaces and decoding puts them between words, as BERT's does: the tokens that go on with the word
         before. None: tokens bring their own."""

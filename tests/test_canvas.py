@@ -47,6 +47,8 @@ def filled(draft: str, *wish: str) -> str:
         ("a—[[]]—a", [" the", " old", "—"], "a—the old——a"),
         ("([[]])", [" the", " old"], "(the old)"),
         ("so.[[]]was", ["the", "."], "so.the. was"),
+        ('so [[]]was', [' "', "the", '"'], 'so "the" was'),
+        ("so “so” [[]]was", [' "', "the", '"'], "so “so” “the” was"),
         ("a\r\nb [[]] c\r\n", [" the", "\n", "old"], "a\r\nb the\r\nold c\r\n"),
         ("é[[]]́", ["the"], "é the ́"),
         ("猫[[]]犬", ["the"], "猫the犬"),
@@ -98,7 +100,7 @@ def seen(draft: str, sizes: list[int], max_length: int = 64) -> list[str]:
 def test_the_model_reads_what_its_tokens_continue():
     assert seen("he said it was [[]] so", [2]) == ["he said it was░░ so"]
     assert seen("he said it was[[]]so", [2]) == ["he said it was░░ so"]
-    assert seen("he “so” it’s\r\n[[]]\r\nso", [1]) == ['he "so" it\'s\n░\nso']
+    assert seen("he “so” it’s.\r\n[[]]\r\n\r\nso", [1]) == ['he "so" it\'s.\n░\n\nso']
     assert seen("he [[]] [[]] so", [1, 2]) == ["he░░░ so"]
 
 

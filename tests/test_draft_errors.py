@@ -71,6 +71,7 @@ def refusal(text: str) -> DraftError:
         ("[[5: garden gate; Gate]]", 1, "take one of them out"),
         ("[[: don't; Don’t]]", 1, "take one of them out"),
         ("[[: wow!; !]]", 1, "take one of them out"),
+        ("[[5: silver moon’s; silver moon]]", 1, "take one of them out"),
         ("\0", 1, "NUL"),
         ("\ud83d", 1, "U+D83D"),
     ],

@@ -178,3 +178,10 @@ def test_no_sentence_begins_in_the_middle_of_another(embedded: Denoiser, seed: i
     words = last.text.split()
     for before, word in itertools.pairwise(words):
         assert word not in ("They", "Then", "When", "If", "This") or before[-1] in '.!?":;—', last.text
+
+
+def test_three_stops_inside_a_word_stay_three() -> None:
+    """Who counts takes "yes...I" for one word, and "yes…I" for two."""
+    signs = Signs(ellipsis="…")
+    assert [signs.stop("yes", "..I"), signs.stop("yes.", ".I"), signs.stop("yes..", "I")] == [".", ".", "."]
+    assert [signs.stop("yes", ".. I"), signs.stop("yes.", ". I"), signs.stop("yes..", " I")] == ["…", "", ""]

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from engine.backends.shards import LoadError
+from engine.text import amount
 
 _PROC, _CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 
@@ -68,17 +69,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _sentence(name: str, needs: dict[str, int], asked: str, device: torch.device, free: int | None) -> str:
     where = {"cpu": "of memory", "cuda": "on the GPU"}.get(device.type, f"on the device {device.type}")
-    has = "not as much is free" if free is None or free >= needs[asked] else f"{gigabytes(free)} are free"
+    has = "not as much is free" if free is None or free >= needs[asked] else f"{amount(free)} are free"
     smaller = {dtype: need for dtype, need in needs.items() if need < needs[asked] and (free is None or need <= free)}
     if smaller:
         dtype = max(smaller, key=lambda one: smaller[one])
-        advice = f"try dtype={dtype!r} ({gigabytes(smaller[dtype])})"
+        advice = f"try dtype={dtype!r} ({amount(smaller[dtype])})"
     else:
         advice = "try a smaller model"
     other = ", device='cpu'" if device.type != "cpu" else ""
-    return f"{name} needs {gigabytes(needs[asked])} {where} in {asked} and {has}: close other programs, or {advice}{other}."
-
-
-def gigabytes(count: int) -> str:
-    """15.9 GB, for people."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
+    return f"{name} needs {amount(needs[asked])} {where} in {asked} and {has}: close other programs, or {advice}{other}."

@@ -25,7 +25,6 @@ from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap, Length
 from engine.lengths import gap_windows
 from engine.training.corpus import CorpusError, documents
-from engine.vocabulary import vocabulary
 
 MIX = {"word": 0.27, "words": 0.27, "phrase": 0.16, "rest": 0.06, "sentence": 0.18, "sentences": 0.06}
 """Kinds of gaps that writers cut, and how often.
@@ -297,4 +296,4 @@ def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _tokens(model: Denoiser, canvas: Canvas, gap: int, text: str) -> list[int]:
-    return model.encode((" " if canvas.spans[gap].brings_space else "") + vocabulary(model).read(text.strip()))
+    return canvas.encode(gap, text.strip())

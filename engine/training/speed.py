@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.text import amount
 from engine.training import machine
 from engine.training.crew import Crew
 from engine.training.plan import Plan, Shape
@@ -44,7 +45,7 @@ class Speed:
     def told(self) -> str:
         """One line for people."""
         peak = machine.peak_memory(self._crew.device)
-        memory = f"; {machine.said(peak)} of memory at most" if peak else ""
+        memory = f"; {amount(peak)} of memory at most" if peak else ""
         if self._seconds < 0.1:
             return f"Too short to tell the speed{memory}."
         rate, best = self._flops / self._seconds, machine.matrix_rate(self._crew.device) * self._crew.size

@@ -25,6 +25,7 @@ from engine.backends.room import is_out_of_memory
 from engine.hub.installed import WEIGHTS
 from engine.lexicon import Lexicon
 from engine.model import ConfigError, DiT, ModelConfig
+from engine.text import amount
 from engine.tokenizer import Tokenizer, TokenizerError
 from engine.training import length_head, machine, recipe, tuning
 from engine.training.corpus import CorpusError, files_of, training_documents
@@ -147,7 +148,7 @@ def train(args: argparse.Namespace, began: float) -> int:
         needed = machine.memory_estimate(model, math.prod(plan.largest), plan.longest, trainer.room(plan.largest), crew.device)
         print(
             f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {rows.tokens:,} tokens of text, "
-            f"{plan.tokens:,} to train on; some {machine.said(needed)} of memory.",
+            f"{plan.tokens:,} to train on; some {amount(needed)} of memory.",
             file=sys.stderr,
         )
     try:
