@@ -38,7 +38,7 @@ def bf16_pays() -> bool:
     """Whether this CPU multiplies bfloat16 matrices faster than float32 ones, measured once (0.1 s).
 
     Having the instructions does not tell: Zen 4 does twice as many products with them and cores with AMX many times as many, but
-    Intel's without AMX take half as long again as for float32 (docs/DECISIONS.md).
+    Intel's without AMX take half as long again as for float32 (docs/DECISIONS.md, Published checkpoints).
     """
     layers = [_layer(dtype) for dtype in (torch.bfloat16, torch.float32)]
     found = [[_seconds(*layer) for layer in layers] for _ in range(ROUNDS)]  # in turns: what else the machine does falls on both

@@ -15,7 +15,7 @@ def enlarged(model: DiT, config: ModelConfig) -> DiT:
     """The model with the blocks and parts that a config has besides; at first it computes what it did without them.
 
     A denoiser goes on as a twin and a twin as a denoiser with the same weights: what one has learned is worth much to the other
-    (arXiv 2507.00994 finds so for encoders; docs/DECISIONS.md says what it gave here).
+    (arXiv 2507.00994 finds so for encoders; docs/DECISIONS.md, Training, says what it gave here).
     """
     if config == model.config:
         return model

@@ -29,7 +29,7 @@ class MaskingRecipe:
     """The NELBO's weight 1/t is cut here: the rare rows with few masks would shake the gradient."""
     gap_rows: float = 0.0625
     """The share of rows that are masked in runs, as gaps are. A quarter of them, at weights up to 8, cost 0.2 nats of NELBO in small runs
-    (docs/DECISIONS.md)."""
+    (docs/DECISIONS.md, Training)."""
     gap_weight_limit: float = 3.0
     """A token's weight in such a row is what makes the row count whole, but no more than this."""
     gap_lengths: tuple[float, float] = (2.0, 24.0)
