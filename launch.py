@@ -75,7 +75,7 @@ KEEP = {
 }
 VARIABLES = dict.fromkeys(("train", "train-lengths", "evaluate"), KEEP)
 """What a command's environment has besides. A training step, or a batch of long rows, gives hundreds of megabytes back and takes them
-again, and with glibc's own thresholds the kernel clears new pages each time, a quarter of the time on a CPU (docs/DECISIONS.md, Training). Other
+again, and with glibc's own thresholds the kernel clears new pages each time, a quarter of the time on a CPU (DECISIONS, Training). Other
 systems don't read it."""
 
 

@@ -29,7 +29,8 @@ SPREAD = 0.8
 """How far lengths usually lie from that, in octaves. A small model's confidence alone says little, and short gaps would win."""
 BELOW = 0.35
 """The share of a model's belief that lies below its guess. Less than half, for a cell too many costs more than one too few: what is left
-when all is said is filled with words that say nothing. Readers of pairs liked such fills better than the median's (docs/DECISIONS.md, Automatic lengths)."""
+when all is said is filled with words that say nothing. Readers of pairs liked such fills better than the median's
+(docs/DECISIONS.md, Automatic lengths)."""
 AGAIN = (0.2, 0.45)
 """Between these that share is drawn where a gap is filled again: who wants another version may want a shorter or a longer one."""
 FREE = 48
@@ -145,7 +146,7 @@ def batch(model: Denoiser, windows: Sequence[Window]) -> tuple[Tensor, Tensor, T
 def tokens_of_words(model: Denoiser, count: int) -> int:
     """Tokens for this many words: as many as plain words take, and one for a sign every dozen words.
 
-    No more, because cells left over when the words are all there can only lengthen a word, and spoil it (docs/DECISIONS.md, Automatic lengths).
+    No more, because cells left over when the words are all there can only lengthen a word, and spoil it (DECISIONS, Automatic lengths).
     """
     if model not in _TOKENS_A_WORD:
         _TOKENS_A_WORD[model] = median(len(model.encode(" " + word.strip(".,;"))) for word in SAMPLE.split())

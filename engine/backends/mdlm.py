@@ -39,7 +39,7 @@ class MDLM(ContextDiT):
 
 
 SHORTEST_ROW = 64
-"""Tokens: what masks up to the trained length gain, and a sentence in place of a page to compute (docs/DECISIONS.md, Published checkpoints)."""
+"""Tokens: what masks up to the trained length gain, and a sentence in place of a page to compute (DECISIONS, Published checkpoints)."""
 
 
 def load(folder: Folder, placement: Placement) -> MDLM:

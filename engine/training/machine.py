@@ -14,7 +14,7 @@ from engine.model import DiT, ModelConfig
 
 MIB = 2**20
 WITHOUT_FP16 = "cooperlake"
-"""The x86 machine to compile for on one whose vectors do half precision: for it g++ 12 makes gradients of NaN (docs/DECISIONS.md, Training)."""
+"""The x86 machine to compile for on one whose vectors do half precision: for it g++ 12 makes gradients of NaN (DECISIONS, Training)."""
 
 
 def can_compile(device: torch.device) -> bool:
