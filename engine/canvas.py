@@ -22,7 +22,7 @@ from engine.spacing import (
     DOUBLE_QUOTES,
     GAP_SIGN,
     MIRRORED,
-    ends_saying,
+    closing_quote,
     leaves_open,
     line_of,
     space_after,
@@ -60,8 +60,8 @@ class Span:
     """The model sees the text before without its last space: the span's first token brings it, or none does."""
     brings_space: bool
     """The first token does. Not behind " – ", where dashes are read without spaces."""
-    brings_quote: bool
-    """The model sees the text behind without its first quote: the span's last token, a stop, brings it."""
+    brings_quote: str
+    """The model sees the text behind without its first sign, this quote: the span's last token, a stop, brings it. Mostly empty."""
     quotes: int | None
     """How many double quotes pair off those around, modulo 2; None when that can't be told."""
     code: bool
@@ -169,8 +169,10 @@ class Canvas:
         takes_space = self._carries_spaces and before.endswith(" ")
         brings_space = takes_space and not (vocabulary(self._model).plain.apart and self._read(before).endswith("— "))
         single = length is not None and length.unit == "tokens" and length.low == 1
-        brings_quote = not code and not single and vocabulary(self._model).carries_quotes and ends_saying(before, after, quoted=open_before)
-        if brings_quote and quotes is not None:
+        brings_quote = "" if code or single else closing_quote(before, after, quoted=open_before)
+        if brings_quote not in vocabulary(self._model).closing:
+            brings_quote = ""
+        if brings_quote == '"' and quotes is not None:
             quotes = 1 - quotes
         bracketed = leaves_open(left) or leaves_open(right[::-1].translate(MIRRORED)) or any(sign in was for sign in BRACKETS)
         quotes = None if code else quotes
@@ -184,12 +186,12 @@ class Canvas:
     def rewritten_tokens(self, i: int) -> int:
         """How many tokens the words hold that a rewrite's span replaces."""
         span = self.spans[i]
-        return max(1 + span.brings_quote, len(self.encode(i, span.was)))
+        return max(1 + len(span.brings_quote), len(self.encode(i, span.was)))
 
     def encode(self, i: int, text: str) -> list[int]:
         """The tokens of a text in span i, with the space and the quote that its first and last ones bring."""
         span = self.spans[i]
-        return self._model.encode(" " * span.brings_space + self._read(text) + '"' * span.brings_quote)
+        return self._model.encode(" " * span.brings_space + self._read(text) + span.brings_quote)
 
     # What the page reads
 
@@ -203,7 +205,7 @@ class Canvas:
                 texts[cell] += "\r\n" if char == "\n" and self.style.crlf else char
             return texts
         chars = tidy(chars)
-        if span.brings_quote and chars and chars[-1][0] == '"':
+        if span.brings_quote and chars and chars[-1][0] == span.brings_quote:
             chars = chars[:-1]
         shown = [char for char, _ in chars]
         brought = bool(shown) and shown[0] == " "

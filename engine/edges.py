@@ -47,15 +47,15 @@ class Edges:
         counted: bool,
         brackets: bool = True,
         sentence: bool = False,
-        closes: bool = False,
+        closes: str = "",
         code: bool = False,
     ) -> Edges:
         """The rules of engine.spacing as token sets.
 
         `takes_space`: the model sees the text before without its last space, and the first token must bring it. `partial`: tokens that
         spell a part of a character are allowed, unless the words are `counted`. `brackets`: whether they may stand here. `sentence`: the
-        next one begins behind it, so it ends one. `closes`: it ends a saying, whose quote its last token brings. `code`: indentation,
-        tabs and brackets may stand anywhere.
+        next one begins behind it, so it ends one. `closes`: the quote behind a saying that it ends, which its last token brings; empty
+        where it ends none. `code`: indentation, tabs and brackets may stand anywhere.
         """
         v = vocabulary
         inner = v.writable.clone()
@@ -84,7 +84,9 @@ class Edges:
             if after and after[0] in QUOTES and size < QUOTED_CELLS:
                 inner, first = inner & ~v.double_quote, first & ~v.double_quote
         if closes and size > 1:
-            last = v.ends_saying & v.writable
+            if size < QUOTED_CELLS:
+                inner, first = inner & ~v.double_quote, first & ~v.double_quote
+            last = v.closing[closes] & v.writable
             return cls(first & last, first, inner, inner & ~v.ends_stop, last)
         late = inner
         last = inner & ~v.ends_space & ~v.ends_opening & ~v.newline

@@ -166,7 +166,7 @@ def _bounds(model: Denoiser, canvas: Canvas, i: int) -> tuple[int, int | None]:
     if length is None:
         if len(canvas.spans) == 1 and not any(map(is_wordlike, span.before + span.after)):
             return FREE, FREE
-        return 1 + span.brings_quote, None
+        return 1 + len(span.brings_quote), None
     if length.unit == "tokens":
         return length.low, length.high
     low, high = (_reachable(model, canvas, i, n) for n in (length.low, length.high))

@@ -22,6 +22,7 @@ STOPS = ",.;:!?—–…"
 BRACKETS = "()[]{}"
 MIRRORED = str.maketrans(BRACKETS, ")(][}{")
 DOUBLE_QUOTES = '"“”'
+SINGLE_QUOTES = "'‘’"
 QUOTES = "\"'“”‘’"
 NO_SPACE_AFTER = OPENING + "—–-/#@$£€_"
 _STRAIGHT = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
@@ -54,7 +55,8 @@ CLITICS = frozenset(["s", "t", "d", "m", "re", "ve", "ll", "clock", "em"])
 _UNWANTED = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 _BEHIND_SAYINGS = re.compile(
-    r"\s*$|\s*\n|\s+[^\w\s]*[A-Z]|\s+(?:he|she|they|we|it|you|said|asked|cried|answered|replied|whispered|shouted|muttered|called)\b"
+    r"\s*$|\s*\n|\s*[—–]|\s+[^\w\s]*[A-Z]"
+    r"|\s+(?:he|she|they|we|it|you|said|says|[a-z]+ed|began|thought|told|spoke|went on|put in|broke in)\b"
 )
 """What follows the quote that ends a saying, and seldom that of a word or a title."""
 
@@ -104,18 +106,26 @@ def quote_opens(before: str) -> bool:
 
 def is_saying(before: str, after: str) -> bool:
     """Whether what stands between these texts is a whole saying: it ends in a stop, as what somebody says does, but not a quoted word."""
-    if before[-1:] not in DOUBLE_QUOTES or after[:1] not in DOUBLE_QUOTES or not before or not after:
+    return _is_saying(before, after, DOUBLE_QUOTES)
+
+
+def _is_saying(before: str, after: str, quotes: str) -> bool:
+    if before[-1:] not in quotes or after[:1] not in quotes or not before or not after:
         return False
     lead = before[:-1].rstrip(" ")
     return opens(before) and (not lead or lead[-1] in STOPS + "\n") and (after[1:2] or " ") not in STOPS
 
 
-def ends_saying(before: str, after: str, *, quoted: bool) -> bool:
-    """Whether what stands between these texts ends a saying, and so in a stop: it is one (`is_saying`), or the rest of one, `quoted`,
-    behind whose quote a sentence begins, somebody is said to have said it, or nothing comes.
+def closing_quote(before: str, after: str, *, quoted: bool) -> str:
+    """The quote, straight, behind what stands between these texts, if that ends a saying and so in a stop; empty otherwise.
+
+    It is a saying (`is_saying`), between single quotes too, or the rest of one, `quoted` doubly, behind whose quote a sentence begins,
+    somebody is said to have said it, or nothing comes.
     """
-    closed = quoted and after != "" and after[0] in DOUBLE_QUOTES
-    return is_saying(before, after) or (closed and _BEHIND_SAYINGS.match(after[1:]) is not None)
+    if _is_saying(before, after, SINGLE_QUOTES) and not is_wordlike(after[1:2]):
+        return "'"
+    rest = quoted and after != "" and after[0] in DOUBLE_QUOTES and _BEHIND_SAYINGS.match(after[1:]) is not None
+    return '"' if rest or is_saying(before, after) else ""
 
 
 def begins_sentence(after: str) -> bool:

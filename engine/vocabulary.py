@@ -52,8 +52,6 @@ class Vocabulary:
         self.ends_stop = _flags(s != "" and s[-1] in STOPS for s in self.texts)
         self.stops_twice = _flags(len({*s[len(s.rstrip(STOPS)) :]}) > 1 for s in self.texts)
         """Tokens that end in two kinds of stops, such as "?—", as no saying does."""
-        self.ends_saying = _flags(s[-1:] == '"' and s[-2:-1] in tuple(STOPS) for s in self.texts) & ~self.leads_space
-        """A stop and the quote behind it as one token, which is how texts with sayings are read."""
         self.starts_stop = _flags(s != "" and s[0] in STOPS for s in self.texts)
         self.ends_sentence = _flags(ends_sentence(s) or s.strip() == '"' for s in self.texts)
         """What a sentence ends in: a stop, or the quote behind one."""
@@ -68,8 +66,6 @@ class Vocabulary:
         plain = _flags(map(str.isalnum, bare))
         self.carries_spaces = bool((self.leads_space & plain).sum() >= self.size / 50)
         """Whether words bring their leading space with them, as in most BPE vocabularies."""
-        self.carries_quotes = self.carries_spaces and {'."', ',"', '?"'} <= set(self.texts)
-        """Whether the stop of a saying brings the quote with it."""
         self.glued = self._parts_of_words(decode) if not self.carries_spaces else None
         """Where tokens bring no spaces and decoding puts them between words, as BERT's does: the tokens that go on with the word
         before. None: tokens bring their own."""
@@ -78,6 +74,12 @@ class Vocabulary:
         self.quotes = (_Quote.of(alone[0], ends_word | self.ends_stop, self.starts_word), _Quote.of(alone[1], ends_word, starts_name))
         """The double quote and the single one; this does stand between words in names ("O'Brien")."""
         known = set(self.texts)
+        self.closing = {
+            quote: _flags(s[-1:] == quote and s[-2:-1] in tuple(STOPS) and s[0] != " " for s in self.texts)
+            for quote in "\"'"
+            if self.carries_spaces and {f".{quote}", f",{quote}", f"?{quote}"} <= known
+        }
+        """By quote, the tokens of a stop and the quote behind it: how texts with sayings are read, if there are such tokens."""
         self.fragment = (
             _flags(self.carries_spaces and s[:1].islower() and " " + s not in known for s in self.texts)
             if self.glued is None
