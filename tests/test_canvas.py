@@ -47,7 +47,7 @@ def filled(draft: str, *wish: str) -> str:
         ("a—[[]]—a", [" the", " old", "—"], "a—the old——a"),
         ("([[]])", [" the", " old"], "(the old)"),
         ("so.[[]]was", ["the", "."], "so.the. was"),
-        ('so [[]]was', [' "', "the", '"'], 'so "the" was'),
+        ("so [[]]was", [' "', "the", '"'], 'so "the" was'),
         ("so “so” [[]]was", [' "', "the", '"'], "so “so” “the” was"),
         ("a\r\nb [[]] c\r\n", [" the", "\n", "old"], "a\r\nb the\r\nold c\r\n"),
         ("é[[]]́", ["the"], "é the ́"),

@@ -7,7 +7,7 @@
 // An island is a marked place, and the caret can't enter it:
 //   {id, kind: "gap", length: null | {low, high, unit}, keywords, bans, was: fragment | null, fill: Fill | null}
 //   {id, kind: "rewrite", pieces: [{text, pin}], fill: Fill | null}
-// `was` are the words that a gap replaced; `fill` is what a run wrote there (see run.js).
+// `was` are the words (and marks) that a gap replaced; `fill` is what a run wrote there (see run.js).
 
 const COALESCE_MS = 900;
 const UNDO_STEPS = 500;
@@ -15,11 +15,16 @@ const UNDO_STEPS = 500;
 let nextId = 1;
 export const newId = () => nextId++;
 export const makeGap = (fields = {}) => ({ kind: "gap", length: null, keywords: [], bans: [], was: null, fill: null, ...fields, id: newId() });
+/** What a run writes into a gap or passage; its shape is told in run.js. */
+export const makeFill = (fields = {}) => ({ cells: [], shown: null, guesses: new Map(), step: 0, near: false, done: false, versions: [], had: [], ...fields });
 export const makeRewrite = (pieces) => ({ kind: "rewrite", pieces, fill: null, id: newId() });
 
 export const isText = (item) => typeof item === "string";
-const sizeOf = (item) => (isText(item) ? item.length : 1);
+/** Places of the line that an item takes. */
+export const sizeOf = (item) => (isText(item) ? item.length : 1);
 export const lineLength = (line) => line.items.reduce((sum, item) => sum + sizeOf(item), 0);
+/** The place behind the island that stands at a place. */
+export const behind = ({ line, offset }) => ({ line, offset: offset + 1 });
 export const same = (a, b) => a.line === b.line && a.offset === b.offset;
 
 /** Plain text as a fragment: a list of lines of which the last has no line end. */
@@ -31,6 +36,17 @@ export function fragmentOf(text) {
     lines.push({ items: start < match.index ? [text.slice(start, match.index)] : [], eol: match[0] });
   }
   lines.push({ items: start < text.length ? [text.slice(start)] : [], eol: "" });
+  return lines;
+}
+
+/** Fragments one after the other, as one. */
+export function concat(fragments) {
+  const lines = fragmentOf("");
+  for (const [first, ...rest] of fragments) {
+    const { items } = lines.pop();
+    lines.push({ items: [...items, ...first.items], eol: first.eol });
+    for (const line of rest) lines.push(line);
+  }
   return lines;
 }
 
@@ -137,7 +153,7 @@ export class Draft extends EventTarget {
   /** Put another island in the place of one. */
   swap(id, island) {
     const { at } = this.find(id);
-    this.replace(at, { line: at.line, offset: at.offset + 1 }, [{ items: [island], eol: "" }], { caret: at });
+    this.replace(at, behind(at), [{ items: [island], eol: "" }], { caret: at });
   }
 
   /** All edits made in `act` are one undo step. */

@@ -3,8 +3,23 @@ import { isFilled } from "./document.js";
 import { button, el } from "./dom.js";
 import { fromSegments, toPlainText, toSegments } from "./segments.js";
 import * as server from "./server.js";
+import { unpacked } from "./store.js";
 
 const LARGEST = 20e6; // bytes
+const LABEL = 60; // characters of a kept draft's first words
+const UNITS = [["day", 864e5], ["hour", 36e5], ["minute", 6e4]];
+
+/** How long ago that was, in words. */
+function ago(passed) {
+  const [unit, size] = UNITS.find(([, size]) => passed >= size) ?? [];
+  return unit ? new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(-Math.floor(passed / size), unit) : "just now";
+}
+/** What a draft begins with; a blank line tells nothing. */
+function firstWords(lines) {
+  const line = lines.find((line) => toPlainText([line]).trim());
+  const words = line ? toPlainText([line]).trim() : "";
+  return words.length > LABEL ? `${words.slice(0, LABEL - 2)}…` : words;
+}
 
 export function buildFiles(page, examples) {
   const { draft, say } = page;
@@ -24,8 +39,7 @@ export function buildFiles(page, examples) {
     try {
       const { segments, error, line, column } = await server.readDraft(text);
       if (error) return page.fail(`${file.name}, line ${line}, column ${column}: ${error}`);
-      page.load(fromSegments(segments), file.name.replace(/\.[^.]+$/, ""));
-      say(`Opened ${file.name}.`);
+      page.load(fromSegments(segments), file.name.replace(/\.[^.]+$/, ""), `Opened ${file.name}.`);
     } catch (error) {
       page.fail(error.message);
     }
@@ -61,35 +75,49 @@ export function buildFiles(page, examples) {
     say(draft.islands().some(({ island }) => !isFilled(island)) ? "Copied; open gaps are written as ___." : "Copied.");
   }
 
-  // ---- the menu of examples
-  const menu = el("div", { class: "menu", role: "menu", hidden: true }, ...examples.map(({ title, segments }) => button(title, () => {
+  // ---- the menu of examples and kept drafts
+  const entry = (label, open, more = {}) => button(label, () => {
     close();
-    page.load(fromSegments(segments), title);
-    view().focus();
-  }, { role: "menuitem" })), button("An empty page", () => {
-    close();
-    page.load(fromSegments([]), "");
-    view().focus();
-  }, { role: "menuitem" }));
-  const view = () => page.view.root;
-  const opener = button("Examples", () => (menu.hidden ? show() : close()), { "aria-haspopup": "menu", "aria-expanded": "false" });
-  function show() {
+    open();
+    page.view.root.focus();
+  }, { role: "menuitem", ...more });
+  const others = el("div", { class: "kept", role: "group", "aria-label": "Kept drafts" });
+  const menu = el("div", { class: "menu", role: "menu", hidden: true, onmousedown: (event) => event.preventDefault() },
+    ...examples.map(({ title, segments }) => entry(title, () => page.load(fromSegments(segments), title, `Opened ${title}.`))),
+    entry("An empty page", () => page.load(fromSegments([]), "", "Opened an empty page.")), others);
+  const opener = button("Examples", () => (menu.hidden ? show() : close()), { "aria-haspopup": "menu", "aria-expanded": "false", hint: "Examples, an empty page, and the drafts that were kept" });
+  async function show() {
+    others.replaceChildren();
+    others.setAttribute("aria-busy", "true");
     menu.hidden = false;
+    menu.style.maxHeight = `${innerHeight - menu.getBoundingClientRect().top - 12}px`;
     opener.setAttribute("aria-expanded", "true");
     menu.firstChild.focus();
+    const drafts = (await page.otherDrafts()).map(keptDraft).filter(Boolean);
+    if (drafts.length) others.replaceChildren(el("div", { class: "heading", "aria-hidden": "true" }, "Kept drafts"), ...drafts);
+    others.setAttribute("aria-busy", "false");
+  }
+  function keptDraft({ lines, title, time }) {
+    const words = firstWords(lines);
+    if (!words) return null;
+    const item = entry(title || words, () => page.load(unpacked(lines), title, `Opened “${title || words}”.`), { title: words });
+    item.firstChild.dir = "auto";
+    item.append(el("span", { class: "time" }, ago(Date.now() - time)));
+    return item;
   }
   function close() {
     menu.hidden = true;
     opener.setAttribute("aria-expanded", "false");
   }
   menu.addEventListener("keydown", (event) => {
-    const items = [...menu.children];
+    const items = [...menu.querySelectorAll("[role=menuitem]")];
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (by) items[(items.indexOf(document.activeElement) + by + items.length) % items.length].focus();
     else if (event.key === "Escape") { close(); opener.focus(); } else return;
     event.preventDefault();
     event.stopPropagation();
   });
+  menu.addEventListener("focusout", (event) => { if (!menu.contains(event.relatedTarget)) close(); }); // else Escape would be the run's, and the menu stay
   document.addEventListener("pointerdown", (event) => { if (!menu.contains(event.target) && !opener.contains(event.target)) close(); });
 
   // ---- a file dropped on the page

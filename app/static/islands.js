@@ -6,15 +6,15 @@ import { gapMark, lengthLabel } from "./segments.js";
 const TINTS = [0.1, 0.3, 0.6]; // probabilities at which the tint goes one step from sand to blue: where many words fit, a good one has 30 %
 const tint = (probability) => 1 + TINTS.filter((limit) => probability >= limit).length;
 
-/** Draw an island into its span. */
-export function drawIsland(span, island) {
+/** Draw an island into its span; `writing` says whether a run is just writing there. */
+export function drawIsland(span, island, writing = false) {
   const { fill } = island;
   const look = fill ? "fill" : island.kind;
   if (span.dataset.look !== look) span.replaceChildren();
   span.dataset.look = look;
   span.dataset.island = island.id;
   span.className = `island ${look}`;
-  if (fill) drawFill(span, island);
+  if (fill) drawFill(span, island, writing);
   else if (island.kind === "gap") drawGap(span, island);
   else drawRewrite(span, island);
 }
@@ -27,7 +27,7 @@ function name(span, role, label, description) {
 }
 
 function drawGap(span, island) {
-  name(span, "button", `Length: ${lengthLabel(island)}`, "gap");
+  name(span, "button", `Length: ${lengthLabel(island, true)}`, "gap");
   span.setAttribute("aria-haspopup", "dialog");
   span.dataset.label = lengthLabel(island);
   span.replaceChildren(el("span", { class: "source" }, gapMark(island)));
@@ -51,11 +51,11 @@ function drawRewrite(span, island) {
 
 const split = (text) => text.match(/^(\s*)([\s\S]*?)(\s*)$/).slice(1);
 
-function drawFill(span, island) {
+function drawFill(span, island, writing) {
   const { fill } = island;
   const cells = fill.shown ?? fill.cells;
-  const open = cells.some(isOpen);
-  name(span, "group", open ? "Being written" : "Written by the model", "gap");
+  const stopped = !writing && fill.cells.some(isOpen);
+  name(span, "group", stopped ? "Stopped half way" : cells.some(isOpen) ? "Being written" : "Written by the model", "gap");
   span.removeAttribute("aria-haspopup");
   span.classList.toggle("waiting", cells.length === 0);
   if (!cells.length) {

@@ -1,6 +1,7 @@
 // Keyboard shortcuts, for the whole page.
 export function installKeys(page) {
   const { commands, runs } = page;
+  const selectAll = selectAllOf(page);
   const shortcuts = {
     "m": commands.gap,
     "j": commands.rewrite,
@@ -20,6 +21,7 @@ export function installKeys(page) {
     }
     if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
     const key = latin(event);
+    if (key === "a" && !event.shiftKey) return selectAll(event);
     const act = shortcuts[`${event.shiftKey ? "shift+" : ""}${key}`];
     const field = event.target.closest?.("input, select, textarea");
     if (!act || (field && key !== "enter")) return;
@@ -28,6 +30,20 @@ export function installKeys(page) {
     act();
   }, true);
 }
+
+/** All of the draft, also where the focus is on a mark or a button: the browser would take the page with its labels. A text field has its own. */
+function selectAllOf(page) {
+  const { draft, view, popover } = page;
+  return (event) => {
+    page.clearPick();
+    if (document.activeElement === view.root || event.target.closest?.(TEXT_FIELD)) return;
+    event.preventDefault();
+    popover.close();
+    view.root.focus({ preventScroll: true });
+    view.select({ line: 0, offset: 0 }, draft.end);
+  };
+}
+const TEXT_FIELD = "textarea, input:not([type=radio], [type=checkbox], [type=range])";
 
 /** A key of an input method's: Safari sends the one that ends a composition after its end, with this code alone. */
 export const composes = ({ isComposing, keyCode }) => isComposing || keyCode === 229;

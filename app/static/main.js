@@ -1,5 +1,5 @@
 // The page: builds the parts, gives them each other, and owns what they share: the commands and the messages.
-import { Draft, fragmentOf, isFilled, islandText } from "./document.js";
+import { behind, Draft, fragmentOf, isFilled, islandText } from "./document.js";
 import { button, el } from "./dom.js";
 import { buildFiles } from "./files.js";
 import { installKeys } from "./keys.js";
@@ -10,7 +10,7 @@ import { buildPicker } from "./picker.js";
 import { installPicks } from "./picks.js";
 import { installPopovers } from "./popover.js";
 import { Runs } from "./run.js";
-import { fromSegments } from "./segments.js";
+import { fromSegments, toPlainText } from "./segments.js";
 import { openStore, packed, unpacked } from "./store.js";
 import { buildTimeline } from "./timeline.js";
 import { buildTools } from "./tools.js";
@@ -51,7 +51,10 @@ export async function mount(element, facts) {
   const model = new ModelWatch(page, picker.open);
   picker.follow(model);
   page.reasonNotToFill = () => model.reason() || (page.runs.live ? "A run is going on" : "");
-  page.panelButton = button("How", () => root.classList.add("sheet"), { label: "", shape: "dials", hint: "How to fill", class: "sheet-opener" });
+  page.panelButton = button("How", () => {
+    root.classList.add("sheet");
+    page.panel.root.querySelector(".sheet-closer").focus({ preventScroll: true }); // else the keys would go on behind it
+  }, { label: "", shape: "dials", hint: "How to fill", class: "sheet-opener" });
   page.closeSheet = () => {
     root.classList.remove("sheet");
     page.panelButton.focus({ preventScroll: true });
@@ -79,7 +82,7 @@ export async function mount(element, facts) {
         for (const { island } of draft.islands().reverse()) {
           if (!isFilled(island)) continue;
           const { at } = draft.find(island.id);
-          draft.replace(at, { line: at.line, offset: at.offset + 1 }, fragmentOf(islandText(island)));
+          draft.replace(at, behind(at), fragmentOf(islandText(island)));
         }
       });
       page.say("Kept: the words are yours now, as plain text.");
@@ -98,6 +101,8 @@ export async function mount(element, facts) {
   installPicks(page);
   installKeys(page);
 
+  const store = await openStore(() => ({ title: draft.title, lines: packed(draft.lines) }), (state) => { saved.textContent = state; });
+  page.otherDrafts = store.others;
   root.replaceChildren(
     el("header", { class: "top" }, el("span", { class: "mark", role: "img", "aria-label": "Lacuna" }, "L", el("b"), "cuna"),
       el("div", { class: "about" }, titleShown, saved), model.chip),
@@ -105,15 +110,22 @@ export async function mount(element, facts) {
     page.dock, page.popover.root, tools.floating, picker.root);
 
   // ---- the document's life
-  page.load = (lines, name) => {
-    page.runs.stop();
+  /** Something is in hand that can't be had again by choosing an example. */
+  const ofOnesOwn = () => {
+    const here = JSON.stringify(packed(draft.lines));
+    return toPlainText(draft.lines).trim() !== "" && facts.examples.every(({ segments }) => JSON.stringify(packed(fromSegments(segments))) !== here);
+  };
+  const AFTER = { kept: " What was here is kept: see Examples.", lost: " What was here is too long to be kept in the browser: Undo brings it back." };
+  /** Another draft takes the place of this one; `opened` says so. */
+  page.load = (lines, name, opened) => {
     page.popover.close();
     page.runs.forget();
+    const left = ofOnesOwn() ? store.leave() : "";
     draft.load(lines, name);
     page.card.scrollTop = 0;
+    page.say(opened + (AFTER[left] ?? ""));
   };
   const drawTitle = () => { titleShown.textContent = draft.title || "Untitled"; };
-  const store = await openStore(() => ({ title: draft.title, lines: packed(draft.lines) }), (state) => { saved.textContent = state; });
   page.changed = () => { store.touch(); tools.draw(); };
   const begun = store.found;
   const [example] = facts.examples;

@@ -1,13 +1,16 @@
 // The commands on a draft's marks: make a gap, mark a passage, pin words, take a mark away.
-import { fragmentOf, isText, islandText, lineLength, makeGap, makeRewrite, same } from "./document.js";
+import { behind, concat, fragmentOf, isFilled, isText, islandText, lineLength, makeGap, makeRewrite, newId, same } from "./document.js";
+import { keys } from "./dom.js";
 import { toPlainText } from "./segments.js";
 import { passageParts } from "./islands.js";
 
 const SPACE = /^\s*$/;
-const WORD = /[\p{L}\p{N}]/u;
+export const WORD = /[\p{L}\p{N}]/u;
 export const LONGEST = 2000; // words or tokens in a gap
 const TOUCHED = /[\p{L}\p{N}_]/u; // what makes underscores and brackets beside it those of a program
 const AS_TYPED = /(?<![\p{L}\p{N}_\\[\])])(?:___|\[\[(?:(\d+)(?:-(\d+))?( tokens)?)?(?::([^[\]{}~\\;]+))?(?:;([^[\]{}~\\;]+))?\]\])$/u;
+const PASSAGE_TYPED = /(?<![\p{L}\p{N}_\\[\])])\[\[~((?:[^[\]{}\\]|\{\{[^[\]{}\\]+\}\})+)\]\]$/u;
+const PIN = /\{\{([^{}]+)\}\}/;
 
 export function marks(page) {
   const { draft, view, say } = page;
@@ -32,13 +35,14 @@ export function marks(page) {
     return { from: move(from, 1, to), to: move(to, -1, from) };
   }
 
+  /** The mark not filled yet that stands right behind a position, or with `back` before it. */
+  function openMark(at, back) {
+    const next = draft.itemAt(at, back);
+    return next && !isText(next.item) && !next.item.fill ? next.item : null;
+  }
   /** Whether a mark between these positions would stand right beside another: two marks need text between them. */
   function crowded(from, to) {
-    const neighbour = (at, back) => {
-      const next = draft.itemAt(at, back);
-      return next && !isText(next.item) && !next.item.fill;
-    };
-    if (!neighbour(from, true) && !neighbour(to, false)) return false;
+    if (!openMark(from, true) && !openMark(to, false)) return false;
     say("Two gaps need some text between them.");
     return true;
   }
@@ -56,7 +60,7 @@ export function marks(page) {
     const { island, at } = draft.find(id);
     const texts = stopTexts(island);
     const fragment = fragmentOf(texts.join(""));
-    draft.replace(at, { line: at.line, offset: at.offset + 1 }, fragment);
+    draft.replace(at, behind(at), fragment);
     const place = (count) => {
       let [line, left] = [0, count];
       for (; left > lineLength(fragment[line]); line++) left -= lineLength(fragment[line]) + fragment[line].eol.length;
@@ -65,35 +69,68 @@ export function marks(page) {
     const length = (count) => texts.slice(0, count).join("").length;
     return { from: place(length(from)), to: place(length(to + 1)), collapsed: false };
   }
+  /** Whether words are picked where a run was stopped: what stands there is neither the writer's words nor a fill. */
+  function halfWritten({ id }) {
+    const { island } = draft.find(id);
+    if (!island.fill || isFilled(island)) return false;
+    say("This place was stopped half way: Fill writes it anew, Reopen gives it back as it was.");
+    return true;
+  }
   /** Run a command on the picked words if there are any, as one undo step, else on the selection. */
   const onWhatIsChosen = (command) => () => {
     if (!page.pick) return command(page.selection());
     const { pick } = page;
-    draft.group(() => command(pickedRange(pick)));
+    if (halfWritten(pick)) return;
+    const { island } = draft.find(pick.id);
+    const pieces = unspaced(merged(stopPieces(island).slice(pick.from, pick.to + 1)));
+    draft.group(() => command(pickedRange(pick), pieces, [island]));
   };
 
   function gap(selection) {
     if (!selection) return say("Select some words, or put the caret where words are missing.");
+    if (selection.collapsed) {
+      const beside = [true, false].map((back) => openMark(selection.from, back)).find((mark) => mark?.kind === "gap");
+      if (beside) return page.popover.show(beside.id);
+    }
     const range = selection.collapsed ? selection : trimmed(selection);
-    const was = selection.collapsed ? null : draft.slice(range.from, range.to).map(({ items, eol }) => ({
-      items: items.map((item) => (isText(item) ? item : islandText(item))).filter((text) => text !== ""), eol,
-    }));
-    if (put(range, makeGap({ was }))) say("Gap made. Click it to set its length, or words that it must hold.");
+    const was = selection.collapsed ? null : withoutFills(draft.slice(range.from, range.to));
+    if (put(range, makeGap({ was }))) say(`Gap made. Click it, or press ${keys("Ctrl+M")} again, to set its length, or words that it must hold.`);
   }
 
-  function rewrite(selection) {
+  /** Mark a selection, or the picked words of some islands with their pieces. */
+  function rewrite(selection, picked = null, from = null) {
     if (!selection || selection.collapsed) return say("Select the passage that may be written anew.");
     const range = trimmed(selection);
-    const text = draft.slice(range.from, range.to).map(({ items, eol }) => items.map((item) => (isText(item) ? item : islandText(item))).join("") + eol).join("");
-    if (SPACE.test(text)) return say("Select the passage that may be written anew.");
-    if (put(range, makeRewrite([{ text, pin: false }]))) say("Marked for rewriting. Click the words in it that must stay.");
+    const lines = draft.slice(range.from, range.to);
+    const islands = from ?? lines.flatMap(({ items }) => items).filter((item) => !isText(item));
+    if (islands.some((island) => island.kind === "gap" && !isFilled(island))) return say("There is a gap in this: fill it or remove it first.");
+    const pieces = picked ?? merged(lines.flatMap(({ items, eol }) => [...items.flatMap(piecesOf), { text: eol, pin: false }]));
+    if (!pieces.some(({ text }) => !SPACE.test(text))) return say("Select the passage that may be written anew.");
+    if (put(range, makeRewrite(pieces))) say(`Marked for rewriting. Click the words in it that must stay.${givenUp(islands)}`);
   }
+
+  /** Take the picked words out. What else stands in a passage stays marked; what else a run wrote there becomes plain text. */
+  function takeOut() {
+    const { pick } = page;
+    if (halfWritten(pick)) return;
+    const { island } = draft.find(pick.id);
+    const rest = merged(stopPieces(island).filter((_, index) => index < pick.from || index > pick.to));
+    draft.breakUndo();
+    if (!island.fill && rest.some(({ text }) => !SPACE.test(text))) return draft.swap(island.id, { ...island, pieces: rest });
+    draft.group(() => {
+      const { from, to } = pickedRange(pick);
+      view.caret(draft.replace(from, to, fragmentOf("")));
+    });
+    if (rest.length) say("Taken out. The rest of what stood there is plain text now; Undo brings all of it back.");
+  }
+  const pickedText = () => stopPieces(draft.find(page.pick.id).island).slice(page.pick.from, page.pick.to + 1).map(({ text }) => text).join("");
 
   /** Pin words: those picked in a passage; picked in what a run wrote, they stay and the rest may be written anew. */
   function pin() {
     const focused = document.activeElement?.closest?.(".island.rewrite .word");
     const pick = page.pick ?? (focused && { id: view.islandAt(focused), from: Number(focused.dataset.part), to: Number(focused.dataset.part) });
     if (!pick) return say("Text outside gaps stays as it is. Mark a passage with Rewrite, then pin the words in it that must stay.");
+    if (halfWritten(pick)) return;
     const { island } = draft.find(pick.id);
     const indices = Array.from({ length: pick.to - pick.from + 1 }, (_, k) => pick.from + k);
     if (!island.fill) return pinParts(pick.id, indices, true);
@@ -101,14 +138,14 @@ export function marks(page) {
     const start = texts.slice(0, pick.from).join("").length;
     const end = texts.slice(0, pick.to + 1).join("").length;
     let at = 0;
-    const parts = passageParts([{ text: texts.join(""), pin: false }]).map((part) => {
+    const parts = passageParts(merged(stopPieces(island))).map((part) => { // what was pinned before, and keywords, are so still
       const inside = at < end && at + part.text.length > start;
       at += part.text.length;
-      return { ...part, pin: part.word && inside };
+      return { ...part, pin: part.word && (part.pin || inside) };
     });
     draft.breakUndo();
     draft.swap(pick.id, makeRewrite(joined(parts)));
-    say("Pinned. Fill writes the words around them anew.");
+    say(`Pinned. Fill writes the words around them anew.${givenUp([island])}`);
   }
 
   function pinParts(id, indices, pinned) {
@@ -119,24 +156,28 @@ export function marks(page) {
     say(pinned ? "Pinned: it stays, word for word." : "Unpinned.");
   }
 
-  /** Take a mark away: its words become text again. */
+  /** Take a mark away: its words become text again, those of a run or, where it was stopped, the writer's. */
   function unmark(id) {
     const found = draft.find(id);
     if (!found) return;
     const { island, at } = found;
-    const words = island.fill ? fragmentOf(islandText(island)) : island.kind === "gap" ? island.was ?? fragmentOf("") : fragmentOf(islandText(island));
+    const own = isFilled(island) ? island : { ...island, fill: null };
+    const words = !own.fill && own.was ? anew(own.was) : fragmentOf(islandText(own));
     draft.breakUndo();
-    view.caret(draft.replace(at, { line: at.line, offset: at.offset + 1 }, words));
+    view.caret(draft.replace(at, behind(at), words));
   }
 
-  /** The third underscore in a row, or the last bracket of [[5-12]] or [[3: lamp; very, nice]], typed where no word touches it, makes a gap. Undo gives what was typed back. */
-  function gapAsTyped() {
+  /** The third underscore in a row, or the last bracket of [[5-12]] or [[3: lamp; very, nice]], typed where no word touches it, makes a gap;
+   * that of [[~ a {{b}}]] a passage. Undo gives what was typed back. */
+  function markAsTyped() {
     const at = view.selection()?.from;
     const here = at && draft.itemAt(at, true);
     if (!here || !isText(here.item)) return;
     const offset = at.offset - here.start;
-    const [mark, low, high = low, tokens, held, banned] = here.item.slice(0, offset).match(AS_TYPED) ?? [];
-    if (!mark || TOUCHED.test(here.item[offset] ?? "")) return;
+    if (TOUCHED.test(here.item[offset] ?? "")) return;
+    const before = here.item.slice(0, offset);
+    const [mark, low, high = low, tokens, held, banned] = before.match(AS_TYPED) ?? [];
+    if (!mark) return passageAsTyped(before, at);
     const length = low ? { low: Number(low), high: Number(high), unit: tokens ? "tokens" : "words" } : null;
     if (length && !(length.low >= 1 && length.low <= length.high && length.high <= LONGEST)) return;
     const [keywords, bans] = [held, banned].map((phrases) => (phrases ? phrases.split(",").map((phrase) => phrase.trim()) : []));
@@ -144,20 +185,65 @@ export function marks(page) {
     put({ from: { line: at.line, offset: at.offset - mark.length }, to: at }, makeGap({ length, keywords, bans }));
   }
 
-  return { gap: onWhatIsChosen(gap), rewrite: onWhatIsChosen(rewrite), pin, pinParts, unmark, gapAsTyped };
+  function passageAsTyped(before, at) {
+    const start = before.lastIndexOf("[[~");
+    if (start < 0 || !before.endsWith("]]")) return;
+    const range = { from: { line: at.line, offset: at.offset - before.length + start }, to: at };
+    const [mark, passage] = before.match(PASSAGE_TYPED) ?? [];
+    const pieces = passage && unspaced(passage.split(PIN).map((text, index) => ({ text, pin: index % 2 === 1 })));
+    const splits = pieces?.some(({ text }, index) => index && TOUCHED.test(pieces[index - 1].text.slice(-1)) && TOUCHED.test(text[0]));
+    const plain = pieces?.length && !splits && !/___|\}\}\{\{/.test(mark);
+    if (plain) put(range, makeRewrite(pieces));
+    else page.written.offer(range); // it has escapes or a mistake: the draft format's own reader tells
+  }
+
+  return { gap: onWhatIsChosen(gap), rewrite: onWhatIsChosen(rewrite), pin, pinParts, takeOut, pickedText, unmark, markAsTyped };
+}
+
+/** Lines with the words of fills as text, and every other mark as it is before it is filled. */
+const withoutFills = (lines) => concat(lines.flatMap(({ items, eol }) => [...items.map(withoutFill), fragmentOf(eol)]));
+const withoutFill = (item) => {
+  if (!isText(item) && isFilled(item)) return fragmentOf(islandText(item));
+  return [{ items: [isText(item) ? item : { ...item, fill: null }], eol: "" }];
+};
+/** Such lines to be put into the draft: their marks may have been there before. */
+const anew = (lines) => lines.map(({ items, eol }) => ({ items: items.map((item) => (isText(item) ? item : { ...item, id: newId() })), eol }));
+
+/** The pieces of what is to be a passage: what was pinned in it stays pinned. */
+const piecesOf = (item) => {
+  if (isText(item)) return [{ text: item, pin: false }];
+  return isFilled(item) ? joined(passageParts(merged(stopPieces(item)))) : item.pieces;
+};
+/** What gaps that were filled asked for beside keywords, which stay as pins, and what a passage of their words can't ask for; as a sentence. */
+function givenUp(islands) {
+  const asked = [["its length", ({ length }) => length], ["its banned words", ({ bans }) => bans.length]]
+    .filter(([, of]) => islands.some((island) => island.kind === "gap" && of(island))).map(([what]) => what);
+  return asked.length ? ` What the gap asked for holds no more: ${asked.join(", ")}.` : "";
 }
 
 /** The texts of an island's places that can be picked: cells, or the parts of a passage. */
-const stopTexts = (island) => (island.fill ? island.fill.cells : passageParts(island.pieces)).map((stop) => stop.text);
+const stopTexts = (island) => stopPieces(island).map(({ text }) => text);
+const stopPieces = ({ fill, pieces }) => (fill ? fill.cells.map(({ text, state }) => ({ text, pin: state === "pinned" })) : passageParts(pieces));
 
 /** Parts as pieces. Pinned words side by side are one pin, with the spaces between them. */
 function joined(parts) {
-  const settled = parts.map((part, index) => (part.word ? part : { ...part, pin: Boolean(parts[index - 1]?.pin && parts[index + 1]?.pin) }));
+  return merged(parts.map((part, index) => (part.word ? part : { ...part, pin: Boolean(parts[index - 1]?.pin && parts[index + 1]?.pin) })));
+}
+/** Pieces of which no two neighbours are alike, and none is empty. */
+function merged(given) {
   const pieces = [];
-  for (const { text, pin } of settled) {
+  for (const { text, pin } of given) {
     const last = pieces[pieces.length - 1];
+    if (text === "") continue;
     if (last && last.pin === pin) last.text += text;
     else pieces.push({ text, pin });
   }
   return pieces;
+}
+/** Pieces without blanks at the passage's two ends. */
+function unspaced(pieces) {
+  return merged(pieces.map(({ text, pin }, index) => {
+    const begun = pin || index > 0 ? text : text.trimStart();
+    return { text: pin || index < pieces.length - 1 ? begun : begun.trimEnd(), pin };
+  }));
 }

@@ -93,7 +93,7 @@ export class ModelWatch extends EventTarget {
   }
 
   #tellPace() {
-    const { times } = this.page.runs.current;
+    const times = this.page.runs.current?.times ?? []; // none: another draft was opened in mid-run
     if (times.length < 3) return;
     const mean = (times[times.length - 1] - times[0]) / (times.length - 1); // frames come in bundles, so one alone tells nothing
     this.#pace.textContent = ` · ${Math.max(1, Math.round(mean))} ms a step`;

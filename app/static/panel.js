@@ -1,7 +1,7 @@
 // How a fill is to be done: two dials, the method, and the engine's settings behind "Advanced". Kept from visit to visit.
 //
 // The settings, their help, the published methods and which setting matters to which sampler are the engine's own:
-// a new one appears here by itself.
+// a new one appears here by itself, and takes a line in LIMITS if it is a number.
 import { button, el } from "./dom.js";
 
 const KEY = "lacuna.settings";

@@ -12,7 +12,7 @@ const FEWER = [["int8", 0.6], ["int4", 0.4]]; // and what share of them is left 
 const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
 
 /** Bytes as a person says them: "940 MB", "16 GB", "1.2 GB". */
-export function bytes(count) {
+function bytes(count) {
   const power = count < 1000 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log10(count) / 3));
   const value = count / 1000 ** power;
   return `${value < 9.95 && power > 1 ? value.toFixed(1).replace(/\.0$/, "") : Math.round(value)} ${UNITS[power]}`;

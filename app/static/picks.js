@@ -26,6 +26,7 @@ export function installPicks(page) {
     draw();
     page.tools.hide();
   }
+  page.clearPick = clear;
   function choose(id, a, b) {
     page.pick = { id, from: Math.min(a, b), to: Math.max(a, b) };
     return draw();

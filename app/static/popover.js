@@ -2,7 +2,7 @@
 import { cellsText, isFilled, isOpen } from "./document.js";
 import { button, el } from "./dom.js";
 import { composes } from "./keys.js";
-import { LONGEST } from "./marks.js";
+import { LONGEST, WORD } from "./marks.js";
 import { toPlainText } from "./segments.js";
 
 const LONG_VERSION = 140; // characters of a fill that are shown in the list
@@ -46,12 +46,11 @@ export function installPopovers(page) {
     anchor = null;
   }
 
-  /** Enter in a field: what it says is taken, and the window closes. */
-  const onEnter = (act) => (event) => {
+  /** Enter in a field: what it says is taken, and the window closes; it stays where `take` says no. */
+  const onEnter = (take) => (event) => {
     if (event.key !== "Enter" || composes(event)) return;
     event.preventDefault();
-    act();
-    close(true);
+    if (take() !== false) close(true);
   };
 
   // ---- a gap
@@ -64,7 +63,7 @@ export function installPopovers(page) {
       onchange: () => apply(),
       onkeydown: onEnter(() => apply()),
     });
-    const count = number("Number", length?.low ?? Math.max(1, words ? words.split(/\s+/).length : 5));
+    const count = number("Number", length?.low ?? Math.min(LONGEST, words ? words.split(/\s+/).length : 5));
     const most = number("At most", length && length.high !== length.low ? length.high : "", { placeholder: "–", title: "At most; empty for exactly so many" });
     const radios = ["auto", "words", "tokens"].map((value) => {
       const input = el("input", { type: "radio", name: `length-${island.id}`, value, checked: value === unit, onchange: () => {
@@ -77,13 +76,17 @@ export function installPopovers(page) {
     const apply = () => {
       const unit = radios.map((label) => label.firstChild).find((input) => input.checked).value;
       const [low, high] = [count.value, most.value || count.value].map((text) => Math.round(Number(text))).sort((a, b) => a - b);
-      if (unit !== "auto" && !(low >= 1 && high <= LONGEST)) return;
       const now = draft.find(island.id)?.island;
       if (!now) return close();
-      const chosen = unit === "auto" ? null : { low, high, unit };
-      if (JSON.stringify(chosen) === JSON.stringify(now.length)) return;
-      if (chosen) [count.value, most.value] = [low, low === high ? "" : high];
-      draft.swap(island.id, { ...now, length: chosen });
+      const fits = low >= 1 && high <= LONGEST;
+      const length = unit === "auto" ? null : fits ? { low, high, unit } : now.length;
+      if (length) [count.value, most.value] = [length.low, length.low === length.high ? "" : length.high]; // no field shows what isn't so
+      if (unit !== "auto" && !fits) {
+        page.say(`A gap has 1 to ${LONGEST} words or tokens.`);
+        return false;
+      }
+      if (JSON.stringify(length) === JSON.stringify(now.length)) return;
+      draft.swap(island.id, { ...now, length });
       anchor = view.islandElement(island.id);
       place();
     };
@@ -91,15 +94,23 @@ export function installPopovers(page) {
     const phrases = (label, name) => {
       const input = el("input", {
         type: "text", value: island[name].join(", "), placeholder: "words, with commas between", autocapitalize: "off", spellcheck: "false",
-        onchange: () => {
-          const now = draft.find(island.id)?.island;
-          if (!now) return close();
-          draft.swap(island.id, { ...now, [name]: input.value.split(",").map((phrase) => phrase.trim()).filter(Boolean) });
-          anchor = view.islandElement(island.id);
-          place();
-        },
-        onkeydown: onEnter(() => input.blur()),
+        onchange: () => take(),
+        onkeydown: onEnter(() => take()),
       });
+      const take = () => {
+        const now = draft.find(island.id)?.island;
+        if (!now) return close();
+        const given = input.value.split(",").map((phrase) => phrase.trim()).filter(Boolean);
+        if (name === "keywords" && !given.every((phrase) => WORD.test(phrase))) {
+          input.value = now[name].join(", ");
+          page.say("What a gap must hold needs a letter or a digit.");
+          return false;
+        }
+        if (given.join() === now[name].join()) return;
+        draft.swap(island.id, { ...now, [name]: given });
+        anchor = view.islandElement(island.id);
+        place();
+      };
       return el("label", {}, el("span", {}, label), input);
     };
     const remove = button(words ? "Put back" : "Remove", () => { close(); page.commands.unmark(island.id); },
@@ -120,6 +131,7 @@ export function installPopovers(page) {
   }
 
   // ---- what a run wrote
+  view.isWriting = (fill) => Boolean(page.runs.current?.receiving && page.runs.current.targets.some((target) => target.fill === fill));
   function openCell(element, island, index) {
     const cell = (island.fill.shown ?? island.fill.cells)[index];
     if (!cell) return;
@@ -128,9 +140,10 @@ export function installPopovers(page) {
       el("span", {}, text.trim() || (text === "" ? "nothing" : "space")), el("small", {}, percent(probability))));
     const settled = cell.state === "pinned" ? "Pinned: yours."
       : isOpen(cell) ? "Still open" : `${cell.step ? `Step ${cell.step} · ` : ""}${percent(cell.probability)} sure`;
-    const idle = !page.runs.live && isFilled(island);
+    const idle = !page.runs.live;
+    const filled = idle && isFilled(island); // else a run was stopped there
     const here = cellsText(island.fill.cells).trim();
-    const texts = idle ? island.fill.versions.map((cells) => cellsText(cells).trim()) : [];
+    const texts = filled ? island.fill.versions.map((cells) => cellsText(cells).trim()) : [];
     const from = whereTheyDiffer(texts);
     const versions = texts.map((text, k) => el("li", {}, button(shortened(text, from), () => exchange(island.id, island.fill.versions[k], here),
       { class: "version", dir: "auto", "aria-current": text === here ? "true" : null, hint: text === here ? "This is what stands here" : "Put this here instead" })));
@@ -139,9 +152,10 @@ export function installPopovers(page) {
       versions.length ? el("p", {}, "Written side by side, the best first") : null,
       versions.length ? el("ol", { class: "versions", "aria-label": "Fills written side by side" }, ...versions) : null,
       el("div", { class: "choices" }, el("p", {}, settled),
-        idle && button("Keep", () => { close(); page.commands.unmark(island.id); }, { class: "quiet", hint: "Make it plain text" }),
+        filled && button("Keep", () => { close(); page.commands.unmark(island.id); }, { class: "quiet", hint: "Make it plain text" }),
         idle && button("Again", () => { close(); page.runs.start([island.id]); }, { class: "quiet", hint: "Write only this place anew" }),
-        idle && button("Reopen", () => { close(); page.commands.reopen(island.id); }, { class: "quiet", hint: "Take these words out again" })));
+        idle && button("Reopen", () => { close(); page.commands.reopen(island.id); },
+          { class: "quiet", hint: filled ? "Take these words out again" : "Make it again what it was before the run" })));
   }
 
   /** Another fill takes the place of the one that stands `here`; the window stays, so that one can go from one to the next. */
@@ -201,6 +215,11 @@ export function installPopovers(page) {
     if (!activate(event.target)) close();
   });
   view.root.addEventListener("keydown", (event) => {
+    const deletes = event.key === "Backspace" || event.key === "Delete";
+    if (deletes && page.pick) { // the focus may be on the mark or in the text beside it
+      event.preventDefault();
+      return page.commands.takeOut();
+    }
     const span = event.target.closest?.(".island");
     if (!span) return;
     if (event.key === "Enter" || event.key === " ") {
@@ -214,7 +233,7 @@ export function installPopovers(page) {
       if (!span.querySelector(".word, .cell")) return;
       event.preventDefault();
       walk(span, direction(event));
-    } else if (event.key === "Backspace" || event.key === "Delete") {
+    } else if (deletes) {
       event.preventDefault();
       page.commands.unmark(Number(span.dataset.island));
     }
@@ -227,7 +246,7 @@ export function installPopovers(page) {
   // What it tells of is gone: the place, or what was written there.
   draft.addEventListener("splice", () => { if (!root.hidden && (draft.find(owner)?.island.fill ?? null) !== fill) close(); });
   page.runs.addEventListener("begin", () => close());
-  return { root, close, get isOpen() { return !root.hidden; } };
+  return { root, close, show: (id) => activate(view.islandElement(id)), get isOpen() { return !root.hidden; } };
 }
 
 const percent = (probability) => (probability > 0 && probability < 0.01 ? "< 1 %" : `${Math.round(probability * 100)} %`);

@@ -5,11 +5,12 @@
 // an earlier one that is being looked at (null: the latest), `guesses` the first guess for each masked cell by its id, `near`
 // whether what was shown before was the step beside this one, `versions` the cells of all fills that were written side by side, the
 // best first (none: there is one), `had` what earlier runs wrote there. A cell keeps its id while others come and go around it.
-import { cellsText, isFilled, isOpen } from "./document.js";
+import { cellsText, isFilled, isOpen, makeFill } from "./document.js";
 import { toSegments } from "./segments.js";
 import * as server from "./server.js";
 
 const MOST_HAD = 64; // fills of one place that are not written again
+const ANOTHER = "another draft"; // why a run is stopped
 const WAIT_MS = 500; // after which a run that has not begun says what it waits for
 
 export class Runs extends EventTarget {
@@ -62,6 +63,7 @@ export class Runs extends EventTarget {
       this.#finish(run);
     } catch (error) {
       this.#finish(run);
+      if (abort.signal.reason === ANOTHER) return; // what is said is about that one
       if (abort.signal.aborted) {
         say(run.frames.length ? `Stopped at step ${run.frames.length - 1} of ${run.frames[0].steps}. Fill starts the open gaps again; Undo goes back.` : "Stopped before the first step.");
       } else this.page.fail(error.message, error.place ?? null);
@@ -72,7 +74,7 @@ export class Runs extends EventTarget {
     }
   }
 
-  stop() { this.#abort?.abort(); }
+  stop(reason) { this.#abort?.abort(reason); }
 
   /** Say what a run waits for that has not begun: the model, another tab's run, or its own first look at the gaps. */
   async #explainWait(abort) {
@@ -91,7 +93,7 @@ export class Runs extends EventTarget {
   #begin(run, before) {
     const { draft } = this.page;
     this.show(Infinity); // an earlier step that is looked at would stay on the page
-    run.targets = [...before.keys()].map((id) => ({ id, fill: { cells: [], shown: null, guesses: new Map(), step: 0, near: false, done: false, versions: [], had: hadAt(before.get(id)) } }));
+    run.targets = [...before.keys()].map((id) => ({ id, fill: makeFill({ had: hadAt(before.get(id)) }) }));
     draft.breakUndo();
     draft.group(() => {
       for (const { id, fill } of run.targets) {
@@ -165,8 +167,10 @@ export class Runs extends EventTarget {
     this.dispatchEvent(new Event("show"));
   }
 
-  /** Another draft is opened: its fills have no frames. */
+  /** Another draft is opened: its fills have no frames, and a run has nothing left to do. */
   forget() {
+    this.stop(ANOTHER);
+    if (this.current) this.current.receiving = false; // else what it wrote last would still look new when Undo brings it back
     this.show(Infinity);
     this.current = null;
     this.dispatchEvent(new Event("forget"));

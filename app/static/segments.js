@@ -1,5 +1,5 @@
 // The draft as the server speaks of it: segments {kind: "text"} | {kind: "gap"} | {kind: "rewrite"}, and as plain text.
-import { fragmentOf, isFilled, isText, islandText, makeGap, makeRewrite } from "./document.js";
+import { concat, fragmentOf, isFilled, isText, islandText, makeGap, makeRewrite } from "./document.js";
 
 /** Segments of lines. `open(island)` says which islands go as marks; the others go as the text they read as. */
 export function toSegments(lines, open) {
@@ -24,21 +24,11 @@ export function toSegments(lines, open) {
 
 /** Lines of segments. */
 export function fromSegments(segments) {
-  let lines = fragmentOf("");
-  const append = (fragment) => {
-    const last = lines.pop();
-    lines.push({ items: [...last.items, ...fragment[0].items], eol: fragment[0].eol });
-    for (const line of fragment.slice(1)) lines.push(line);
-  };
-  for (const segment of segments) {
-    if (segment.kind === "text") append(fragmentOf(segment.text));
-    else if (segment.kind === "gap") append([{ items: [makeGap({ length: segment.length, keywords: segment.keywords, bans: segment.bans })], eol: "" }]);
-    else append([{ items: [makeRewrite(segment.pieces)], eol: "" }]);
-  }
-  return lines;
+  return concat(segments.map(({ kind, text, length, keywords, bans, pieces }) => (kind === "text" ? fragmentOf(text)
+    : [{ items: [kind === "gap" ? makeGap({ length, keywords, bans }) : makeRewrite(pieces)], eol: "" }])));
 }
 
-const SHOWN = 3; // keywords on a gap's chip
+const SHOWN = 24; // characters of the keywords on a gap's chip, which has to fit a phone
 
 /** What a reader sees: filled words as words; an open gap, also one that a stopped run left half filled, as three underscores. */
 export function toPlainText(lines) {
@@ -46,17 +36,18 @@ export function toPlainText(lines) {
   return lines.map(({ items, eol }) => items.map(read).join("") + eol).join("");
 }
 
-/** A gap's length as the draft format writes it. */
+/** A gap's mark, for reading: as the draft format writes it, but for escapes. */
 export function gapMark(island) {
   const { length, keywords, bans } = island;
   const size = !length ? "" : (length.low === length.high ? `${length.low}` : `${length.low}-${length.high}`) + (length.unit === "tokens" ? " tokens" : "");
   return `[[${size}${keywords.length ? ": " + keywords.join(", ") : ""}${bans.length ? "; " + bans.join(", ") : ""}]]`;
 }
 
-/** A gap's length in words, for its chip; which words it must hold, and how many it may not. */
-export function lengthLabel({ length, keywords = [], bans = [] }) {
-  const held = keywords.length ? ` · ${keywords.slice(0, SHOWN).join(", ")}${keywords.length > SHOWN ? "…" : ""}` : "";
-  const more = held + (bans.length ? ` · ${bans.length} banned` : "");
+/** A gap's length in words; which words it must hold (of many only the first, but for `whole`), and how many it may not. */
+export function lengthLabel({ length, keywords = [], bans = [] }, whole = false) {
+  const held = [...keywords.join(", ")];
+  const shown = whole || held.length <= SHOWN ? held.join("") : `${held.slice(0, SHOWN).join("").trimEnd()}…`;
+  const more = (shown && ` · ${shown}`) + (bans.length ? ` · ${bans.length} banned` : "");
   if (!length) return `auto${more}`;
   const count = length.low === length.high ? `${length.low}` : `${length.low}–${length.high}`;
   const unit = length.unit === "tokens" ? "token" : "word";

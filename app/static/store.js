@@ -1,31 +1,26 @@
 // The draft is kept in the browser as it is written, so that a reload loses nothing.
 //
-// Every tab keeps its own copy under a key of its own, so that two tabs never overwrite each other; a new tab begins
-// with the copy that was saved last. The newest few copies are kept.
-import { isText, newId } from "./document.js";
+// Every tab keeps its own copy under a key of its own, so that two tabs never overwrite each other; a lock of that name says that
+// its tab is open. A new tab goes on with the copy that was saved last, under a new key if another tab has that one open. A draft
+// that another one takes the place of stays under its key. The newest few copies are kept; what an open tab has is never removed.
+import { isText, makeFill, newId } from "./document.js";
 
 const PREFIX = "lacuna.draft.";
+const TAB = "lacuna.tab"; // where a tab finds its key again after a reload
 const KEPT = 8;
 const SAVE_MS = 400;
 
-async function tabKey() {
-  let id = sessionStorage.getItem("lacuna.tab");
-  // A duplicated tab has its model's id: the lock tells.
-  if (id && navigator.locks && !(await hold(id))) id = null;
-  if (!id) {
-    id = `${Date.now().toString(36)}${Math.random().toString(36).slice(2, 8)}`;
-    if (navigator.locks) await hold(id);
-  }
-  sessionStorage.setItem("lacuna.tab", id);
-  return PREFIX + id;
-}
-const hold = (id) => new Promise((resolve) => {
-  navigator.locks.request(PREFIX + id, { ifAvailable: true }, (lock) => {
-    resolve(Boolean(lock));
-    return lock && new Promise(() => {}); // for as long as the tab lives
-  });
-});
+const newKey = () => `${PREFIX}${Date.now().toString(36)}${Math.random().toString(36).slice(2, 8)}`;
 
+// Where the page comes from another machine by plain http there are no locks, and nobody knows which tabs are open.
+const { locks } = navigator;
+/** Hold a key's lock; resolves to what lets it go, or to null where another tab holds it. */
+const hold = (key) => (locks ? new Promise((resolve) => {
+  locks.request(key, { ifAvailable: true }, (lock) => (lock ? new Promise((letGo) => resolve(letGo)) : resolve(null)));
+}) : Promise.resolve(() => {}));
+const held = async () => new Set(locks ? (await locks.query()).held.map(({ name }) => name) : []);
+
+const kept = () => Object.keys(localStorage).filter((key) => key.startsWith(PREFIX));
 const readCopy = (key) => {
   try {
     const copy = JSON.parse(localStorage.getItem(key));
@@ -34,52 +29,105 @@ const readCopy = (key) => {
     return null;
   }
 };
-const kept = () => Object.keys(localStorage).filter((key) => key.startsWith(PREFIX));
 const copies = () => kept().map(readCopy).filter(Boolean).sort((a, b) => b.time - a.time);
+const put = (key, text) => {
+  try {
+    localStorage.setItem(key, text);
+    return true;
+  } catch {
+    return false;
+  }
+};
+// Copies as they are stored: to read them all at each save would take too long.
+const print = ({ title, lines }) => JSON.stringify({ version: 1, time: Date.now(), title, lines });
+const timeOf = (stored) => Number(/"time":(\d+)/.exec(stored)?.[1] ?? 0);
+const linesOf = (stored) => stored.slice(stored.indexOf('"lines":'));
 
-/** Opens this tab's store: {found, touch, write}; `found` is the copy to begin with, or null. */
+/** Opens this tab's store, of which `found` is the copy to begin with, or null. */
 export async function openStore(current, tell) {
-  const key = await tabKey();
-  const found = readCopy(key) ?? copies()[0] ?? null;
+  const own = PREFIX + sessionStorage.getItem(TAB);
+  const found = readCopy(own) ?? copies()[0] ?? null;
+  let key = "";
+  let lock = null;
+  function goOn(under) {
+    key = under;
+    sessionStorage.setItem(TAB, key.slice(PREFIX.length));
+    return (lock = hold(key));
+  }
+  if (!found || (!locks && found.key !== own) || !(await goOn(found.key))) await goOn(newKey());
+
+  let open = await held(); // as it was when last asked
   let timer = 0;
+  let unkept = false;
+  /** The copies that may go: first those of this very text, where locks tell that nobody has it open, then the oldest. */
+  function spare(stored) {
+    const same = (copy) => Boolean(locks) && linesOf(copy.stored) === linesOf(stored);
+    return kept().filter((name) => name !== key && !open.has(name))
+      .map((name) => ({ name, stored: localStorage.getItem(name) })).map((copy) => ({ ...copy, same: same(copy) }))
+      .sort((a, b) => b.same - a.same || timeOf(a.stored) - timeOf(b.stored));
+  }
   function write() {
     clearTimeout(timer);
     timer = 0;
-    const text = JSON.stringify({ version: 1, time: Date.now(), ...current() });
-    if (kept().length > KEPT) for (const old of copies().filter((copy) => copy.key !== key).slice(KEPT - 1)) localStorage.removeItem(old.key);
-    for (;;) {
-      try {
-        localStorage.setItem(key, text);
-        return tell("saved");
-      } catch {
-        // Full: the oldest copy of another draft makes room.
-        const oldest = copies().filter((copy) => copy.key !== key).pop();
-        if (!oldest) return tell("too long to be kept in the browser: use Save draft");
-        localStorage.removeItem(oldest.key);
-      }
+    const stored = print(current());
+    const others = spare(stored);
+    const gone = []; // to make room
+    while ((unkept = !put(key, stored)) && others.length) {
+      gone.push(others.shift());
+      localStorage.removeItem(gone[gone.length - 1].name);
     }
+    if (unkept) {
+      for (const copy of gone) put(copy.name, copy.stored);
+      return tell("too long to be kept in the browser: use Save draft");
+    }
+    while (others.length && (others[0].same || kept().length > KEPT)) localStorage.removeItem(others.shift().name);
+    tell("saved");
   }
   addEventListener("pagehide", () => { if (timer) write(); });
   document.addEventListener("visibilitychange", () => { if (document.hidden && timer) write(); });
+  addEventListener("beforeunload", (event) => {
+    if (timer) write();
+    if (unkept) event.preventDefault(); // the browser asks whether to leave
+  });
   return {
     found,
     touch() {
       tell("…");
       clearTimeout(timer);
-      timer = setTimeout(write, SAVE_MS);
+      timer = setTimeout(async () => {
+        open = await held();
+        if (timer) write();
+      }, SAVE_MS);
+    },
+    /** Another draft takes the place of this one, which stays under its key: "kept", or "lost" as it is too long, or "open" in another tab. */
+    leave() {
+      const here = linesOf(print(current()));
+      const twin = kept().find((name) => name !== key && linesOf(localStorage.getItem(name)) === here);
+      if (twin) return open.has(twin) ? "open" : "kept";
+      write();
+      lock.then((letGo) => letGo());
+      goOn(newKey());
+      return unkept ? "lost" : "kept";
+    },
+    /** The kept drafts that are in no tab, the newest first. */
+    async others() {
+      open = await held();
+      const here = linesOf(print(current()));
+      return copies().filter((copy) => copy.key !== key && !open.has(copy.key) && linesOf(print(copy)) !== here);
     },
   };
 }
 
-/** What to keep of the lines: everything but what a run is just showing. */
 // Of other versions what the model thought of beside is left out: it would be most of what is stored.
 const plain = (cells) => cells.map((cell) => ({ ...cell, alternatives: [] }));
+const packedFill = ({ cells, done, versions }) => ({ cells, done, versions: versions.map(plain) });
+/** What to keep of the lines: everything but what a run is just showing, and ids, which are new each time. */
 export const packed = (lines) => lines.map(({ items, eol }) => ({
-  eol, items: items.map((item) => (isText(item) || !item.fill ? item : { ...item, fill: { cells: item.fill.cells, done: item.fill.done, versions: item.fill.versions.map(plain) } })),
+  eol, items: items.map((item) => (isText(item) ? item : { ...item, id: undefined, fill: item.fill && packedFill(item.fill) })),
 }));
 /** Such lines back as lines of a document. */
 export const unpacked = (lines) => lines.map(({ items, eol }) => ({
   eol, items: items.map((item) => (isText(item) ? item : {
-    ...item, id: newId(), fill: item.fill?.cells.length ? { shown: null, guesses: new Map(), step: 0, near: false, versions: [], had: [], ...item.fill } : null,
+    ...item, id: newId(), fill: item.fill?.cells.length ? makeFill(item.fill) : null,
   })),
 }));

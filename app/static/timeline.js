@@ -14,7 +14,7 @@ export function buildTimeline(page) {
   const chart = el("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img",
     "aria-label": "How sure the model was, as a line, and what was still open, as a shape, by step" }, area, line);
   const slider = el("input", { class: "scrub", type: "range", "aria-label": "Step", min: 0, max: 0, value: 0, step: 1, disabled: true });
-  const back = button("Step back", () => step(-1), { label: "", shape: "back", hint: keys("One step back") });
+  const back = button("Step back", () => step(-1), { label: "", shape: "back", hint: "One step back" });
   const play = button("Play", () => toggle(), { label: "", shape: "play", hint: "Play the run again", "aria-pressed": "false" });
   const forward = button("Step forward", () => step(1), { label: "", shape: "forward", hint: "One step forward" });
   const speed = button("Speed", () => {

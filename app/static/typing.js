@@ -14,6 +14,7 @@ export function installTyping(page) {
   const { draft, view } = page;
   const root = view.root;
   let composing = null; // the line an input method is writing in
+  let began = null; // and where it began to, which is where undo puts the caret
 
   const edit = (from, to, fragment, kind) => {
     view.caret(draft.replace(from, to, fragment, { kind }));
@@ -41,7 +42,7 @@ export function installTyping(page) {
       if (/\s/.test(text)) draft.breakUndo(); // undo goes back word by word
       const place = written(range);
       edit(place.from, place.to, fragmentOf(text), "type");
-      if (text === "_" || text === "]") page.commands.gapAsTyped();
+      if (text === "_" || text === "]") page.commands.markAsTyped();
     } else if (type.startsWith("delete") && !same(from, to)) edit(from, to, fragmentOf(""), type);
   }
 
@@ -93,6 +94,7 @@ export function installTyping(page) {
     if (!own) page.written.offer({ from, to: view.selection().from });
   }
   function onCopy(event) {
+    if (page.pick) return copyPicked(event);
     const range = view.selection();
     if (!range || range.collapsed) return;
     event.preventDefault();
@@ -100,6 +102,13 @@ export function installTyping(page) {
     event.clipboardData.setData("text/plain", toPlainText(lines));
     event.clipboardData.setData(OWN_TYPE, JSON.stringify(packed(lines)));
     if (event.type === "cut") edit(range.from, range.to, fragmentOf(""), "");
+  }
+
+  /** Words picked inside a mark are copied as text: without the others there they are no mark. */
+  function copyPicked(event) {
+    event.preventDefault();
+    event.clipboardData.setData("text/plain", page.commands.pickedText());
+    if (event.type === "cut") page.commands.takeOut();
   }
 
   root.addEventListener("beforeinput", onBeforeInput);
@@ -114,7 +123,9 @@ export function installTyping(page) {
       const { from, to } = written(range);
       edit(from, to, fragmentOf(""), "");
     }
-    composing = view.selection()?.from.line ?? null;
+    began = view.selection()?.from ?? null;
+    composing = began?.line ?? null;
+    root.classList.remove("empty"); // what is being written would stand on the hint
   });
   const readBack = () => {
     const range = view.selection();
@@ -123,7 +134,7 @@ export function installTyping(page) {
     const items = view.readRow(line);
     const caret = caretIn(line);
     const end = { line, offset: lineLength(draft.lines[line]) };
-    draft.replace({ line, offset: 0 }, end, [{ items, eol: "" }], { kind: "compose", caret: end });
+    draft.replace({ line, offset: 0 }, end, [{ items, eol: "" }], { kind: "compose", caret: began ?? end });
     view.redraw(line);
     view.caret({ line, offset: Math.min(caret, lineLength(draft.lines[line])) });
   };
@@ -138,7 +149,7 @@ export function installTyping(page) {
   }
   const taken = () => {
     readBack();
-    composing = null;
+    composing = began = null;
   };
   root.addEventListener("compositionend", taken);
   /** A word that an input method is still at is taken as it stands, before anything else is done with its line. */

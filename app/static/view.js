@@ -1,7 +1,7 @@
 // The draft on the screen: one element a line, kept in step with the document, and positions both ways.
 //
 // Child k of a line's element is item k of the line: a text node for a string, a span for an island.
-import { isText, lineLength } from "./document.js";
+import { isText, lineLength, sizeOf } from "./document.js";
 import { el } from "./dom.js";
 import { drawIsland } from "./islands.js";
 
@@ -11,6 +11,7 @@ const EDGE = 8; // pixels that are left between the caret and the page's edge
 export class View {
   #rows = [];
   #islands = new Map();
+  isWriting = () => false; // whether a run is just writing this fill; whoever knows the runs says so
 
   constructor(draft, root) {
     this.draft = draft;
@@ -67,14 +68,14 @@ export class View {
   #island(island) {
     const span = this.#islands.get(island.id) ?? el("span", { contenteditable: "false" });
     this.#islands.set(island.id, span);
-    drawIsland(span, island);
+    drawIsland(span, island, this.isWriting(island.fill));
     return span;
   }
 
   /** Draw an island anew where it stands: its fill has changed. */
   refresh(island) {
     const span = this.#islands.get(island.id);
-    if (span?.isConnected) drawIsland(span, island);
+    if (span?.isConnected) drawIsland(span, island, this.isWriting(island.fill));
   }
   islandElement(id) { return this.#islands.get(id); }
   /** The id of the island that holds a node. */
@@ -95,7 +96,7 @@ export class View {
     const stop = child === row ? offset : [...row.childNodes].indexOf(child);
     const items = this.draft.lines[line].items;
     let at = 0;
-    for (const item of items.slice(0, stop)) at += isText(item) ? item.length : 1;
+    for (const item of items.slice(0, stop)) at += sizeOf(item);
     if (child !== row && stop < items.length) {
       if (isText(items[stop])) at += Math.min(offset, items[stop].length);
       else if (after) at += 1;
@@ -109,7 +110,7 @@ export class View {
     const items = this.draft.lines[line].items;
     let left = offset;
     for (let k = 0; k < items.length; k++) {
-      const size = isText(items[k]) ? items[k].length : 1;
+      const size = sizeOf(items[k]);
       if (isText(items[k]) && left <= size) return [row.childNodes[k], left];
       if (left < size) return [row, k];
       left -= size;

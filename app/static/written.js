@@ -25,7 +25,8 @@ export function writtenMarks(page) {
     if (now !== edits) return { count };
     if (mistake.error) return mistake;
     if (!count) return null;
-    const [marks, them] = count === 1 ? ["A mark is", "a gap of it"] : [`${count} marks are`, "gaps of them"];
+    const passage = segments.some(({ kind }) => kind === "rewrite");
+    const [marks, them] = count === 1 ? ["A mark is", `a ${passage ? "passage" : "gap"} of it`] : [`${count} marks are`, "gaps of them"];
     say(`${marks} written here as plain text.`, `Make ${them}`, () => {
       offered = -1;
       draft.breakUndo();

@@ -1,0 +1,270 @@
+"""Marks over marks, places where a run was stopped, and what the keyboard and the clipboard make of them; in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+import engine
+from tests.page import (
+    SlowToy,
+    desk,
+    draft,
+    fill,
+    finished,
+    gaps,
+    masked,
+    open_draft,
+    press,
+    said,
+    select,
+    serving,
+    text,
+    undo_to,
+    visit,
+    write,
+)
+
+STOPPED = "Once [[~ the old {{house}} by the river]] again, and [[12; suddenly]] so."
+WRITER = "Once the old house by the river again, and [[12; suddenly]] so."
+CLIPBOARD = "() => navigator.clipboard.readText()"
+SELECTED = "() => getSelection().toString()"
+
+
+@pytest.fixture(scope="module")
+def page(browser, url) -> Iterator[Page]:
+    with desk(browser, url) as page:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        yield page
+
+
+@pytest.fixture(scope="module")
+def slow_page(browser) -> Iterator[Page]:
+    with serving(lambda: SlowToy(0.2)) as (url, _), desk(browser, url) as page:
+        yield page
+
+
+def saved(page: Page) -> str:
+    """The draft with its marks, as it is saved."""
+    with page.expect_download() as download:
+        press(page, "Save draft")
+    return download.value.path().read_text()
+
+
+def all_of(page: Page, command: str) -> None:
+    """Select the whole draft and press a button over it."""
+    draft(page).focus()
+    page.keyboard.press("Control+Home")
+    page.keyboard.press("Control+a")
+    press(page, command)
+
+
+def stopped(page: Page, marks: str) -> None:
+    """A draft whose fill was stopped when something, not all, was written."""
+    open_draft(page, marks)
+    press(page, "Fill")
+    page.wait_for_function("() => Number(document.querySelector('.scrub').value) >= 2")
+    press(page, "Stop")
+    finished(page)
+    said(page, "Stopped at step")
+    expect(masked(page)).not_to_have_count(0)
+
+
+def pinned(page: Page) -> list[str]:
+    return page.locator(".draft .rewrite .word.pinned").all_inner_texts()
+
+
+def test_where_a_run_was_stopped_the_writers_words_are_still_to_be_had(slow_page: Page):
+    page = slow_page
+    stopped(page, STOPPED)
+    places = page.locator(".island.fill")
+    assert [place.get_attribute("aria-label") for place in places.all()] == ["Stopped half way"] * 2
+    expect(page.locator(".saved")).to_have_text("saved")
+    page.reload()
+    visit(page, page.url)
+    expect(page.get_by_role("button", name="Undo")).to_be_disabled()
+    assert [place.get_attribute("aria-label") for place in places.all()] == ["Stopped half way"] * 2
+
+    masked(page).first.click()
+    window = page.get_by_role("dialog", name="Alternatives")
+    expect(window.get_by_role("button", name="Again")).to_be_visible()
+    expect(window.get_by_role("button", name="Keep")).to_have_count(0)
+    window.get_by_role("button", name="Reopen").click()
+    assert pinned(page) == ["house"]
+    press(page, "Undo")
+
+    places.first.focus()
+    page.keyboard.press("Delete")
+    assert text(page).startswith("Once the old house by the river again, and ")
+    press(page, "Undo")
+    all_of(page, "Gap")
+    gaps(page).click()
+    press(page, "Put back")
+    assert text(page) == WRITER and pinned(page) == ["house"]
+
+
+def test_a_place_that_is_being_written_does_not_say_that_it_was_stopped(slow_page: Page):
+    page = slow_page
+    open_draft(page, STOPPED)
+    press(page, "Fill")
+    said(page, "to go")
+    place = page.locator(".island.fill").first
+    assert place.get_attribute("aria-label") == "Being written"
+    masked(page).first.click()
+    expect(page.get_by_role("dialog", name="Alternatives")).to_contain_text("Still open")
+    assert page.get_by_role("button", name="Reopen").count() == 0
+    page.keyboard.press("Escape")
+    press(page, "Stop")
+    finished(page)
+    assert place.get_attribute("aria-label") == "Stopped half way"
+    masked(page).first.dblclick()
+    before = text(page)
+    for command in ("Gap", "Rewrite", "Pin"):
+        page.locator(".floating").get_by_text(command).click()
+        said(page, "This place was stopped half way")
+        assert text(page) == before
+        masked(page).first.dblclick()
+    page.keyboard.press("Delete")
+    assert text(page) == before
+
+
+def test_a_gap_over_gaps_gives_back_all_that_stood_there(page: Page):
+    write(page, "The old house was\nvery quiet at night.")
+    select(page, "house")
+    press(page, "Gap")
+    select(page, "quiet")
+    press(page, "Rewrite")
+    all_of(page, "Gap")
+    assert text(page) == "[[]]"
+    expect(page.locator(".saved")).to_have_text("saved")
+    page.reload()
+    visit(page, page.url)
+    gaps(page).click()
+    expect(page.get_by_role("dialog", name="Gap")).to_contain_text("Was: The old ___ was")
+    press(page, "Put back")
+    assert text(page) == "The old [[]] was\nvery quiet at night."
+    expect(page.locator(".rewrite")).to_have_text("quiet")
+    gaps(page).click()
+    press(page, "Put back")
+    assert text(page) == "The old house was\nvery quiet at night."
+    write(page, "One [[]] two.")
+    open_draft(page, "One [[~ so\n{{very}} quiet]] two.")
+    fill(page)
+    written = text(page)
+    all_of(page, "Gap")
+    gaps(page).click()
+    press(page, "Put back")
+    assert text(page) == written and page.locator(".draft .line").count() == 2
+
+
+def test_rewrite_keeps_pins_and_lets_gaps_be(page: Page):
+    open_draft(page, "The old [[3; suddenly]] was [[~ so {{very}} quiet]] here.")
+    before = saved(page)
+    all_of(page, "Rewrite")
+    said(page, "There is a gap in this: fill it or remove it first.")
+    assert saved(page) == before
+    fill(page)
+    all_of(page, "Rewrite")
+    said(page, "What the gap asked for holds no more: its length, its banned words.")
+    assert pinned(page) == ["very"] and text(page).startswith("The old ")
+    mark = engine.Draft.parse(saved(page)).parts
+    assert len(mark) == 1 and isinstance(mark[0], engine.Rewrite)
+    open_draft(page, "It was [[~ so {{very}} quiet]] here.")
+    all_of(page, "Rewrite")
+    assert saved(page) == "[[~ It was so {{very}} quiet here.]]"
+    select(page, "very")
+    page.mouse.move(0, 0)
+    press(page, "Rewrite")
+    assert saved(page) == "It was so [[~ {{very}}]] quiet here."
+
+
+def test_a_pin_over_a_fill_keeps_other_pins_and_says_what_holds_no_more(page: Page):
+    open_draft(page, "It was [[6: lamp; suddenly]] so.")
+    fill(page)
+    page.locator(".cell:not(:has(.pinned))").first.dblclick()
+    page.locator(".floating").get_by_text("Pin").click()
+    said(page, "Pinned. Fill writes the words around them anew. What the gap asked for holds no more: its length, its banned words.")
+    assert "lamp" in " ".join(pinned(page)) and len(pinned(page)) >= 2
+    engine.Draft.parse(saved(page))
+    open_draft(page, "It was [[~ so {{very}} quiet today]] so.")
+    fill(page)
+    page.locator(".cell:not(:has(.pinned))").last.dblclick()
+    page.locator(".floating").get_by_text("Pin").click()
+    said(page, "Pinned. Fill writes the words around them anew.")
+    assert "holds no more" not in page.locator(".say").inner_text()
+    assert "very" in pinned(page) and len(pinned(page)) >= 2
+
+
+def picked(page: Page) -> str:
+    """Drag over the second to the fourth cell of a fill: what is tinted then."""
+    middle = "(cell) => { const box = cell.getClientRects()[0]; return [(box.left + box.right) / 2, (box.top + box.bottom) / 2]; }"
+    first, last = (page.locator(".cell").nth(index).evaluate(middle) for index in (1, 3))
+    page.mouse.move(*first)
+    page.mouse.down()
+    page.mouse.move(*last, steps=5)
+    page.mouse.up()
+    assert 2 <= page.locator(".cell.picked").count() < page.locator(".cell").count()
+    return "".join(page.locator(".cell.picked").all_text_contents())
+
+
+def test_after_a_click_on_a_written_word_everything_means_the_draft(page: Page):
+    open_draft(page, "First paragraph.\n\nThen [[3]] ends.")
+    gaps(page).click()
+    page.keyboard.press("Control+a")  # the focus is on a choice in the gap's window
+    assert page.evaluate(SELECTED).startswith("First") and "Variety" not in page.evaluate(SELECTED)
+    expect(page.get_by_role("dialog", name="Gap")).to_be_hidden()
+    page.keyboard.press("ArrowLeft")
+    fill(page)
+    shown = text(page)
+    page.locator(".cell").first.click()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+a")
+    page.keyboard.press("Control+c")
+    assert page.evaluate(CLIPBOARD) == shown
+    page.keyboard.press("Delete")
+    assert text(page) == ""
+    page.keyboard.press("Control+v")
+    assert text(page) == shown
+    page.get_by_label("Variety").focus()
+    page.keyboard.press("Control+a")
+    assert "Variety" not in page.evaluate(SELECTED)
+    page.keyboard.press("ArrowLeft")
+    page.locator(".cell").first.click()
+    page.get_by_role("button", name="Reopen").click()
+    gaps(page).click()
+    field = page.get_by_label("Never here")
+    field.fill("suddenly")
+    field.press("Control+a")  # a field's own text
+    page.keyboard.type("x")
+    expect(field).to_have_value("x")
+
+
+def test_picked_words_are_what_is_copied_cut_and_deleted(page: Page):
+    open_draft(page, "It was [[9]] so.")
+    fill(page)
+    shown = text(page)
+    words = picked(page)
+    page.keyboard.press("Control+c")
+    assert page.evaluate(CLIPBOARD) == words
+    expect(page.locator(".cell.picked")).not_to_have_count(0)
+    page.keyboard.press("Delete")
+    said(page, "Taken out.")
+    assert text(page) == shown.replace(words, "", 1)
+    undo_to(page, shown)
+    expect(page.locator(".island.fill")).to_have_count(1)
+    words = picked(page)
+    page.keyboard.press("Control+x")
+    assert text(page) == shown.replace(words, "", 1) and page.evaluate(CLIPBOARD) == words
+    undo_to(page, shown)
+    picked(page)
+    page.keyboard.press("Control+a")
+    page.keyboard.press("Control+c")
+    assert page.evaluate(CLIPBOARD) == shown
+    open_draft(page, "It was [[~ so {{very}} quiet]] here.")
+    select(page, "quiet")
+    page.keyboard.press("Backspace")
+    assert saved(page) == "It was [[~ so {{very}}]] here."
+    press(page, "Undo")
+    assert saved(page) == "It was [[~ so {{very}} quiet]] here."
