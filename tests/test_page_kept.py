@@ -218,6 +218,7 @@ def test_drafts_of_closed_tabs_can_be_opened_and_those_of_open_ones_are_not_offe
     page.close()
     third.keyboard.press("Escape")
     third.bring_to_front()
+    third.wait_for_function("async () => (await navigator.locks.query()).held.length === 2")  # a closed tab's lock goes a moment later
     expect(kept_drafts(third)).to_have_text(["Story Cjust now", "Story Ajust now"])
     third.get_by_role("menuitem", name="Story A").click()
     assert text(third) == "Story A"

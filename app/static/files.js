@@ -97,10 +97,10 @@ export function buildFiles(page, examples) {
     if (drafts.length) others.replaceChildren(el("div", { class: "heading", "aria-hidden": "true" }, "Kept drafts"), ...drafts);
     others.setAttribute("aria-busy", "false");
   }
-  function keptDraft({ lines, title, time }) {
+  function keptDraft({ key, lines, title, time }) {
     const words = firstWords(lines);
     if (!words) return null;
-    const item = entry(title || words, () => page.load(unpacked(lines), title, `Opened “${title || words}”.`), { title: words });
+    const item = entry(title || words, () => page.load(unpacked(lines), title, `Opened “${title || words}”.`, key), { title: words });
     item.firstChild.dir = "auto";
     item.append(el("span", { class: "time" }, ago(Date.now() - time)));
     return item;

@@ -101,8 +101,6 @@ export async function mount(element, facts) {
   installPicks(page);
   installKeys(page);
 
-  const store = await openStore(() => ({ title: draft.title, lines: packed(draft.lines) }), (state) => { saved.textContent = state; });
-  page.otherDrafts = store.others;
   root.replaceChildren(
     el("header", { class: "top" }, el("span", { class: "mark", role: "img", "aria-label": "Lacuna" }, "L", el("b"), "cuna"),
       el("div", { class: "about" }, titleShown, saved), model.chip),
@@ -116,16 +114,20 @@ export async function mount(element, facts) {
     return toPlainText(draft.lines).trim() !== "" && facts.examples.every(({ segments }) => JSON.stringify(packed(fromSegments(segments))) !== here);
   };
   const AFTER = { kept: " What was here is kept: see Examples.", lost: " What was here is too long to be kept in the browser: Undo brings it back." };
-  /** Another draft takes the place of this one; `opened` says so. */
-  page.load = (lines, name, opened) => {
+  /** Another draft takes the place of this one; `opened` says so, `key` is that of a kept one. */
+  page.load = (lines, name, opened, key) => {
     page.popover.close();
     page.runs.forget();
-    const left = ofOnesOwn() ? store.leave() : "";
+    const own = ofOnesOwn();
+    const left = own || key ? store.leave(own, key) : "";
     draft.load(lines, name);
+    getSelection().removeAllRanges(); // else all of it would be selected if all of the other was
     page.card.scrollTop = 0;
     page.say(opened + (AFTER[left] ?? ""));
   };
   const drawTitle = () => { titleShown.textContent = draft.title || "Untitled"; };
+  const store = await openStore(() => ({ title: draft.title, lines: packed(draft.lines) }), (state) => { saved.textContent = state; });
+  page.otherDrafts = store.others;
   page.changed = () => { store.touch(); tools.draw(); };
   const begun = store.found;
   const [example] = facts.examples;

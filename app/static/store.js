@@ -83,6 +83,13 @@ export async function openStore(current, tell) {
     while (others.length && (others[0].same || kept().length > KEPT)) localStorage.removeItem(others.shift().name);
     tell("saved");
   }
+  function stay() {
+    const here = linesOf(print(current()));
+    const twin = kept().find((name) => name !== key && linesOf(localStorage.getItem(name)) === here);
+    if (twin && open.has(twin)) return "open";
+    write();
+    return unkept ? "lost" : "kept";
+  }
   addEventListener("pagehide", () => { if (timer) write(); });
   document.addEventListener("visibilitychange", () => { if (document.hidden && timer) write(); });
   addEventListener("beforeunload", (event) => {
@@ -99,15 +106,14 @@ export async function openStore(current, tell) {
         if (timer) write();
       }, SAVE_MS);
     },
-    /** Another draft takes the place of this one, which stays under its key: "kept", or "lost" as it is too long, or "open" in another tab. */
-    leave() {
-      const here = linesOf(print(current()));
-      const twin = kept().find((name) => name !== key && linesOf(localStorage.getItem(name)) === here);
-      if (twin) return open.has(twin) ? "open" : "kept";
-      write();
+    /** Another draft takes the place of this one, and goes on under its own key if it was kept (`under`). What was here stays under its
+     * key, if it is the writer's own: "kept", or "lost" as it is too long, or "open" in another tab; else nothing is left of it. */
+    leave(own, under = newKey()) {
+      const left = own ? stay() : "";
+      if (!own || left === "open") localStorage.removeItem(key);
       lock.then((letGo) => letGo());
-      goOn(newKey());
-      return unkept ? "lost" : "kept";
+      goOn(under).then((free) => free || goOn(newKey()));
+      return left;
     },
     /** The kept drafts that are in no tab, the newest first. */
     async others() {
