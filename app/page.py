@@ -30,6 +30,22 @@ HEAD = '<meta name="color-scheme" content="light dark">' + "".join(
 )
 
 
+class WholeMessages(gr.Blocks):
+    """Blocks whose streams tell each message whole.
+
+    Gradio sends the difference to the message before, and gradio 6.31 counts down twice where a list inside a list loses entries: what
+    gradio_client then makes of it is another message, or an error and no end.
+    """
+
+    def handle_streaming_diffs(
+        self, block_fn: Any, data: list[Any], session_hash: str | None, run: str | None, final: bool, simple_format: bool = False
+    ) -> list[Any]:
+        """Each output, whole, in the form of a difference that replaces all of what was there."""
+        later = session_hash is not None and run is not None and run in self.pending_diff_streams[session_hash]
+        whole: list[Any] = super().handle_streaming_diffs(block_fn, data, session_hash, run, final, simple_format=True)
+        return whole if simple_format or final or not later else [[["replace", [], output]] for output in whole]
+
+
 def build(service: Service) -> gr.Blocks:
     """The Gradio app: one component, and the named endpoint that gradio_client streams."""
 
@@ -45,7 +61,7 @@ def build(service: Service) -> gr.Blocks:
         async for message in service.fill(draft, settings, with_text, seen or ()):
             yield message
 
-    with gr.Blocks(title="Lacuna", fill_width=True, analytics_enabled=False) as blocks:
+    with WholeMessages(title="Lacuna", fill_width=True, analytics_enabled=False) as blocks:
         DraftEditor(facts())
         gr.api(fill, api_name="fill", concurrency_limit=1, concurrency_id="model")
     return blocks

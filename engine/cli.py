@@ -105,7 +105,9 @@ def _read(options: argparse.Namespace) -> tuple[str, str]:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise _Wrong(f"{name} is not UTF-8 text: the byte 0x{data[error.start]:02x} in line {line} is no character.") from error
+        raise _Wrong(
+            f"{name} is not UTF-8 text: the byte 0x{data[error.start]:02x} in line {line} is no character; save it as UTF-8."
+        ) from error
     return (text[1:], BOM) if text.startswith(BOM) else (text, "")
 
 

@@ -30,7 +30,7 @@ _INSIDE = re.compile(
     r"(?P<escape>\\(?:[,;\]}{\\]|\[\[|_{3,}))|(?P<close>\]\])|(?P<newline>\r\n|\r|\n)|(?P<pin>\{\{)|(?P<unpin>\}\})"
     rf"|(?P<sign>[,;])|(?P<nested>\[\[(?={_OPENER})|_{{3,}})"
 )
-_LENGTH = re.compile(r"([0-9]+)(?:(-)([0-9]*))?( tokens)?")
+_LENGTH = re.compile(r"([0-9]+)(?:([-–])([0-9]*))?( tokens?\b| words?\b)?")  # printed without " words", and with "-"
 _NESTED = re.compile(rf"\[\[(?={_OPENER})|_{{3,}}")
 _NEARBY = 100
 """Characters of given text on each side of a gap that tell whether its script is one without spaces."""
@@ -145,7 +145,7 @@ class _Reader:
         # Five digits without leading zeros are too many already: Python need not read a million.
         low, high = (int(found[group].lstrip("0")[:5] or 0) for group in (1, 3 if found[2] else 1))
         try:
-            return Length(low, high, "tokens" if found[4] else "words"), found.end()
+            return Length(low, high, "tokens" if (found[4] or "").startswith(" token") else "words"), found.end()
         except ValueError as error:
             self.fail(at, f"{str(error)[:-1]}; write `\\[[` before brackets that are no gap.")
 

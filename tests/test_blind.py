@@ -71,6 +71,15 @@ def test_an_unanswered_or_missing_sheet_is_one_sentence(tmp_path: Path, capsys: 
     blind.write(blind.draw(CUTS, WRITERS, 6, seed=0), tmp_path)
     assert main(["--score", str(tmp_path)]) == 2
     assert "No passage" in capsys.readouterr().err
+    key = tmp_path / blind.KEY
+    whole = key.read_text(encoding="utf-8")
+    key.write_text(whole + "7\n", encoding="utf-8")
+    assert main(["--score", str(tmp_path)]) == 2
+    assert "is not as --blind wrote it" in capsys.readouterr().err
+    key.write_text(whole, encoding="utf-8")
+    (tmp_path / blind.SHEET).write_text("Ä", encoding="utf-16")
+    assert main(["--score", str(tmp_path)]) == 2
+    assert "save it as UTF-8" in capsys.readouterr().err
 
 
 def test_wilsons_interval() -> None:

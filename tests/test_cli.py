@@ -89,7 +89,7 @@ def test_banned_words_are_given_one_by_one():
         (["--sampler", "best", "[[]]"], b"", "There is no sampler called 'best'; there are ancestral"),
         (["--schedule", "best", "[[]]"], b"", "There is no schedule called 'best'; there are loglinear"),
         ([], b"", "Give either a draft or --file"),
-        (["-"], b"\xff[[]]", "Standard input is not UTF-8 text: the byte 0xff in line 1 is no character."),
+        (["-"], b"\xff[[]]", "Standard input is not UTF-8 text: the byte 0xff in line 1 is no character; save it as UTF-8."),
         (["--file", "no such file"], b"", "no such file can't be read: No such file or directory."),
         (["--flie", "x", "y"], b"", "Unrecognized arguments: --flie"),
     ],

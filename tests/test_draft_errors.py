@@ -33,7 +33,7 @@ def refusal(text: str) -> DraftError:
         ("[[7-5]]", 3, "smaller number"),
         ("[[5-]]", 5, "number after `-`"),
         ("[[5-12", 7, "` tokens`, `:`, `;` or `]]`"),
-        ("[[5 words]]", 4, "` tokens`"),
+        ("[[5 wards]]", 4, "` tokens`"),
         ("[[5\n]]", 4, "`]]`"),
         ("[[]", 3, "`]]`"),
         ("[[5]][[6]]", 6, "given text between"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,21 @@ def test_bad_data_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest
     for data in ("nowhere.txt", "empty.txt"):
         assert main(["--model", "toy", "--data", str(tmp_path / data)]) == 2
         assert capsys.readouterr().err.count(".\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--passes=0", "--rows=-1", "--gaps=0", "--blind=0", "--length=-5", f"--seed={2**70}"])
+def test_a_number_that_makes_no_sense_is_refused_before_anything_is_read(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--data", "nowhere", option])
+    assert re.search(rf"argument {option.partition('=')[0]}: give a .*number", capsys.readouterr().err)
+
+
+def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("some words " * 100, encoding="utf-8")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    assert main(["--model", "toy", "--data", str(tmp_path / "a.txt"), "--out", str(tmp_path / "file"), "--quick"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "file" in said and "can't be read or written" in said
 
 
 def test_small_sources_share_a_line() -> None:

@@ -43,7 +43,7 @@ def test_no_network_is_one_sentence(server: Hub, published: Path, monkeypatch: p
     with socket.socket() as closed:  # bound and not listening: every connection is refused
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        assert "is not whole on this machine, and the hub can't be reached" in refused()
+        assert "is no folder and no whole model on this machine, and the hub can't be reached" in refused()
 
 
 def test_offline_says_what_is_missing(server: Hub, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,3 +164,6 @@ def test_what_cannot_be_learned_from_is_told_in_one_sentence(folder: Path, tmp_p
         assert length_head.main(["--model", str(folder), "--data", str(data), "--gaps", "5"]) == 2
         assert says in capsys.readouterr().err.splitlines()[-1]
     assert length_head.main(["--model", str(tmp_path), "--data", str(SAMPLE)]) == 2
+    capsys.readouterr()
+    assert length_head.main(["--model", str(folder), "--data", str(SAMPLE), "--gaps", "64", "--layers", "99"]) == 2
+    assert re.fullmatch(r"The model has \d+ blocks, and --layers counts them from 1; there is no 99\.", capsys.readouterr().err.strip())

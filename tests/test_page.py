@@ -202,6 +202,9 @@ def test_a_length_typed_in_brackets_is_a_gap_and_brackets_of_programs_are_not(pa
         *("[[3-6; very, nice]]", "[[; ever so]]"),
         *("[[: old lamp]]", "[[4 tokens: I; he]]"),
     ]
+    write(page, "It was ")
+    page.keyboard.type("[[3 words]] and [[1 token]] and [[2–4]]")
+    assert [mark.text_content() for mark in gaps(page).all()] == ["[[3]]", "[[1 tokens]]", "[[2-4]]"]
 
 
 def test_pasted_marks_are_offered_to_be_made_gaps(page):

@@ -55,7 +55,13 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
         list(documents(tmp_path / "a.txt.xz"))
 
 
-@pytest.mark.parametrize("wrong", ["--tokens 0", "--held-out 1", "--weight a b", "--weight a -1", "--depth 0", "--done 5", "--hold nan"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *("--tokens 0", "--held-out 1", "--weight a b", "--weight a -1", "--depth 0", "--done 5", "--done nan", "--hold nan", "--seed -1"),
+        *("--piece nan", "--seed 1180591620717411303424"),
+    ],
+)
 def test_numbers_that_make_no_sense_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
     with pytest.raises(SystemExit) as stopped:
         run(tmp_path, tmp_path / "out", *wrong.split())

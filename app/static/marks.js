@@ -8,7 +8,7 @@ const SPACE = /^\s*$/;
 export const WORD = /[\p{L}\p{N}]/u;
 export const LONGEST = 2000; // words or tokens in a gap
 const TOUCHED = /[\p{L}\p{N}_]/u; // what makes underscores and brackets beside it those of a program
-const AS_TYPED = /(?<![\p{L}\p{N}_\\[\])])(?:___|\[\[(?:(\d+)(?:-(\d+))?( tokens)?)?(?::([^[\]{}~\\;]+))?(?:;([^[\]{}~\\;]+))?\]\])$/u;
+const AS_TYPED = /(?<![\p{L}\p{N}_\\[\])])(?:___|\[\[(?:(\d+)(?:[-–](\d+))?( tokens?| words?)?)?(?::([^[\]{}~\\;]+))?(?:;([^[\]{}~\\;]+))?\]\])$/u;
 const PASSAGE_TYPED = /(?<![\p{L}\p{N}_\\[\])])\[\[~((?:[^[\]{}\\]|\{\{[^[\]{}\\]+\}\})+)\]\]$/u;
 const PIN = /\{\{([^{}]+)\}\}/;
 
@@ -176,9 +176,9 @@ export function marks(page) {
     const offset = at.offset - here.start;
     if (TOUCHED.test(here.item[offset] ?? "")) return;
     const before = here.item.slice(0, offset);
-    const [mark, low, high = low, tokens, held, banned] = before.match(AS_TYPED) ?? [];
+    const [mark, low, high = low, unit, held, banned] = before.match(AS_TYPED) ?? [];
     if (!mark) return passageAsTyped(before, at);
-    const length = low ? { low: Number(low), high: Number(high), unit: tokens ? "tokens" : "words" } : null;
+    const length = low ? { low: Number(low), high: Number(high), unit: unit?.startsWith(" token") ? "tokens" : "words" } : null;
     if (length && !(length.low >= 1 && length.low <= length.high && length.high <= LONGEST)) return;
     const [keywords, bans] = [held, banned].map((phrases) => (phrases ? phrases.split(",").map((phrase) => phrase.trim()) : []));
     if (bans.includes("") || !keywords.every((keyword) => WORD.test(keyword))) return;

@@ -80,6 +80,10 @@ def score(folder: Path) -> Counts:
         lines = (folder / KEY).read_text(encoding="utf-8").splitlines()[1:]
     except OSError as error:
         raise BlindError(f"{folder} has no {SHEET} with its {KEY}; write them with --blind first.") from error
+    except UnicodeDecodeError as error:
+        raise BlindError(f"{SHEET} or {KEY} in {folder} is not UTF-8 text; save it as UTF-8.") from error
+    if not all(re.match(r"\d+\t[^\t]*\t[^\t]*\t[^\t]+", line) for line in lines):
+        raise BlindError(f"{KEY} in {folder} is not as --blind wrote it; write both files again.")
     found = {
         int(number): answer.strip()[:1].upper() for number, answer in re.findall(r"^## (\d+)\n.*?^answer:([^\n]*)", sheet, re.M | re.S)
     }

@@ -18,6 +18,7 @@ from pathlib import Path
 from engine.evaluation import blind
 from engine.evaluation.report import MEANING, bound_section, lengths_section
 from engine.evaluation.session import Session
+from engine.training.options import seed, whole
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "tests" / "data" / "dev_sample.txt"
@@ -43,15 +44,15 @@ def parser() -> argparse.ArgumentParser:
         help="a model's folder: write the figures into its README.md and evaluation.json (fewer rows than a full report)",
     )
     add("--sample", type=Path, default=SAMPLE, help="the texts of the card's second row, which the test suite measures again")
-    add("--blind", type=int, metavar="N", help="write only a shuffled sheet of N passages for a human judge into --out, its key apart")
+    add("--blind", type=whole, metavar="N", help="write only a shuffled sheet of N passages for a human judge into --out, its key apart")
     add("--score", type=Path, metavar="FOLDER", help="count the answers on such a sheet")
     add("--lengths", action="store_true", help="print how near automatic lengths come, and measure nothing else")
-    add("--gaps", type=int, help="gaps of each kind to fill")
+    add("--gaps", type=whole, help="gaps of each kind to fill")
     add("--json", action="store_true", help="print one JSON object instead of a table")
-    add("--length", type=int, help="tokens in a row; the model's own length when left out")
-    add("--passes", type=int, default=1, help="draws of masks for the NELBO")
-    add("--rows", type=int, default=16, help="rows in a batch")
-    add("--seed", type=int, default=0)
+    add("--length", type=whole, help="tokens in a row; the model's own length when left out")
+    add("--passes", type=whole, default=1, help="draws of masks for the NELBO")
+    add("--rows", type=whole, default=16, help="rows in a batch")
+    add("--seed", type=seed, default=0)
     add("--device", default="auto")
     add("--dtype", default="auto")
     return made
@@ -80,6 +81,11 @@ def main(argv: list[str]) -> int:
             report = Session(args, command_of(args)).write_report()
             told = [*bound_section(report["nelbo"]), "\nAutomatic length:\n", *lengths_section(report["lengths"])]
             print(json.dumps(report) if args.json else "\n".join(told))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"{error.filename or args.out} can't be read or written: {error.strerror or error}.", file=sys.stderr)
+        return 2
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

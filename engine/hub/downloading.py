@@ -245,7 +245,10 @@ def _sentences(name: str, revision: str | None) -> Iterator[None]:
             raise HubError(f"The hub does not give out {name} (it answers {code}); log in with `hf auth login`.") from error
         raise HubError(f"The hub does not answer as it should ({code}); try again later.") from error
     except (httpx2.RequestError, httpx2.StreamError, httpx2.InvalidURL, errors.OfflineModeIsEnabled) as error:
-        raise HubError(f"{name} is not whole on this machine, and the hub can't be reached: check the network, and start again.") from error
+        raise HubError(
+            f"{name} is no folder and no whole model on this machine, and the hub can't be reached: check the name and the network, and "
+            "start again."
+        ) from error
     except ImportError as error:
         raise HubError(f"The network's proxy needs the package {error.name or 'socksio'}, which is not installed; use another.") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:

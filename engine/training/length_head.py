@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from engine.length_head import LONGEST, PLACES, LengthHead, LengthHeadConfig, ar
 from engine.lengths import ROWS, batch, fit_length_bias
 from engine.training.corpus import CorpusError, files_of, training_documents
 from engine.training.gaps import Cut, beginnings, mixed_cuts
-from engine.training.options import whole
+from engine.training.options import seed, whole
 
 BATCH, PASSES, LEAST_STEPS = 256, 10, 300
 """Of learning: gaps a step, times that each is seen, and steps where there are few gaps."""
@@ -111,6 +112,10 @@ def fit(
     if not isinstance(model, DiTDenoiser):
         raise CorpusError("Only models in our own format can be taught lengths; name a folder that train wrote.")
     depth, width = model.network.config.depth, model.network.config.width
+    if layers and max(layers) > depth:
+        raise CorpusError(f"The model has {depth} blocks, and --layers counts them from 1; there is no {max(layers)}.")
+    if not os.access(folder, os.W_OK):
+        raise CorpusError(f"{folder} can't be written to; copy the model to a folder of your own first.")
     config = LengthHeadConfig(width, tuple(layers or sorted({-(-depth // 2), depth})), hidden)
     data = examples(model, mixed_cuts(beginnings(files), gaps, seed), config, seed)
     checkpoint.set_length_head(folder, train(config, data, seed=seed))
@@ -139,7 +144,7 @@ def main(argv: list[str]) -> int:
     add("--gaps", type=whole, default=GAPS, help="gaps to learn from")
     add("--hidden", type=whole, default=128)
     add("--layers", type=whole, nargs="+", help="blocks whose states are read, counted from 1; the middle one and the last when left out")
-    add("--seed", type=int, default=0)
+    add("--seed", type=seed, default=0)
     args = parser.parse_args(argv)
     try:
         files = files_of(args.data)

@@ -40,6 +40,22 @@ def whole(text: str) -> int:
     return value
 
 
+def seed(text: str) -> int:
+    """A number that chance begins from."""
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError("give a number from 0 to 2^63 - 1")
+    return value
+
+
+def zero_or_more(text: str) -> float:
+    """A finite number from 0 on."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError("give a number from 0 on")
+    return value
+
+
 def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     """Read the command line; what was left out and depends on the texts stays None."""
     parser = argparse.ArgumentParser(prog="launch.py train", description=about)
@@ -85,8 +101,13 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     add = budget.add_argument
     add("--tokens", type=above_zero, help="tokens to train on in all (30e6; by the amount of text when tuning)")
     add("--minutes", type=above_zero, help="stop after this much training, decaying the rate in time for it")
-    add("--piece", type=float, help="pause this many minutes after the start of this call; the same command goes on from there")
-    add("--done", type=float, default=0.0, help="with --init: the run has this many tokens behind it, and only its weights are at hand")
+    add("--piece", type=zero_or_more, help="pause this many minutes after the start of this call; the same command goes on from there")
+    add(
+        "--done",
+        type=zero_or_more,
+        default=0.0,
+        help="with --init: the run has this many tokens behind it, and only its weights are at hand",
+    )
 
     recipe = parser.add_argument_group("recipe")
     add = recipe.add_argument
@@ -122,7 +143,7 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
         help="where masking levels are drawn from; learned: by the schedule in --init",
     )
     add("--gap-rows", type=share, default=0.0625, help="share of the rows that are masked in runs")
-    add("--seed", type=int, default=0)
+    add("--seed", type=seed, default=0)
 
     machine = parser.add_argument_group("machine")
     add = machine.add_argument
@@ -134,6 +155,8 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.recipe:
         parser.error("write --recipe in full")
+    if args.tokenizer and args.init:
+        parser.error("--init brings its own tokenizer; leave --tokenizer away")
     if args.done and not args.init:
         parser.error("--done needs --init, the weights that have seen these tokens")
     try:

@@ -28,6 +28,9 @@ def main(argv: list[str]) -> int:
     except (CorpusError, checkpoint.CheckpointError) as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"{error.filename or args.model} can't be read or written: {error.strerror or error}.", file=sys.stderr)
+        return 2
     print(f"{len(lexicon.words)} words, {(args.model / checkpoint.WORDS).stat().st_size / 1e3:.0f} kB.", file=sys.stderr)
     return 0
 
