@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from engine.evaluation.main import command_of, main, parser
 from engine.evaluation.nelbo import GUESSED_ROWS, SMALL, Document, Tally, batches, by_source, encode, evaluate, ratio, summary
 from engine.evaluation.order import left_to_right
 from engine.evaluation.report import in_order
-from engine.evaluation.session import Session
 from engine.evaluation.store import Store, fingerprint_of_model
 from engine.model import DiT, ModelConfig
 from engine.settings import Settings
@@ -78,21 +76,6 @@ def test_bad_data_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest
     for data in ("nowhere.txt", "empty.txt"):
         assert main(["--model", "toy", "--data", str(tmp_path / data)]) == 2
         assert capsys.readouterr().err.count(".\n") == 1
-
-
-@pytest.mark.parametrize("option", ["--passes=0", "--rows=-1", "--gaps=0", "--blind=0", "--length=-5", f"--seed={2**70}"])
-def test_a_number_that_makes_no_sense_is_refused_before_anything_is_read(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["--data", "nowhere", option])
-    assert re.search(rf"argument {option.partition('=')[0]}: give a .*number", capsys.readouterr().err)
-
-
-def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "a.txt").write_text("some words " * 100, encoding="utf-8")
-    (tmp_path / "file").write_text("", encoding="utf-8")
-    assert main(["--model", "toy", "--data", str(tmp_path / "a.txt"), "--out", str(tmp_path / "file"), "--quick"]) == 2
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "file" in said and "can't be read or written" in said
 
 
 def test_small_sources_share_a_line() -> None:
@@ -151,28 +134,6 @@ def test_other_settings_recommended_for_the_same_weights_leave_what_was_kept(tmp
     assert fingerprint(settings={"steps": 3}) == before != fingerprint(schedule=None)
     (tmp_path / "model.safetensors").write_bytes(b"")
     assert fingerprint() != before
-
-
-def test_figures_of_other_precisions_are_kept_apart(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("She waited by the gate until the lamp was lit. " * 20, encoding="utf-8")
-
-    def session(dtype: str) -> Session:
-        return Session(parser().parse_args(["--data", str(path), "--out", str(tmp_path / "out"), "--dtype", dtype]), "")
-
-    kept = {}
-    for dtype in ("int8", "bfloat16", "float32"):
-        it = session(dtype)
-        assert it.dtype == dtype
-        [kept[dtype]] = it.store.records("key", ["a"], lambda _, dtype=dtype: {"value": dtype}, "")
-    assert [kept[dtype]["value"] for dtype in kept] == list(kept)
-
-
-def test_held_out_text_is_read_as_drafts_and_training_texts_are() -> None:
-    model = engine.load()
-    told, plain = ("He said \u2013 no\u2026 not yet \u2013 and went.", "He said\u2014no... not yet\u2014and went.")
-    assert encode(model, "a", told, 64).rows == encode(model, "a", plain, 64).rows
-    assert encode(model, "a", told, 64).text == told
 
 
 def test_one_factor_at_a_time() -> None:
