@@ -154,6 +154,7 @@ class Canvas:
         self.spans = [self._span(i, *about, fenced=fenced[i] % 2 == 1) for i, about in enumerate(raw)]
 
     def _span(self, i: int, gap: int, was: str, length: Length | None, *, fenced: bool) -> Span:
+        known = vocabulary(self._model)
         before, after = self.given[i][-_NEAR:], self.given[i + 1][:_NEAR]
         if i > 0 and len(self.given[i]) < _NEAR:
             before = GAP_SIGN + before
@@ -167,11 +168,10 @@ class Canvas:
         if not code:
             before, after = with_spaces(before, after), unwrapped(after, before=self._on_line(i))
         takes_space = self._carries_spaces and before.endswith(" ")
-        brings_space = takes_space and not (vocabulary(self._model).plain.apart and self._read(before).endswith("— "))
+        brings_space = takes_space and not (known.plain.apart and self._read(before).endswith("— "))
         single = length is not None and length.unit == "tokens" and length.low == 1
-        brings_quote = "" if code or single else closing_quote(before, after, quoted=open_before)
-        if brings_quote not in vocabulary(self._model).closing:
-            brings_quote = ""
+        closing = "" if code or single else closing_quote(before, after, quoted=open_before)
+        brings_quote = closing if closing in known.closing else ""
         if brings_quote == '"' and quotes is not None:
             quotes = 1 - quotes
         bracketed = leaves_open(left) or leaves_open(right[::-1].translate(MIRRORED)) or any(sign in was for sign in BRACKETS)

@@ -46,12 +46,15 @@ def with_spaces(before: str, after: str) -> str:
         return before
     line, following = _last_line(before), _LINE_END.split(after, maxsplit=1)[1:]
     listed = line != "" and line[-1] not in ".!?:" and (line[:1].islower() or "".join(following)[:1].islower())
-    return f"{before.removesuffix(chr(10)).removesuffix(chr(13))} " if listed or is_broken(before) else before
+    return before.removesuffix("\n").removesuffix("\r") + " " if listed or is_broken(before) else before
 
 
 def is_broken(before: str) -> bool:
     """Whether a text ends in a line end that breaks a sentence, as far as can be told from before it."""
-    return before.endswith(("\n", "\r")) and _goes_on(_last_line(before)) and not _last_line(before)[-1].isupper()
+    if not before.endswith(("\n", "\r")):
+        return False
+    line = _last_line(before)
+    return _goes_on(line) and not line[-1].isupper()
 
 
 def _last_line(text: str) -> str:

@@ -59,7 +59,7 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     "wrong",
     [
         *("--tokens 0", "--held-out 1", "--weight a b", "--weight a -1", "--depth 0", "--done 5", "--done nan", "--hold nan", "--seed -1"),
-        *("--piece nan", "--seed 1180591620717411303424"),
+        *("--piece nan", "--seed 1180591620717411303424", "--tokenizer t --init m"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str) -> None:

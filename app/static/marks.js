@@ -123,7 +123,7 @@ export function marks(page) {
     });
     if (rest.length) say("Taken out. The rest of what stood there is plain text now; Undo brings all of it back.");
   }
-  const pickedText = () => stopPieces(draft.find(page.pick.id).island).slice(page.pick.from, page.pick.to + 1).map(({ text }) => text).join("");
+  const pickedText = () => stopTexts(draft.find(page.pick.id).island).slice(page.pick.from, page.pick.to + 1).join("");
 
   /** Pin words: those picked in a passage; picked in what a run wrote, they stay and the rest may be written anew. */
   function pin() {

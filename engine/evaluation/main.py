@@ -18,6 +18,7 @@ from pathlib import Path
 from engine.evaluation import blind
 from engine.evaluation.report import MEANING, bound_section, lengths_section
 from engine.evaluation.session import Session
+from engine.training.corpus import unusable
 from engine.training.options import seed, whole
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,7 +85,7 @@ def main(argv: list[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        print(f"{error.filename or args.out} can't be read or written: {error.strerror or error}.", file=sys.stderr)
+        print(unusable(error, args.out), file=sys.stderr)
         return 2
     except ValueError as error:
         print(error, file=sys.stderr)

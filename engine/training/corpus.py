@@ -25,6 +25,11 @@ class CorpusError(ValueError):
     """A corpus file cannot be used; the message is one sentence."""
 
 
+def unusable(error: OSError, path: Path | None) -> str:
+    """The sentence for a file or folder that the system refuses; `path` where it doesn't say which."""
+    return f"{error.filename or path} can't be read or written: {error.strerror or error}."
+
+
 def files_of(paths: Sequence[Path]) -> list[Path]:
     """The text files named, folders opened (their .txt, .md and .xz files, sorted); CorpusError when there are none."""
     found: list[Path] = []

@@ -28,7 +28,7 @@ from engine.model import ConfigError, DiT, ModelConfig
 from engine.text import amount
 from engine.tokenizer import Tokenizer, TokenizerError
 from engine.training import length_head, machine, recipe, tuning
-from engine.training.corpus import CorpusError, files_of, training_documents
+from engine.training.corpus import CorpusError, files_of, training_documents, unusable
 from engine.training.crew import Crew
 from engine.training.enlarge import enlarged, with_vocabulary
 from engine.training.interrupts import interrupts
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
         print("There was not enough memory to read the texts; close other programs, or cut long ones with <|doc|> lines.", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{error.filename or args.out} can't be read or written: {error.strerror or error}.", file=sys.stderr)
+        print(unusable(error, args.out), file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):

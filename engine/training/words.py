@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from engine import checkpoint
 from engine.lexicon import Lexicon
-from engine.training.corpus import CorpusError, files_of, training_documents
+from engine.training.corpus import CorpusError, files_of, training_documents, unusable
 
 
 def main(argv: list[str]) -> int:
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{error.filename or args.model} can't be read or written: {error.strerror or error}.", file=sys.stderr)
+        print(unusable(error, args.model), file=sys.stderr)
         return 2
     print(f"{len(lexicon.words)} words, {(args.model / checkpoint.WORDS).stat().st_size / 1e3:.0f} kB.", file=sys.stderr)
     return 0
