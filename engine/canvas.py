@@ -1,7 +1,8 @@
 """A draft as a canvas of cells: what is given stays a string, what is written are tokens, seen through windows.
 
 Only the cells of gaps are ever decoded. The model reads the given text near a gap (straight quotes, LF, without the
-one space that the first token of a gap brings itself); the page reads the given strings as they are.
+one space that the first token of a gap brings itself, an empty line behind a gap that ends the draft); the page reads
+the given strings as they are.
 """
 
 from __future__ import annotations
@@ -15,21 +16,10 @@ from typing import TypeAlias
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap, Length, Pin, Rewrite
 from engine.frames import MASKED_TEXT
-from engine.lines import INSIDE, MASKED, as_written, is_broken, tidy, unwrapped, with_spaces
-from engine.source import fences, in_code
-from engine.spacing import (
-    BRACKETS,
-    DOUBLE_QUOTES,
-    GAP_SIGN,
-    MIRRORED,
-    closing_quote,
-    leaves_open,
-    line_of,
-    space_after,
-    space_before,
-    stands_apart,
-    unwanted,
-)
+from engine.lines import INSIDE, MASKED, as_written, tidy, unwrapped
+from engine.source import fences
+from engine.spacing import DOUBLE_QUOTES, ENDS_PARAGRAPH, GAP_SIGN, space_after, space_before, stands_apart, unwanted
+from engine.spans import LINE, on_line, span_of
 from engine.style import Style
 from engine.text import is_wordlike
 from engine.vocabulary import vocabulary
@@ -37,39 +27,6 @@ from engine.vocabulary import vocabulary
 LONGEST_WINDOW = 512
 """Windows are no longer than this many tokens, however much the model could read: the cost of a step grows with them."""
 _CHARS_A_TOKEN = 8
-_NEAR = 40
-_LINE = 4000
-_NEAR_GAPS = 6
-"""Gaps around one across which the lines of its surroundings are read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A run of cells that the model writes, between two given texts: a gap, or a piece of a mark between pins or keywords."""
-
-    gap: int
-    was: str
-    """The words that a rewrite replaces; empty for a gap."""
-    length: Length | None
-    before: str
-    """The last characters of the given text before; GAP_SIGN stands for a gap before that. White space that is a space to a writer is one:
-    a no-break space, a tab, a line end that only breaks a line."""
-    after: str
-    """The first characters of the given text after; empty at the end of the draft."""
-    takes_space: bool
-    """The model sees the text before without its last space: the span's first token brings it, or none does."""
-    brings_space: bool
-    """The first token does. Not behind " – ", where dashes are read without spaces."""
-    brings_quote: str
-    """The model sees the text behind without its first sign, this quote: the span's last token, a stop, brings it. Mostly empty."""
-    quotes: int | None
-    """How many double quotes pair off those around, modulo 2; None when that can't be told."""
-    code: bool
-    """It is in program code: what is written stays as the model wrote it."""
-    quoted: bool
-    """A double quote is open before it, on its line."""
-    bracketed: bool
-    """Brackets belong in it: one is open before it, on its line, or closed behind it, or its passage holds some."""
 
 
 Piece: TypeAlias = str | Length
@@ -106,6 +63,7 @@ class Canvas:
         self._model = model
         known = vocabulary(model)
         self._read = known.read
+        self._beyond: str = getattr(model, "beyond", "")
         self._carries_spaces, self._glued = known.carries_spaces, None if known.glued is None else known.glued.tolist()
         self.style = Style.of(GAP_SIGN.join([*(part for part in draft.parts if isinstance(part, str)), _pins(draft)]))
         self.items: list[str | Fixed | int] = []
@@ -151,37 +109,7 @@ class Canvas:
                 span(words, None)
                 fixed(piece[start + len(words) :], Fixed(gap, piece[start + len(words) :]))
         fenced = list(accumulate(map(fences, self.given)))
-        self.spans = [self._span(i, *about, fenced=fenced[i] % 2 == 1) for i, about in enumerate(raw)]
-
-    def _span(self, i: int, gap: int, was: str, length: Length | None, *, fenced: bool) -> Span:
-        known = vocabulary(self._model)
-        before, after = self.given[i][-_NEAR:], self.given[i + 1][:_NEAR]
-        if i > 0 and len(self.given[i]) < _NEAR:
-            before = GAP_SIGN + before
-        # What was written in pairs stays so: a rewrite keeps the parity of its words, a gap in a paragraph of pairs holds pairs.
-        left, right = line_of(self.given[i::-1], _LINE, backwards=True), line_of(self.given[i + 1 :], _LINE, backwards=False)
-        open_before, open_after = (sum(map(text.count, DOUBLE_QUOTES)) % 2 == 1 for text in (left, right))
-        quotes = sum(map(was.count, DOUBLE_QUOTES)) % 2 if was else None if open_before != open_after else 0
-        near = range(max(0, i - _NEAR_GAPS), i + 1), range(i + 1, min(len(self.given), i + _NEAR_GAPS))
-        above, below = "".join(self.given[j][-_LINE:] for j in near[0]), "".join(self.given[j][:_LINE] for j in near[1])
-        code = fenced or in_code(above, below)
-        if not code:
-            before, after = with_spaces(before, after), unwrapped(after, before=self._on_line(i))
-        takes_space = self._carries_spaces and before.endswith(" ")
-        brings_space = takes_space and not (known.plain.apart and self._read(before).endswith("— "))
-        single = length is not None and length.unit == "tokens" and length.low == 1
-        closing = "" if code or single else closing_quote(before, after, quoted=open_before)
-        brings_quote = closing if closing in known.closing else ""
-        if brings_quote == '"' and quotes is not None:
-            quotes = 1 - quotes
-        bracketed = leaves_open(left) or leaves_open(right[::-1].translate(MIRRORED)) or any(sign in was for sign in BRACKETS)
-        quotes = None if code else quotes
-        return Span(gap, was, length, before, after, takes_space, brings_space, brings_quote, quotes, code, open_before, bracketed)
-
-    def _on_line(self, i: int) -> str:
-        """What `unwrapped` is told of the line that span i ends on: nothing where the span is all of it."""
-        before = self.given[i][-_NEAR:]
-        return "" if before.endswith(("\n", "\r")) and not is_broken(before) else INSIDE
+        self.spans = [span_of(known, self.given, i, *about, fenced=fenced[i] % 2 == 1) for i, about in enumerate(raw)]
 
     def rewritten_tokens(self, i: int) -> int:
         """How many tokens the words hold that a rewrite's span replaces."""
@@ -256,7 +184,7 @@ class Canvas:
             text = MASKED if token == mask else known.texts[token]
             if self._glued is not None:
                 word = "x" if token == mask else text
-                if token != mask and not self._glued[token] and written != before_first and stands_apart(written[-_LINE:], word):
+                if token != mask and not self._glued[token] and written != before_first and stands_apart(written[-LINE:], word):
                     text, word = " " + text, " " + word
                 written += word
             found += ((char, cell) for char in text)
@@ -349,11 +277,15 @@ class Canvas:
         """The text after span i - 1, as the model sees it: at most `limit` characters, cut at a word. `whole`: with a quote that the
         span's last token would bring.
         """
+        if self._beyond and i == len(self.spans) and not self.given[i].strip() and not self.spans[-1].code:
+            return self._beyond
         text = self.given[i] if limit is None else self.given[i][:limit]
         cut = len(text) < len(self.given[i])
         text = self._read(text.rsplit(None, 1)[0] if cut and len(text.split(None, 1)) > 1 else text)
         if not any(span.code for span in self.spans[max(0, i - 1) : i + 1]):
-            text = unwrapped(text, before=self._on_line(i - 1) if i else "")
+            text = unwrapped(text, before=on_line(self.given[i - 1]) if i else "")
+            if i and self.spans[i - 1].ends_sentence in ENDS_PARAGRAPH and text[:1] == "\n" != text[1:2]:
+                text = "\n" + text
         if i < len(self.spans) and not cut and self.spans[i].takes_space:
             text = text[:-1]
         if i > 0 and self.spans[i - 1].brings_quote and not whole:

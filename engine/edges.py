@@ -53,9 +53,9 @@ class Edges:
         """The rules of engine.spacing as token sets.
 
         `takes_space`: the model sees the text before without its last space, and the first token must bring it. `partial`: tokens that
-        spell a part of a character are allowed, unless the words are `counted`. `brackets`: whether they may stand here. `sentence`: the
-        next one begins behind it, so it ends one. `closes`: the quote behind a saying that it ends, which its last token brings; empty
-        where it ends none. `code`: indentation, tabs and brackets may stand anywhere.
+        spell a part of a character are allowed, unless the words are `counted`. `brackets`: whether they may stand here. `sentence`: it
+        ends one, for the next one begins behind it, or nothing does. `closes`: the quote behind a saying that it ends, which its last token
+        brings; empty where it ends none. `code`: indentation, tabs and brackets may stand anywhere.
         """
         v = vocabulary
         inner = v.writable.clone()
@@ -97,7 +97,7 @@ class Edges:
         if size > 2 and is_saying(before, after) and bool((last & v.ends_stop).any()):
             last &= v.ends_stop & ~v.stops_twice
             late = inner & ~v.ends_stop
-        if size > 2 and sentence and bool((last & v.ends_sentence).any()):
+        if sentence and bool((last & v.ends_sentence).any()):
             last &= v.ends_sentence
         if after and after[0] in QUOTES:
             last &= ~v.ends_quote

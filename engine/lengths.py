@@ -18,6 +18,7 @@ from engine.denoiser import Denoiser, KnowsLengths
 from engine.draft import Draft, Gap
 from engine.forward import subs_log_probs
 from engine.rules import edges
+from engine.spacing import ENDS_PARAGRAPH
 from engine.text import is_wordlike
 from engine.vocabulary import vocabulary
 
@@ -166,7 +167,7 @@ def _bounds(model: Denoiser, canvas: Canvas, i: int) -> tuple[int, int | None]:
     if length is None:
         if len(canvas.spans) == 1 and not any(map(is_wordlike, span.before + span.after)):
             return FREE, FREE
-        return 1 + len(span.brings_quote), None
+        return 2 if span.brings_quote or span.ends_sentence == ENDS_PARAGRAPH[0] else 1, None
     if length.unit == "tokens":
         return length.low, length.high
     low, high = (_reachable(model, canvas, i, n) for n in (length.low, length.high))
@@ -189,6 +190,8 @@ def _between(low: int, high: int) -> list[int]:
 def _reachable(model: Denoiser, canvas: Canvas, i: int, words: int) -> int:
     """The first length from the usual one up that can hold so many words, and what else the span has to."""
     class_of, usual = vocabulary(model).class_of, tokens_of_words(model, words)
+    if canvas.spans[i].ends_sentence == ENDS_PARAGRAPH[0]:
+        usual = max(usual, ENDS_PARAGRAPH[0])
     for size in range(usual, 2 * usual + 16):
         allowed, count = edges(model, canvas, i, size)
         if WordCount(count.classes, words, words, count.quotes).reachable(allowed.classes(class_of, size)):

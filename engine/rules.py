@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from engine.bans import Bans
-from engine.canvas import LONGEST_WINDOW, Canvas, Span, Window
+from engine.canvas import LONGEST_WINDOW, Canvas, Window
 from engine.constraints import SpanConstraint, SpanRule, WordCount
 from engine.denoiser import Denoiser
 from engine.edges import NEWLINE_CELLS, QUOTED_CELLS, Edges
 from engine.growth import Growth
-from engine.spacing import GAP_SIGN, begins_sentence, ends_sentence
+from engine.spacing import GAP_SIGN
+from engine.spans import Span
 from engine.spelling import Speller
 from engine.vocabulary import vocabulary
 
@@ -39,7 +40,7 @@ def edges(model: Denoiser, canvas: Canvas, i: int, size: int) -> tuple[Edges, Wo
         counted=counted,
         # An aside takes two brackets, for which a short gap has little room: one of them would be left alone.
         brackets=size >= QUOTED_CELLS or span.bracketed,
-        sentence=begins_sentence(span.after) and (not span.was or ends_sentence(span.was)),
+        sentence=0 < span.ends_sentence <= size,
         closes=span.brings_quote,
         code=span.code,
     )

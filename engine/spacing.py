@@ -61,6 +61,18 @@ _BEHIND_SAYINGS = re.compile(
 """What follows the quote that ends a saying, and seldom that of a word or a title."""
 
 
+_ENDED = re.compile(rf"(?:[.!?…][\"'”’)\]]*|{GAP_SIGN})\s*$")
+_WHOLE_SENTENCE = re.compile(rf"(?:[^\W\d_A-Z]{{3}}|{GAP_SIGN})[.!?…][\"'”’)\]]*\s")
+_PARAGRAPH_END = re.compile(r"[ \t]*(?:\r?\n[ \t]*(?:\r?\n|$)|$)")
+_LINE_END = re.compile(r"[ \t]*\r?\n")
+_ITEM = re.compile(r"\s*(?:[-*•#>|+]|\(?\w{1,3}[.)]\s)")
+SENTENCE, LINE, LONG_LINE = 24, 48, 80
+"""Characters of a line from which on it is a sentence and no title, the longer the less is known of what is around it."""
+ENDS_PARAGRAPH = (2, 8)
+"""From how many cells on a gap at the end of a paragraph ends a sentence: one word and a stop, or, where little stands before it on its
+line, more than a title has."""
+
+
 def straighten(text: str) -> str:
     """The text as a model sees it: straight quotes, LF, and composed letters, however the draft writes its accents."""
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").translate(_STRAIGHT))
@@ -134,6 +146,25 @@ def begins_sentence(after: str) -> bool:
     if found is None:
         return False
     return found[1] in _BEGINNERS or (found[1] in _BEFORE_SMALL and (found[2] or "A").islower())
+
+
+def ends_paragraph(line: str, above: str, after: str) -> int:
+    """From how many cells on a gap between these texts has to end a sentence, because it ends a paragraph of prose; 0 where it doesn't.
+
+    `line`: the text before the gap on its line; `above`: the one before that line; `after`: the one behind the gap, with GAP_SIGN where
+    it ends at another gap. Titles, verses and items of lists end in no stop: they are told by what ends above them, and by being short.
+    """
+    closed, whole = _ENDED.search(above) is not None, _WHOLE_SENTENCE.search(line) is not None
+    if _PARAGRAPH_END.match(after) is None:
+        return ENDS_PARAGRAPH[0] * (_LINE_END.match(after) is not None and closed and (whole or len(line) >= LINE))
+    if whole:
+        return ENDS_PARAGRAPH[0]
+    if _ITEM.match(line):
+        return 0
+    alone = not after.strip()
+    if above.strip():
+        return 0 if not closed else ENDS_PARAGRAPH[len(line) < SENTENCE]
+    return ENDS_PARAGRAPH[0] * (len(line) >= (SENTENCE if alone else LONG_LINE))
 
 
 def ends_sentence(text: str) -> bool:

@@ -19,7 +19,7 @@ LAYERS = (
     "text lines signs lexicon marks frames settings denoiser schedules ngrams attention caches model length_head tokenizer hub",
     "notation spacing style source wordings context forward reveal_order samplers draws checkpoint",
     "draft vocabulary rarity repetition pace growth step reverse backends",
-    "spelling adjoining edges",
+    "spelling adjoining edges spans",
     "canvas constraints memory phrases reading",
     "revision",
     "lengths cells rules bans",

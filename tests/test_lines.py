@@ -28,7 +28,7 @@ def model() -> engine.Denoiser:
         ("the old man went down the road.\nand sat", "the old man went down the road.\nand sat"),
         ("the old man went down the road\nAnd sat", "the old man went down the road\nAnd sat"),
         ("the old man went down the road\n\nand sat", "the old man went down the road\n\nand sat"),
-        ("the old man went down the road\n  and sat", "the old man went down the road\n  and sat"),
+        ("the old man went down the road\n  and sat", "the old man went down the road\nand sat"),
         ("milk\neggs\nbread", "milk\neggs\nbread"),
     ],
 )
