@@ -16,10 +16,10 @@ from typing import TypeAlias
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap, Length, Pin, Rewrite
 from engine.frames import MASKED_TEXT
-from engine.lines import INSIDE, MASKED, as_written, tidy, unwrapped
+from engine.lines import INSIDE, MASKED, as_written, tidy
 from engine.source import fences
-from engine.spacing import DOUBLE_QUOTES, ENDS_PARAGRAPH, GAP_SIGN, space_after, space_before, stands_apart, unwanted
-from engine.spans import LINE, on_line, span_of
+from engine.spacing import DOUBLE_QUOTES, GAP_SIGN, space_after, space_before, stands_apart, unwanted
+from engine.spans import LINE, Span, on_line, span_of
 from engine.style import Style
 from engine.text import is_wordlike
 from engine.vocabulary import vocabulary
@@ -61,11 +61,10 @@ class Canvas:
     def __init__(self, model: Denoiser, draft: Draft, placed: Mapping[int, Sequence[Piece]] = MappingProxyType({})) -> None:
         """`placed`: of gaps by their number, what stands in them (engine.keywords); the others are one span."""
         self._model = model
-        known = vocabulary(model)
-        self._read = known.read
+        self._known = known = vocabulary(model)
         self._beyond: str = getattr(model, "beyond", "")
         self._carries_spaces, self._glued = known.carries_spaces, None if known.glued is None else known.glued.tolist()
-        self.style = Style.of(GAP_SIGN.join([*(part for part in draft.parts if isinstance(part, str)), _pins(draft)]))
+        self.style = Style.of(GAP_SIGN.join([*(part for part in draft.parts if isinstance(part, str)), _pins(draft)]), evened=known.evened)
         self.items: list[str | Fixed | int] = []
         """In reading order: given text, fixed text of a mark, or the index of a span."""
         self.given: list[str] = [""]
@@ -119,7 +118,7 @@ class Canvas:
     def encode(self, i: int, text: str) -> list[int]:
         """The tokens of a text in span i, with the space and the quote that its first and last ones bring."""
         span = self.spans[i]
-        return self._model.encode(" " * span.brings_space + self._read(text) + span.brings_quote)
+        return self._model.encode(" " * span.brings_space + self._known.read(text) + span.brings_quote)
 
     # What the page reads
 
@@ -281,18 +280,23 @@ class Canvas:
             return self._beyond
         text = self.given[i] if limit is None else self.given[i][:limit]
         cut = len(text) < len(self.given[i])
-        text = self._read(text.rsplit(None, 1)[0] if cut and len(text.split(None, 1)) > 1 else text)
-        if not any(span.code for span in self.spans[max(0, i - 1) : i + 1]):
-            text = unwrapped(text, before=on_line(self.given[i - 1]) if i else "")
-            if i and self.spans[i - 1].ends_sentence in ENDS_PARAGRAPH and text[:1] == "\n" != text[1:2]:
-                text = "\n" + text
-        if i < len(self.spans) and not cut and self.spans[i].takes_space:
-            text = text[:-1]
+        text = text.rsplit(None, 1)[0] if cut and len(text.split(None, 1)) > 1 else text
+        if any(span.code for span in self.spans[max(0, i - 1) : i + 1]):
+            text = self._known.read(text)
+        else:
+            text = self._known.prose(text, before=on_line(self.given[i - 1]) if i else "")
+        if i < len(self.spans) and not cut:
+            text = self._bare(text, self.spans[i])
         if i > 0 and self.spans[i - 1].brings_quote and not whole:
             text = text[1:]
         if i > 0 and not self.spans[i - 1].code and space_after("a", text):
             text = " " + text
         return text
+
+    @staticmethod
+    def _bare(text: str, span: Span) -> str:
+        """The text before a span without the space that its first token brings, whatever stands for that space in the draft."""
+        return text if not span.takes_space else text[:-1] if span.code else text.rstrip()
 
     def _left(self, i: int, tokens: Sequence[Sequence[int]], spare: int) -> tuple[list[int], bool]:
         """Up to `spare` tokens of the text before span i, and whether that is all there is."""
@@ -304,12 +308,8 @@ class Canvas:
         whole = at == 0 and len(text) < limit
         if not whole and len(words := text.split(None, 1)) > 1:
             text = text[len(text) - len(words[1]) - 1 :]
-        text = self._read(text)
-        if not self.spans[i].code:
-            text = unwrapped(text, before="" if whole else INSIDE)
-        if self.spans[i].takes_space:
-            text = text[:-1]
-        ids = self._model.encode(text)
+        text = self._known.read(text) if self.spans[i].code else self._known.prose(text, before="" if whole else INSIDE)
+        ids = self._model.encode(self._bare(text, self.spans[i]))
         return ids[-spare:] if spare else [], whole and len(ids) <= spare
 
     def _right(self, i: int, spare: int, *, whole: bool) -> tuple[list[int], bool]:

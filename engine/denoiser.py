@@ -18,8 +18,9 @@ class Denoiser(Protocol):
     What a model may offer besides is read where it is used, and may be absent: `device`, where its tensors are wanted
     (engine.context); `recommended`, the settings that are best for it (engine.settings); `learned_schedule`, the times of `learned`
     (engine.schedules); `reveal_order`, the score of `learned_order` (engine.reveal_order); `length_bias`, what CAL corrects
-    (engine.lengths); `lexicon`, the words of its texts (engine.spelling); `beyond`, what a draft is read to go
-    on with where a gap ends it (engine.canvas); `expand_id` and `delete_id`, the tokens by which a gap changes its length (engine.rules).
+    (engine.lengths); `lexicon`, the words of its texts (engine.spelling); `beyond`, what a draft is read to go on with where a gap ends
+    it (engine.canvas); `evened`, whether its texts were, so that drafts have to be (engine.lines); `expand_id` and `delete_id`, the tokens
+    by which a gap changes its length (engine.rules).
     """
 
     name: str

@@ -18,57 +18,57 @@ INSIDE = "x"
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _BLANKS = re.compile(rf"[ {_SPACES}]{{2,}}")
 _BEFORE_LINE_ENDS = re.compile(rf"[ {_SPACES}]+(?=\n)")
-_AROUND_LINE_ENDS = re.compile(rf"[ {_SPACES}]*\n[ {_SPACES}]*")
-PARAGRAPH = 48
-"""Characters of the shortest line that is taken for a paragraph, where none but a line end parts it from the next."""
-_PARAGRAPHS = re.compile(rf"(?<=[^\n]{{{PARAGRAPH - 2}}}(?:[.!?…][\"'”’]|[^\n][.!?…]))\n(?=[\"'“‘]?[A-Z]|$)")
+_BETWEEN_LINES = re.compile(rf"[ {_SPACES}]*(?:\n[ {_SPACES}]*)+")
 
 
 def evened(text: str) -> str:
-    """Prose as the embedded model's texts have it: one space between sentences, none at the ends of lines or before their beginnings, one
-    empty line between paragraphs, whatever stands between them in the draft; line ends are LF.
+    """Prose as our own models' texts have it, whatever the draft has: paragraphs, verses and items of lists parted by an empty line, none
+    of them indented, and one space between sentences.
+
+    Those texts hold no other line end: to such a model a single one is noise (docs/DECISIONS.md, Canvas).
     """
-    if "\n" in text or "\r" in text:
-        text = _AROUND_LINE_ENDS.sub("\n", _LINE_END.sub("\n", text))
-        text = re.sub(r"\n{3,}", "\n\n", _PARAGRAPHS.sub("\n\n", text))
-    return _BLANKS.sub(" ", text)
+    return _BLANKS.sub(" ", _BETWEEN_LINES.sub("\n\n", _plain_line_ends(text)))
 
 
-def unwrapped(text: str, *, before: str = "") -> str:
-    """The text with a space for each line end that breaks a sentence (behind a LONG line without a stop, before a small letter), `evened`.
+def _plain_line_ends(text: str) -> str:
+    return _LINE_END.sub("\n", text) if "\r" in text else text
+
+
+def joined(text: str, *, before: str = "") -> str:
+    """The text with a space for each line end that breaks a sentence: behind a LONG line without a stop, before a small letter. Others
+    are LF.
 
     `before`: what stands before it on its line, if only INSIDE.
     """
-    if "\n" not in text and "\r" not in text:
-        return evened(text)
-    text = _BEFORE_LINE_ENDS.sub("", _LINE_END.sub("\n", text))
+    text = _BEFORE_LINE_ENDS.sub("", _plain_line_ends(text))
     found, at = [], 0
     for end in _LINE_END.finditer(text):
         line = text[at : end.start()]
         goes_on = _goes_on(before + line, known=before != INSIDE or at > 0) and text[end.end() : end.end() + 1].islower()
         found += [line, " " if goes_on else end[0]]
         before, at = "", end.end()
-    return evened("".join([*found, text[at:]]))
+    return "".join([*found, text[at:]])
 
 
 def with_spaces(before: str, after: str) -> str:
-    """The text before a gap, `evened`, with a space at its end for what stands there as one: a no-break space, a tab, a line end that
+    """The text before a gap, with a space at its end for what stands there as one: a no-break space, a tab, a line end that
     breaks a sentence, or one where the line before it or the one behind the gap begins with a small letter, as in a list of things to buy.
 
     `before`: no shorter than LONG and a line end, or all there is. `after`: the text behind the gap.
     """
-    before = evened(before)
+    before = _BEFORE_LINE_ENDS.sub("", _plain_line_ends(before))
     if before[-1:] in tuple(_SPACES):
         return f"{before[:-1]} "
-    if not before.endswith(("\n", "\r")):
+    if not before.rstrip(" ").endswith("\n"):
         return before
     line, following = _last_line(before), _LINE_END.split(after, maxsplit=1)[1:]
     listed = line != "" and line[-1] not in ".!?:" and (line[:1].islower() or "".join(following)[:1].islower())
-    return before.removesuffix("\n").removesuffix("\r") + " " if listed or is_broken(before) else before
+    return before.rstrip(" ").removesuffix("\n") + " " if listed or is_broken(before) else before
 
 
 def is_broken(before: str) -> bool:
     """Whether a text ends in a line end that breaks a sentence, as far as can be told from before it."""
+    before = before.rstrip(f" {_SPACES}")
     if not before.endswith(("\n", "\r")):
         return False
     line = _last_line(before)

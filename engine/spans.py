@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.draft import Length
-from engine.lines import INSIDE, is_broken, unwrapped, with_spaces
+from engine.lines import INSIDE, evened, is_broken, joined, with_spaces
 from engine.source import in_code
 from engine.spacing import (
     BRACKETS,
@@ -74,7 +74,9 @@ def span_of(known: Vocabulary, given: Sequence[str], i: int, gap: int, was: str,
     below = [text[:LINE] for text in given[i + 1 : i + _NEAR_GAPS]]
     code = fenced or in_code("".join(above), "".join(below))
     if not code:
-        before, after = with_spaces(before, after), unwrapped(after, before=on_line(given[i]))
+        before, after = with_spaces(before, after), joined(after, before=on_line(given[i]))
+        if known.evened:
+            before, after = evened(before), evened(after)
     takes_space = known.carries_spaces and before.endswith(" ")
     brings_space = takes_space and not (known.plain.apart and known.read(before).endswith("— "))
     single = length is not None and length.unit == "tokens" and length.low == 1
@@ -94,10 +96,11 @@ def _sentence(above: Sequence[str], after: str, *, last: bool) -> int:
     """`Span.ends_sentence` of one behind these given texts, between which gaps stand. `last`: none stands behind it."""
     if begins_sentence(after):
         return 3
-    before, end, line = unwrapped(with_spaces(GAP_SIGN.join(above), after), before=INSIDE).rpartition("\n")
+    near = GAP_SIGN.join(above)
+    before, end, line = joined(near.rstrip() + " " if is_broken(near) else near, before=INSIDE).rpartition("\n")
     return ends_paragraph(line, before + end, after if last else after + GAP_SIGN)
 
 
 def on_line(given: str) -> str:
-    """What `unwrapped` is told of the line that the gap behind a given text ends on: nothing where the gap is all of it."""
+    """What `joined` is told of the line that the gap behind a given text ends on: nothing where the gap is all of it."""
     return "" if given.endswith(("\n", "\r")) and not is_broken(given[-_NEAR:]) else INSIDE

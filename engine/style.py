@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from engine.lines import joined
 from engine.signs import DASH, ELLIPSIS
 from engine.spacing import CLOSING, ELISIONS, OPENING, quote_opens
 from engine.text import is_wordlike
@@ -14,6 +15,7 @@ _WRITTEN = {
     **{f" {sign} ": re.compile(rf"(?:(?<=[^\s|]) |^){sign} (?=[^\s|-])", re.MULTILINE) for sign in (DASH, "–", "--")},
 }
 """The ways to write a dash, and how to find each. "--" between two words isn't one: who counts and bans takes them for one word."""
+_PARTED = re.compile(r"(?<=\S)\s*\n\s*(?=\S)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +60,24 @@ class Style:
     curly_double: bool = False
     curly_single: bool = False
     crlf: bool = False
+    single: bool = False
+    """Its paragraphs are parted by a line end, and not by an empty line."""
     signs: Signs = field(default_factory=Signs)
 
     @classmethod
-    def of(cls, text: str) -> Style:
-        """The style that a text uses more often; a kind of quote it does not use follows the other kind."""
+    def of(cls, text: str, *, evened: bool = False) -> Style:
+        """The style that a text uses more often; a kind of quote it does not use follows the other kind.
+
+        `evened`: the model knows no other line end than an empty line, and doesn't mean one by it.
+        """
         double, single = text.count("“") + text.count("”"), text.count("‘") + text.count("’")
         straight_double, straight_single = text.count('"'), text.count("'")
         curly_double = double > straight_double if double or straight_double else single > straight_single
         curly_single = single > straight_single if single or straight_single else double > straight_double
         crlf = text.count("\r\n")
-        return cls(curly_double, curly_single, crlf > text.count("\n") - crlf, Signs.of(text))
+        parted = _PARTED.findall(joined(text)) if evened else []
+        single = sum(ends.count("\n") == 1 for ends in parted) * 2 > len(parted)
+        return cls(curly_double, curly_single, crlf > text.count("\n") - crlf, single, Signs.of(text))
 
     def write(self, before: str, char: str, rest: str, *, after: str = "", quoted: bool = False) -> str:
         """One character of a fill in this style; `before` and `rest` are the text on its two sides, `after` what is given behind the fill.
@@ -78,6 +87,8 @@ class Style:
             return self.signs.between(before, rest or after)
         if char == ".":
             return self.signs.stop(before, rest)
+        if char == "\n" and self.single and before.endswith("\n"):
+            return ""
         if char == "\n":
             return "\r\n" if self.crlf else "\n"
         if char == '"' and self.curly_double:

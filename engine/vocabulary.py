@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.denoiser import Denoiser
+from engine.lines import evened, joined
 from engine.signs import Plain
 from engine.spacing import (
     BRACKETS,
@@ -110,10 +111,20 @@ class Vocabulary:
         self._sets: dict[tuple[str, str], Tensor] = {}
         self.plain = Plain(self.texts)
         """How signs are read that no token has."""
+        self.evened: bool = getattr(model, "evened", False)
+        """Whether the model's texts were `evened` (engine.lines), so that drafts have to be."""
 
     def read(self, text: str) -> str:
         """A draft's text as the model sees it: straight quotes, LF, composed letters, and signs that its texts hold."""
         return self.plain.read(straighten(text))
+
+    def prose(self, text: str, *, before: str = "") -> str:
+        """The same of prose: lines that only break sentences are `joined`, and white space is as the model's texts have it.
+
+        `before`: what stands before the text on its line, if only INSIDE.
+        """
+        text = joined(self.read(text), before=before)
+        return evened(text) if self.evened else text
 
     def _holding(self, wanted: Callable[[str], bool]) -> Tensor:
         """The tokens that hold a character for which this is true."""

@@ -112,6 +112,20 @@ def test_the_model_reads_white_space_as_its_texts_have_it(model: engine.Denoiser
     assert all(window == seen[0] for window in seen[1:])
 
 
+def test_a_fill_parts_its_paragraphs_as_the_draft_does(model: engine.Denoiser) -> None:
+    ids = model.encode("The rain stopped.\n\nNobody spoke.")
+    for above, between in ((f"{STORY}\n{STORY}\n", "\n"), (f"{STORY}\r\n{STORY}\r\n", "\r\n"), (f"{STORY}\n\n{STORY}\n\n", "\n\n")):
+        texts = Canvas(model, Draft.parse(f"{above}[[{len(ids)} tokens]]")).texts(0, ids)
+        assert "".join(texts) == f"The rain stopped.{between}Nobody spoke."
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_verse_begins_with_a_word(model: engine.Denoiser, seed: int) -> None:
+    draft = "Roses are red,\nViolets are blue,\n[[]],\nAnd [[]]."
+    *_, frame = engine.fill(model, draft, engine.recommended(model, {"candidates": 1, "seed": seed}))
+    assert frame.text.split("\n")[2][0].isupper()  # "ing yellow" and "ed by the" stood there when single line ends were read as such
+
+
 @given(st.text("aB. \n\r\t\u00a0“”'", max_size=120))
 def test_evening_a_text_changes_nothing_but_white_space_and_does_all_at_once(text: str) -> None:
     once = evened(text)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import engine
 from engine.canvas import Canvas
 from engine.draft import Draft
-from engine.lines import INSIDE, unwrapped, with_spaces
+from engine.lines import INSIDE, joined, with_spaces
 from engine.spelling import speller
 
 MAIL = "The old man walked down the road and\n[[4]] to the river, where he sat\ndown upon a stone."
@@ -28,22 +28,22 @@ def model() -> engine.Denoiser:
         ("the old man went down the road.\nand sat", "the old man went down the road.\nand sat"),
         ("the old man went down the road\nAnd sat", "the old man went down the road\nAnd sat"),
         ("the old man went down the road\n\nand sat", "the old man went down the road\n\nand sat"),
-        ("the old man went down the road\n  and sat", "the old man went down the road\nand sat"),
+        ("the old man went down the road\n  and sat", "the old man went down the road\n  and sat"),
         ("milk\neggs\nbread", "milk\neggs\nbread"),
     ],
 )
 def test_a_line_end_that_breaks_a_sentence_is_read_as_a_space(text: str, read: str) -> None:
-    assert unwrapped(text) == read
+    assert joined(text) == read
 
 
 @given(st.text("aB,. \n\r-", max_size=200), st.sampled_from(["", INSIDE]))
 def test_only_line_ends_become_spaces(text: str, before: str) -> None:
-    assert unwrapped(text, before=before).split() == text.split()
+    assert joined(text, before=before).split() == text.split()
 
 
 def test_a_line_that_a_gap_is_all_of_stays_one() -> None:
-    assert unwrapped("\nto the river", before=INSIDE) == " to the river"
-    assert unwrapped("\nto the river") == "\nto the river"
+    assert joined("\nto the river", before=INSIDE) == " to the river"
+    assert joined("\nto the river") == "\nto the river"
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_copies_near_copies_repeated_paragraphs_and_held_out_texts_are_left_out(
 def test_curly_quotes_are_straightened_as_a_draft_is(tokenizer: Tokenizer, tmp_path: Path) -> None:
     (tmp_path / "mine.md").write_bytes("“It’s I,” she said.\r\nNo one heard.".encode())
     build([tmp_path / "mine.md"], tokenizer, tmp_path / "out")
-    assert all_documents(tmp_path / "out", tokenizer) == ['"It\'s I," she said.\nNo one heard.']
+    assert all_documents(tmp_path / "out", tokenizer) == ['"It\'s I," she said.\n\nNo one heard.']
 
 
 def test_signs_are_read_as_a_drafts_are_and_held_out_texts_are_known_by_them(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -41,15 +41,16 @@ class DiTDenoiser(Speech):
         recommended: dict[str, Any] | None = None,
         lexicon: Lexicon | None = None,
         beyond: str = "",
+        evened: bool = False,
     ) -> None:
         """`model` is where it shall run. `document_id`: the token that stands before each document in training. `recommended`: the
         settings that are best for it (`engine.settings.recommended`). `lexicon`: the words of its texts (`engine.spelling`). `beyond`: what
-        a draft is read to go on with where a gap ends it (`engine.canvas`).
+        a draft is read to go on with where a gap ends it (`engine.canvas`). `evened`: its texts were (`engine.lines`).
         """
         self.network, self.tokenizer, self.name = model.eval().requires_grad_(False), tokenizer, name
         self.mask_id, self.document_id, self.length_bias = mask_id, document_id, length_bias
         self.learned_schedule, self.reveal_order = learned_schedule, reveal_order
-        self.recommended, self.lexicon, self.beyond = recommended or {}, lexicon, beyond
+        self.recommended, self.lexicon, self.beyond, self.evened = recommended or {}, lexicon, beyond, evened
         self.device = model.embedding.weight.device
         self.vocab_size = model.config.vocab_size
         self.max_length = model.config.max_length
@@ -148,6 +149,7 @@ def load(folder: Folder, placement: Placement) -> ContextDiT:
         "recommended": held.settings,
         "lexicon": held.lexicon,
         "beyond": BEYOND,
+        "evened": True,
     }
     if held.lengths is None:
         return ContextDiT(net, tokenizer, **about)

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from engine.lines import evened, joined
 from engine.spacing import straighten
 from engine.tokenizer import Tokenizer
 from engine.training.corpus import CorpusError, documents, source_of, training_documents
@@ -30,8 +31,9 @@ FORMAT = "lacuna-shards-1"
 INDEX, TOKENIZER = "index.json", "tokenizer.model"
 SHARD_TOKENS = 2**23
 """A shard is closed with the document that takes it to this many tokens (16 MiB)."""
-READ = 2
-"""Which way of reading texts shards were made with; others are made again. 2: signs as `signs.Plain` reads them."""
+READ = 3
+"""Which way of reading texts shards were made with; others are made again. 2: signs as `signs.Plain` reads them. 3: white space as `lines`
+does."""
 TASK_CHARACTERS = 1_000_000
 """Text that is tokenised at once by one process."""
 WORTH_PROCESSES = 20_000_000
@@ -117,7 +119,7 @@ def build(
     filters = Deduplicator(break_id)
     for path in exclude:
         for text in training_documents(path):
-            filters.hold_out(np.array(tokenizer.encode(tokenizer.plain.read(text)), dtype=np.uint16))
+            filters.hold_out(np.array(tokenizer.encode(_read(text, tokenizer)), dtype=np.uint16))
     for shard in index.shards:
         for document in split(read_shard(folder, shard), tokenizer.document_id):
             filters.remember(mark(document, break_id))
@@ -237,13 +239,18 @@ def _encode_there(texts: Iterable[str]) -> list[Marked]:
 
 
 def _encode(texts: Iterable[str], tokenizer: Tokenizer) -> list[Marked]:
-    """Texts as a draft is seen (`Vocabulary.read`), in ids with their hashes."""
+    """Texts in ids with their hashes."""
     break_id = _break(tokenizer)
     found = []
     for text in texts:
-        parts = [np.array(tokenizer.encode(part), dtype=np.uint16) for part in _parts(tokenizer.plain.read(straighten(text)))]
+        parts = [np.array(tokenizer.encode(part), dtype=np.uint16) for part in _parts(_read(text, tokenizer))]
         found.append(mark(np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint16), break_id))
     return found
+
+
+def _read(text: str, tokenizer: Tokenizer) -> str:
+    """A text as a draft's prose is seen (`Vocabulary.prose`)."""
+    return evened(joined(tokenizer.plain.read(straighten(text))))
 
 
 def _parts(text: str) -> Iterator[str]:
