@@ -281,22 +281,17 @@ class Canvas:
         text = self.given[i] if limit is None else self.given[i][:limit]
         cut = len(text) < len(self.given[i])
         text = text.rsplit(None, 1)[0] if cut and len(text.split(None, 1)) > 1 else text
+        if i < len(self.spans) and not cut:
+            text = _bare(text, self.spans[i])
         if any(span.code for span in self.spans[max(0, i - 1) : i + 1]):
             text = self._known.read(text)
         else:
             text = self._known.prose(text, before=on_line(self.given[i - 1]) if i else "")
-        if i < len(self.spans) and not cut:
-            text = self._bare(text, self.spans[i])
         if i > 0 and self.spans[i - 1].brings_quote and not whole:
-            text = text[1:]
+            text = text[1:] or self._beyond * (i == len(self.spans))
         if i > 0 and not self.spans[i - 1].code and space_after("a", text):
             text = " " + text
         return text
-
-    @staticmethod
-    def _bare(text: str, span: Span) -> str:
-        """The text before a span without the space that its first token brings, whatever stands for that space in the draft."""
-        return text if not span.takes_space else text[:-1] if span.code else text.rstrip()
 
     def _left(self, i: int, tokens: Sequence[Sequence[int]], spare: int) -> tuple[list[int], bool]:
         """Up to `spare` tokens of the text before span i, and whether that is all there is."""
@@ -308,8 +303,12 @@ class Canvas:
         whole = at == 0 and len(text) < limit
         if not whole and len(words := text.split(None, 1)) > 1:
             text = text[len(text) - len(words[1]) - 1 :]
-        text = self._known.read(text) if self.spans[i].code else self._known.prose(text, before="" if whole else INSIDE)
-        ids = self._model.encode(self._bare(text, self.spans[i]))
+        text = _bare(text, self.spans[i])
+        if self.spans[i].code:
+            text = self._known.read(text)
+        else:
+            text = self._known.prose(text.lstrip() if whole else text, before="" if whole else INSIDE)
+        ids = self._model.encode(text)
         return ids[-spare:] if spare else [], whole and len(ids) <= spare
 
     def _right(self, i: int, spare: int, *, whole: bool) -> tuple[list[int], bool]:
@@ -317,6 +316,11 @@ class Canvas:
         limit = spare * _CHARS_A_TOKEN
         ids = self._model.encode(self._seen(i, limit, whole=whole))
         return ids[:spare], i == len(self.spans) and len(self.given[i]) <= limit and len(ids) <= spare
+
+
+def _bare(text: str, span: Span) -> str:
+    """The text before a span without the space that its first token brings, whatever stands for that space in the draft."""
+    return text if not span.takes_space else text[:-1] if span.code else text.rstrip()
 
 
 def _pins(draft: Draft) -> str:

@@ -94,6 +94,8 @@ class Edges:
             last &= ~v.ends_stop
         if after[:1] == ".":
             last &= ~v.title
+        if not after or after[0] in "\r\n":
+            last &= ~v.ends_colon
         if size > 2 and is_saying(before, after) and bool((last & v.ends_stop).any()):
             last &= v.ends_stop & ~v.stops_twice
             late = inner & ~v.ends_stop

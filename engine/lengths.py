@@ -176,7 +176,7 @@ def _bounds(model: Denoiser, canvas: Canvas, i: int) -> tuple[int, int | None]:
 
 def _options(low: int, high: int | None) -> list[int]:
     """The lengths that CAL tries."""
-    return list(CANDIDATES) if high is None else _between(low, high)
+    return [size for size in CANDIDATES if size >= low] if high is None else _between(low, high)
 
 
 def _between(low: int, high: int) -> list[int]:

@@ -11,14 +11,15 @@ LONG = 24
 capitals."""
 _SPACES = "\t\u00a0\u2007\u2009\u202f"
 """What writers, or their programs, put for a space."""
+BLANKS = f" {_SPACES}"
 _GOES_ON = ",;’'-"
 """Signs behind which a sentence goes on."""
 INSIDE = "x"
 """Stands for what is before a text on its line, where that isn't known or is a fill."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_BLANKS = re.compile(rf"[ {_SPACES}]{{2,}}")
-_BEFORE_LINE_ENDS = re.compile(rf"[ {_SPACES}]+(?=\n)")
-_BETWEEN_LINES = re.compile(rf"[ {_SPACES}]*(?:\n[ {_SPACES}]*)+")
+_BLANKS = re.compile(rf"[ {_SPACES}]{{2,}}|[{_SPACES}]")
+_BEFORE_LINE_ENDS = re.compile(rf"(?<![ {_SPACES}])[ {_SPACES}]+(?=\n)")
+_BETWEEN_LINES = re.compile(rf"(?<![ {_SPACES}])[ {_SPACES}]*(?:\n[ {_SPACES}]*)+")
 
 
 def evened(text: str) -> str:
@@ -57,18 +58,16 @@ def with_spaces(before: str, after: str) -> str:
     `before`: no shorter than LONG and a line end, or all there is. `after`: the text behind the gap.
     """
     before = _BEFORE_LINE_ENDS.sub("", _plain_line_ends(before))
-    if before[-1:] in tuple(_SPACES):
-        return f"{before[:-1]} "
-    if not before.rstrip(" ").endswith("\n"):
-        return before
+    if not before.rstrip(BLANKS).endswith("\n"):
+        return f"{before[:-1]} " if before[-1:] in tuple(_SPACES) else before
     line, following = _last_line(before), _LINE_END.split(after, maxsplit=1)[1:]
     listed = line != "" and line[-1] not in ".!?:" and (line[:1].islower() or "".join(following)[:1].islower())
-    return before.rstrip(" ").removesuffix("\n") + " " if listed or is_broken(before) else before
+    return before.rstrip(BLANKS).removesuffix("\n") + " " if listed or is_broken(before) else before
 
 
 def is_broken(before: str) -> bool:
     """Whether a text ends in a line end that breaks a sentence, as far as can be told from before it."""
-    before = before.rstrip(f" {_SPACES}")
+    before = _BEFORE_LINE_ENDS.sub("", _plain_line_ends(before)).rstrip(BLANKS)
     if not before.endswith(("\n", "\r")):
         return False
     line = _last_line(before)

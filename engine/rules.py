@@ -109,6 +109,8 @@ class Rules:
                 allowed = allowed.without(self._bans.always(i))
             if self._speller is not None and not allowed.free:
                 allowed = allowed.without(self._speller.foreign)
+                if not self._canvas.spans[i].figures:
+                    allowed = allowed.without(vocabulary(self._model).figure.nonzero()[:, 0])
                 if not self._canvas.spans[i].bracketed:  # whoever has to keep to known words closes few brackets, too
                     allowed = allowed.without(vocabulary(self._model).bracket.nonzero()[:, 0])
             self._spans.append(SpanRule(allowed, count, list(tokens[i])))

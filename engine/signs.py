@@ -7,6 +7,8 @@ them spells other forms byte by byte, and tells nothing by them.
 from __future__ import annotations
 
 import re
+import string
+import unicodedata
 from collections.abc import Collection
 
 DASH, ELLIPSIS = "—", "…"
@@ -15,6 +17,9 @@ _PLAIN = {
     "ﬁ": "fi", "ﬂ": "fl", "ﬀ": "ff",
 }  # fmt: skip
 """What a sign is read as where a vocabulary lacks it. One character each, but a space at a text's end stays what it is."""
+_ASCII_SIGNS = frozenset(string.punctuation)
+_JOINERS = "\u200d\ufe0f"
+"""What stands in emoji between their parts."""
 _APART = r"(?:(?<=\S)|^) {}(?: (?=\S)|(?=[\s\"']|$))"
 _EM_APART, _EN_APART, _DOUBLE_APART = (re.compile(_APART.format(sign)) for sign in (DASH, "–", "(?<!-)--(?!-)"))
 """A dash between two spaces; the one behind it stays where nothing follows, for it belongs to a gap then."""
@@ -38,6 +43,24 @@ class Plain:
         """Whether dashes between spaces are read without them."""
         wanted = ((_EM_APART, self.apart), (_EN_APART, self._range), (_DOUBLE_APART, self._double))
         self._dashes = [pattern for pattern, here in wanted if here]
+        self._held = frozenset("".join(wholes))
+
+    def without_unknown(self, text: str) -> str:
+        """The text without the signs that no token holds whole, such as emoji, # and *, and one blank where there were some beside them.
+
+        Letters stay, and so does what a text begins or ends with, for a gap may lean on it.
+        """
+        unknown = "".join(sorted({sign for sign in text if _is_sign(sign)} - self._held))
+        if not unknown:
+            return text
+        signs = f"[{re.escape(unknown)}]"
+        runs = re.compile(rf"(?<![ \t])[ \t]*{signs}(?:[ \t]*{signs})*[ \t]*")
+
+        def left(run: re.Match[str]) -> str:
+            inside = run.start() > 0 and run.end() < len(text)
+            return run[0] if not inside else " " * bool(run[0].strip(unknown))
+
+        return runs.sub(left, text)
 
     def read(self, text: str) -> str:
         """The text as this vocabulary's own texts would have it. A space that ends it stays, for a gap's first token may bring it."""
@@ -47,3 +70,7 @@ class Plain:
         if self._range:
             text = _RANGE.sub("-", text).replace("–", DASH)
         return _DOUBLE.sub(DASH, text) if self._double else text
+
+
+def _is_sign(sign: str) -> bool:
+    return sign not in _PLAIN and (sign in _ASCII_SIGNS or sign in _JOINERS or unicodedata.category(sign) in ("So", "Sk", "Sm"))

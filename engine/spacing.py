@@ -65,9 +65,10 @@ _ENDED = re.compile(rf"(?:[.!?…][\"'”’)\]]*|{GAP_SIGN})\s*$")
 _WHOLE_SENTENCE = re.compile(rf"(?:[^\W\d_A-Z]{{3}}|{GAP_SIGN})[.!?…][\"'”’)\]]*\s")
 _PARAGRAPH_END = re.compile(r"[ \t]*(?:\r?\n[ \t]*(?:\r?\n|$)|$)")
 _LINE_END = re.compile(r"[ \t]*\r?\n")
-_ITEM = re.compile(r"\s*(?:[-*•#>|+]|\(?\w{1,3}[.)]\s)")
-SENTENCE, LINE, LONG_LINE = 24, 48, 80
-"""Characters of a line from which on it is a sentence and no title, the longer the less is known of what is around it."""
+_ITEM = re.compile(r"\s*(?:[-*•#>|+]|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,4})[.)]\s|\w+: )|.*\b(?:regards|wishes|truly|sincerely|love),\s*$")
+"""How items of lists, headers of letters and signatures begin."""
+SENTENCE, LINE = 24, 48
+"""Characters of a line from which on it is a sentence and no title: behind a paragraph that ends in a stop, and behind anything else."""
 ENDS_PARAGRAPH = (2, 8)
 """From how many cells on a gap at the end of a paragraph ends a sentence: one word and a stop, or, where little stands before it on its
 line, more than a title has."""
@@ -148,23 +149,31 @@ def begins_sentence(after: str) -> bool:
     return found[1] in _BEGINNERS or (found[1] in _BEFORE_SMALL and (found[2] or "A").islower())
 
 
-def ends_paragraph(line: str, above: str, after: str) -> int:
+def ends_paragraph(line: str, above: str, after: str, *, wrapped: bool = False) -> int:
     """From how many cells on a gap between these texts has to end a sentence, because it ends a paragraph of prose; 0 where it doesn't.
 
     `line`: the text before the gap on its line; `above`: the one before that line; `after`: the one behind the gap, with GAP_SIGN where
-    it ends at another gap. Titles, verses and items of lists end in no stop: they are told by what ends above them, and by being short.
+    it ends at another gap; `wrapped`: single line ends only break lines here. Titles, verses and items of lists end in no stop: they are
+    told by what ends above them, by their capitals, and by being short.
     """
     closed, whole = _ENDED.search(above) is not None, _WHOLE_SENTENCE.search(line) is not None
     if _PARAGRAPH_END.match(after) is None:
-        return ENDS_PARAGRAPH[0] * (_LINE_END.match(after) is not None and closed and (whole or len(line) >= LINE))
+        parts = _LINE_END.match(after) is not None and closed and not wrapped
+        return ENDS_PARAGRAPH[0] * (parts and (whole or (len(line) >= LINE and _ITEM.match(line) is None)))
     if whole:
         return ENDS_PARAGRAPH[0]
-    if _ITEM.match(line):
+    if _ITEM.match(line) or _is_title(line):
         return 0
-    alone = not after.strip()
-    if above.strip():
-        return 0 if not closed else ENDS_PARAGRAPH[len(line) < SENTENCE]
-    return ENDS_PARAGRAPH[0] * (len(line) >= (SENTENCE if alone else LONG_LINE))
+    if closed:
+        return ENDS_PARAGRAPH[len(line) < SENTENCE]
+    alone = not above.strip() and not after.strip()
+    return ENDS_PARAGRAPH[0] * (len(line) >= (SENTENCE if alone else LINE))
+
+
+def _is_title(line: str) -> bool:
+    """Whether most of a line's longer words begin with capitals."""
+    words = re.findall(r"[^\W\d_]{4,}", line)
+    return len(words) > 1 and sum(word[0].isupper() for word in words) * 2 > len(words)
 
 
 def ends_sentence(text: str) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.draft import Length
-from engine.lines import INSIDE, evened, is_broken, joined, with_spaces
+from engine.lines import BLANKS, INSIDE, evened, is_broken, joined, with_spaces
 from engine.source import in_code
 from engine.spacing import (
     BRACKETS,
@@ -26,6 +27,11 @@ from engine.vocabulary import Vocabulary
 LINE = 4000
 """Characters of a given text that are read for what is open on its line."""
 _NEAR = 40
+_DOUBLE_QUOTE = re.compile(rf"(?<!\d)[{DOUBLE_QUOTES}]")
+"""No sign of inches."""
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’)]*\s")
+_CAPITAL = re.compile(r"\s+[\"'“‘]?[A-Z]")
+_NUMBER = re.compile(r"^\s*\(?\d{1,3}[.)]\s")
 _NEAR_GAPS = 6
 """Gaps around one across which the lines of its surroundings are read."""
 
@@ -57,6 +63,8 @@ class Span:
     """It is in program code: what is written stays as the model wrote it."""
     quoted: bool
     """A double quote is open before it, on its line."""
+    figures: bool
+    """Figures belong in it: some stand in its sentence."""
     bracketed: bool
     """Brackets belong in it: one is open before it, on its line, or closed behind it, or its passage holds some."""
 
@@ -73,34 +81,66 @@ def span_of(known: Vocabulary, given: Sequence[str], i: int, gap: int, was: str,
     above = [text[-LINE:] for text in given[max(0, i - _NEAR_GAPS) : i + 1]]
     below = [text[:LINE] for text in given[i + 1 : i + _NEAR_GAPS]]
     code = fenced or in_code("".join(above), "".join(below))
+    behind = after
     if not code:
-        before, after = with_spaces(before, after), joined(after, before=on_line(given[i]))
+        behind = joined(after, before=on_line(given[i]))
+        before, after = with_spaces((GAP_SIGN * (i > 0) + given[i])[-LINE:], after)[-_NEAR:], behind
         if known.evened:
             before, after = evened(before), evened(after)
-    takes_space = known.carries_spaces and before.endswith(" ")
+        if i == 0 and not before.strip():
+            before = ""
+    indent = not code and "\n" in before[len(before.rstrip()) :]
+    takes_space = known.carries_spaces and before.endswith(" ") and not indent
     brings_space = takes_space and not (known.plain.apart and known.read(before).endswith("— "))
     single = length is not None and length.unit == "tokens" and length.low == 1
     closing = "" if code or single else closing_quote(before, after, quoted=open_before)
     brings_quote = closing if closing in known.closing else ""
     if brings_quote == '"' and quotes is not None:
         quotes = 1 - quotes
-    ends = 0 if code or (was and not ends_sentence(was)) else _sentence(above, after, last=i + 2 == len(given))
-    if ends in ENDS_PARAGRAPH and open_before and quotes is None:  # nothing behind it can close what is open
-        quotes = 1
+    ends = 0
+    if not code and (not was or ends_sentence(was)):
+        ends = 3 if begins_sentence(after) else _paragraph(above, behind, last=i + 2 == len(given))
+    if ends in ENDS_PARAGRAPH and quotes is None and not single and known.quotes_doubly and _leaves_quote(above):
+        quotes = 1  # nothing behind it can close what is open
     bracketed = leaves_open(left) or leaves_open(right[::-1].translate(MIRRORED)) or any(sign in was for sign in BRACKETS)
     quotes = None if code else quotes
-    return Span(gap, was, length, before, after, takes_space, brings_space, brings_quote, ends, quotes, code, open_before, bracketed)
+    figures = code or _has_figures(above, was, below)
+    return Span(
+        gap, was, length, before, after, takes_space, brings_space, brings_quote, ends, quotes, code, open_before, figures, bracketed
+    )
 
 
-def _sentence(above: Sequence[str], after: str, *, last: bool) -> int:
-    """`Span.ends_sentence` of one behind these given texts, between which gaps stand. `last`: none stands behind it."""
-    if begins_sentence(after):
-        return 3
+def _paragraph(above: Sequence[str], after: str, *, last: bool) -> int:
+    """`Span.ends_sentence` of a span behind these given texts, between which gaps stand, if it ends a paragraph. `last`: none is behind."""
     near = GAP_SIGN.join(above)
-    before, end, line = joined(near.rstrip() + " " if is_broken(near) else near, before=INSIDE).rpartition("\n")
-    return ends_paragraph(line, before + end, after if last else after + GAP_SIGN)
+    lines = _lines(near)
+    before, end, line = lines.rpartition("\n")
+    wrapped = lines.count("\n") < near.count("\n")
+    return ends_paragraph(line, before + end, after if last else after + GAP_SIGN, wrapped=wrapped)
+
+
+def _lines(near: str) -> str:
+    """The text before a gap with a space for each line end that only breaks a line, the last one, too."""
+    return joined(near.rstrip() + " " if is_broken(near) else near, before=INSIDE)
+
+
+def _leaves_quote(above: Sequence[str]) -> bool:
+    """Whether a double quote is open on the last line of these given texts, and no gap stands behind it that might close it."""
+    line = _lines(GAP_SIGN.join(above)).rpartition("\n")[2]
+    found = _DOUBLE_QUOTE.findall(line)
+    return len(found) % 2 == 1 and GAP_SIGN not in line[line.rindex(found[-1]) :]
+
+
+def _has_figures(above: Sequence[str], was: str, below: Sequence[str]) -> bool:
+    """Whether figures stand in the sentence between these given texts, besides the number of an item."""
+    line = _lines(GAP_SIGN.join(above)).rpartition("\n")[2]
+    before = _SENTENCE_END.split(_NUMBER.sub("", line))[-1]
+    after = _SENTENCE_END.split(joined(GAP_SIGN.join(below), before=INSIDE).partition("\n")[0])[0]
+    if not before.strip() and _CAPITAL.match(after):  # it is a sentence of its own
+        after = ""
+    return any(map(str.isdecimal, before + was + after))
 
 
 def on_line(given: str) -> str:
     """What `joined` is told of the line that the gap behind a given text ends on: nothing where the gap is all of it."""
-    return "" if given.endswith(("\n", "\r")) and not is_broken(given[-_NEAR:]) else INSIDE
+    return "" if given.rstrip(BLANKS).endswith(("\n", "\r")) and not is_broken(given[-LINE:]) else INSIDE

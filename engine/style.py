@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from engine.lines import joined
 from engine.signs import DASH, ELLIPSIS
-from engine.spacing import CLOSING, ELISIONS, OPENING, quote_opens
+from engine.spacing import CLOSING, ELISIONS, GAP_SIGN, OPENING, quote_opens
 from engine.text import is_wordlike
 
 _WRITTEN = {
@@ -15,7 +15,7 @@ _WRITTEN = {
     **{f" {sign} ": re.compile(rf"(?:(?<=[^\s|]) |^){sign} (?=[^\s|-])", re.MULTILINE) for sign in (DASH, "–", "--")},
 }
 """The ways to write a dash, and how to find each. "--" between two words isn't one: who counts and bans takes them for one word."""
-_PARTED = re.compile(r"(?<=\S)\s*\n\s*(?=\S)")
+_BETWEEN = re.compile(rf"(?<=\S)\s+(?=[^\s{GAP_SIGN}])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Style:
     curly_single: bool = False
     crlf: bool = False
     single: bool = False
-    """Its paragraphs are parted by a line end, and not by an empty line."""
+    """Its paragraphs are parted by line ends, and none by an empty line."""
     signs: Signs = field(default_factory=Signs)
 
     @classmethod
@@ -75,9 +75,8 @@ class Style:
         curly_double = double > straight_double if double or straight_double else single > straight_single
         curly_single = single > straight_single if single or straight_single else double > straight_double
         crlf = text.count("\r\n")
-        parted = _PARTED.findall(joined(text)) if evened else []
-        single = sum(ends.count("\n") == 1 for ends in parted) * 2 > len(parted)
-        return cls(curly_double, curly_single, crlf > text.count("\n") - crlf, single, Signs.of(text))
+        parted = {blanks.count("\n") for blanks in _BETWEEN.findall(joined(text))} - {0} if evened else set()
+        return cls(curly_double, curly_single, crlf > text.count("\n") - crlf, parted == {1}, Signs.of(text))
 
     def write(self, before: str, char: str, rest: str, *, after: str = "", quoted: bool = False) -> str:
         """One character of a fill in this style; `before` and `rest` are the text on its two sides, `after` what is given behind the fill.

@@ -53,14 +53,17 @@ class Vocabulary:
         self.ends_stop = _flags(s != "" and s[-1] in STOPS for s in self.texts)
         self.stops_twice = _flags(len({*s[len(s.rstrip(STOPS)) :]}) > 1 for s in self.texts)
         """Tokens that end in two kinds of stops, such as "?—", as no saying does."""
+        self.ends_colon = _flags(s.endswith(":") for s in self.texts)
         self.starts_stop = _flags(s != "" and s[0] in STOPS for s in self.texts)
-        self.ends_sentence = _flags(ends_sentence(s) or s.strip() == '"' for s in self.texts)
+        self.ends_sentence = _flags((ends_sentence(s) and ":" not in s) or s.strip() == '"' for s in self.texts)
         """What a sentence ends in: a stop, or the quote behind one."""
         self.adrift = _flags(s in (" .", " ,") for s in self.texts)
         """Stops that no text has a space before."""
         self.title = _flags(s in TITLES for s in bare)
         self.starts_quote = _flags(s != "" and s[0] in QUOTES for s in bare)
         self.double_quote = self._holding(lambda c: c in DOUBLE_QUOTES)
+        self.quotes_doubly = bool((self.double_quote & self.writable).any())
+        self.figure = self._holding(str.isdecimal)
         self.bracket = self._holding(lambda c: c in BRACKETS)
         self.ends_quote = _flags(s != "" and s[-1] in QUOTES for s in self.texts)
         self.ends_opening = _flags(b != "" and (b[-1] in OPENING or s in (' "', " '")) for s, b in zip(self.texts, bare, strict=True))
@@ -119,12 +122,13 @@ class Vocabulary:
         return self.plain.read(straighten(text))
 
     def prose(self, text: str, *, before: str = "") -> str:
-        """The same of prose: lines that only break sentences are `joined`, and white space is as the model's texts have it.
+        """The same of prose: lines that only break sentences are `joined`, white space is as the model's texts have it, and signs that
+        they lack are left out.
 
         `before`: what stands before the text on its line, if only INSIDE.
         """
-        text = joined(self.read(text), before=before)
-        return evened(text) if self.evened else text
+        text = joined(straighten(text), before=before)
+        return self.plain.read(evened(self.plain.without_unknown(text)) if self.evened else text)
 
     def _holding(self, wanted: Callable[[str], bool]) -> Tensor:
         """The tokens that hold a character for which this is true."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from engine.canvas import Canvas
 from engine.draft import Draft
 from engine.lines import evened
 from engine.spacing import GAP_SIGN, ends_paragraph
+from engine.vocabulary import vocabulary
 
 STORY = "The rain had stopped before noon. Nobody came to the house, and the lamp was not lit."
 LINE = "She went down the stairs and "
@@ -46,6 +48,12 @@ def model() -> engine.Denoiser:
         (LINE, "", " and", 0),
         (LINE, "", GAP_SIGN, 0),
         (LINE, "", ".", 0),
+        ("Mr. Carter put on his hat and walked down to the ", f"{STORY}\n\n", "", 2),
+        ("Thank you very much for your kind letter about the ", "Dear Ms. Carter,\n\n", "", 2),
+        ("Chapter Two: The House on the ", f"{STORY}\n\n", "\n\nThe rain", 0),
+        ("The Long Winter of the Old ", f"{STORY}\n\n", "\n\nThe rain", 0),
+        ("Subject: the meeting on next ", "", "\n", 0),
+        ("Kind regards and best wishes, ", f"{STORY}\n\n", "", 0),
     ],
 )
 def test_the_end_of_a_paragraph_of_prose_is_told_by_what_is_around_it(line: str, above: str, after: str, cells: int) -> None:
@@ -82,6 +90,39 @@ def test_what_somebody_says_is_closed_where_nothing_follows(model: engine.Denois
     assert frame.text.count('"') % 2 == 0 and STOPPED.search(frame.text)
 
 
+@pytest.mark.parametrize(
+    "draft",
+    [
+        "The sun came up and the world lay still.\nAnd all the ships that waited in [[2]]\nPut out to sea.",
+        "Anna: Are you there?\nBen: I was just on the way to [[1]]\nAnna: Good.",
+        "The rain was over, and the lamp that stood on the sill\nwas not lit. She went downstairs with [[2]]\nMr. Carter, who had it.",
+    ],
+)
+def test_a_single_line_end_ends_no_verse_message_or_line_of_a_broken_text(model: engine.Denoiser, draft: str) -> None:
+    assert Canvas(model, Draft.parse(draft)).spans[0].ends_sentence == 0
+
+
+@pytest.mark.parametrize(
+    ("draft", "quotes"),
+    [
+        ('He shook his head at them.\n\n"I never saw him before in my life, and I hope\nthat I never will," she said, and [[]]', None),
+        ('He is tall, and the board is 12" wide, and so is [[]]', None),
+        ('She looked up. "You have never [[2]] and never [[3]]', None),
+        ('She looked up. "You have never [[1 tokens]]', None),
+        ('She looked up. "You have never [[3]]', 1),
+    ],
+)
+def test_only_a_saying_that_is_surely_open_is_closed(model: engine.Denoiser, draft: str, quotes: int | None) -> None:
+    assert Canvas(model, Draft.parse(draft)).spans[-1].quotes == quotes
+
+
+def test_no_white_space_takes_long(model: engine.Denoiser) -> None:
+    began = time.process_time()
+    for blanks in (" " * 100_000, "\n" * 100_000, " \n" * 50_000, "\u00a0" * 100_000):
+        Canvas(model, Draft.parse(f"The lamp{blanks}was [[3]] and{blanks}still.{blanks}"))
+    assert time.process_time() - began < 5  # quadratic it would be minutes
+
+
 def test_titles_items_and_passages_without_a_stop_get_none(model: engine.Denoiser) -> None:
     for draft in ("The [[3]]\n\nIt was late.", f"{STORY}\n\n- bread and [[2]]\n- milk", f"{STORY} [[~ a {{{{red}}}} lamp]]", "[[12]]"):
         assert not any(span.ends_sentence for span in Canvas(model, Draft.parse(draft)).spans)
@@ -107,13 +148,68 @@ def test_the_model_reads_white_space_as_its_texts_have_it(model: engine.Denoiser
         plain.replace("\n\n", "\n\n    "),
         plain.replace("\n\n", "\n\t"),
         plain.replace("\n\n", "\n"),
+        plain.replace("She sat", "    She sat").replace(" [[3]] ", "  [[3]]\t"),
+        "  \n" + plain,
     ]
     seen = [Canvas(model, Draft.parse(draft)).window([(0, 0, 3)], [[model.mask_id] * 3]) for draft in [plain, *drafts]]
     assert all(window == seen[0] for window in seen[1:])
 
 
+def test_signs_that_no_text_of_the_models_holds_are_left_out(model: engine.Denoiser) -> None:
+    read = vocabulary(model).prose
+    assert read("It was **very** late 🏃‍♀️😂 and #dark.\n## Home\nNo.") == "It was very late and dark.\n\nHome\n\nNo."
+    assert read("**[[ is no mark, and 20 °C is\nno signs") == "**[[ is no mark, and 20 C is no signs"
+    assert read("one # ") == "one # "  # a gap may lean on it
+    for kept in ("Zoë à Łódź, naïve", "(a) [b] {c}"[:7], "—“Yes,” 5 % of $3 & £4…", "中文。مرحبا، नमस्ते।"):
+        assert read(f"x {kept} x").count(" ") >= kept.count(" ") and all(sign.isalpha() <= (sign in read(f"x {kept} x")) for sign in kept)
+
+
+@given(st.text("ab #*😂\n\t", max_size=60))
+def test_leaving_signs_out_keeps_letters_and_parts_no_word_anew(model: engine.Denoiser, text: str) -> None:
+    left = vocabulary(model).plain.without_unknown(text)
+    assert [c for c in left if c.isalpha()] == [c for c in text if c.isalpha()]
+    assert left.split("\n")[0][:1] == text.split("\n")[0][:1] and left[-1:] == text[-1:]
+
+
+@pytest.mark.parametrize(
+    ("draft", "figures"),
+    [
+        ("She was born [[6 tokens]], and died on 4 May 1950.", True),
+        ("In 1850 the town\nhad [[]]. It grew.", True),
+        ("The bill was $300. He [[4]]. She left at 9.", False),
+        ("1. Do not run.\n2. [[]]\n3. Walk backwards.", False),
+        ("Thank you for the slides. [[]] Could you look at page 4?", False),
+        ("Then [[~ 12 men]] came.", True),
+    ],
+)
+def test_figures_are_written_in_sentences_that_have_some(model: engine.Denoiser, draft: str, figures: bool) -> None:
+    assert Canvas(model, Draft.parse(draft)).spans[0].figures == figures
+    for seed in range(0 if figures else 2):
+        *_, frame = engine.fill(model, draft, engine.recommended(model, {"candidates": 1, "seed": seed}))
+        assert sum(map(str.isdecimal, frame.text)) == sum(map(str.isdecimal, re.sub(r"\[\[.*?\]\]", "", draft)))
+
+
+def test_what_stands_around_a_gap_is_read_alike_on_both_its_sides(model: engine.Denoiser) -> None:
+    def shown(draft: str) -> tuple[str, str]:
+        canvas = Canvas(model, Draft.parse(draft))
+        window = canvas.window([(0, 0, 3)], [[model.mask_id] * 3 for _ in canvas.spans])
+        return model.decode(window.ids[1 : min(window.cells)]), model.decode(window.ids[max(window.cells) + 1 :])
+
+    assert shown("The old man walked down the road and \n[[4]]\nto the river, where he sat.") == (
+        "The old man walked down the road and",
+        " to the river, where he sat.",
+    )
+    assert shown("She sat.\n    [[4]]\nnobody came.") == ("She sat.\n\n", "\n\nnobody came.")
+    assert shown(f"{STORY}\n{' ' * 60}[[4]]\n\nNobody came.")[0].endswith("lit.\n\n")
+    assert shown("He waited  – [[3]], and left.")[0] == "He waited—"
+    assert shown('He turned. "You have never [[4]]"')[1] == "\n\n"
+    assert shown("    [[4]] it was late.")[0] == ""
+
+
 def test_a_fill_parts_its_paragraphs_as_the_draft_does(model: engine.Denoiser) -> None:
     ids = model.encode("The rain stopped.\n\nNobody spoke.")
+    alone = f"The keeper lit the lamp. [[{len(ids)} tokens]]\n"
+    assert "".join(Canvas(model, Draft.parse(alone)).texts(0, ids)) == "The rain stopped.\n\nNobody spoke."
     for above, between in ((f"{STORY}\n{STORY}\n", "\n"), (f"{STORY}\r\n{STORY}\r\n", "\r\n"), (f"{STORY}\n\n{STORY}\n\n", "\n\n")):
         texts = Canvas(model, Draft.parse(f"{above}[[{len(ids)} tokens]]")).texts(0, ids)
         assert "".join(texts) == f"The rain stopped.{between}Nobody spoke."

@@ -250,7 +250,7 @@ def _encode(texts: Iterable[str], tokenizer: Tokenizer) -> list[Marked]:
 
 def _read(text: str, tokenizer: Tokenizer) -> str:
     """A text as a draft's prose is seen (`Vocabulary.prose`)."""
-    return evened(joined(tokenizer.plain.read(straighten(text))))
+    return tokenizer.plain.read(evened(joined(straighten(text))))
 
 
 def _parts(text: str) -> Iterator[str]:
