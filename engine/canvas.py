@@ -281,12 +281,12 @@ class Canvas:
         text = self.given[i] if limit is None else self.given[i][:limit]
         cut = len(text) < len(self.given[i])
         text = text.rsplit(None, 1)[0] if cut and len(text.split(None, 1)) > 1 else text
-        if i < len(self.spans) and not cut:
-            text = _bare(text, self.spans[i])
         if any(span.code for span in self.spans[max(0, i - 1) : i + 1]):
             text = self._known.read(text)
         else:
             text = self._known.prose(text, before=on_line(self.given[i - 1]) if i else "")
+        if i < len(self.spans) and not cut:
+            text = _bare(text, self.spans[i])
         if i > 0 and self.spans[i - 1].brings_quote and not whole:
             text = text[1:] or self._beyond * (i == len(self.spans))
         if i > 0 and not self.spans[i - 1].code and space_after("a", text):
@@ -303,12 +303,11 @@ class Canvas:
         whole = at == 0 and len(text) < limit
         if not whole and len(words := text.split(None, 1)) > 1:
             text = text[len(text) - len(words[1]) - 1 :]
-        text = _bare(text, self.spans[i])
         if self.spans[i].code:
             text = self._known.read(text)
         else:
             text = self._known.prose(text.lstrip() if whole else text, before="" if whole else INSIDE)
-        ids = self._model.encode(text)
+        ids = self._model.encode(_bare(text, self.spans[i]))
         return ids[-spare:] if spare else [], whole and len(ids) <= spare
 
     def _right(self, i: int, spare: int, *, whole: bool) -> tuple[list[int], bool]:

@@ -48,7 +48,7 @@ class Plain:
     def without_unknown(self, text: str) -> str:
         """The text without the signs that no token holds whole, such as emoji, # and *, and one blank where there were some beside them.
 
-        Letters stay, and so does what a text begins or ends with, for a gap may lean on it.
+        Letters stay, and so does a sign that a text begins or ends with, for a gap may lean on it.
         """
         unknown = "".join(sorted({sign for sign in text if _is_sign(sign)} - self._held))
         if not unknown:
@@ -57,7 +57,7 @@ class Plain:
         runs = re.compile(rf"(?<![ \t])[ \t]*{signs}(?:[ \t]*{signs})*[ \t]*")
 
         def left(run: re.Match[str]) -> str:
-            inside = run.start() > 0 and run.end() < len(text)
+            inside = (run.start() > 0 or run[0][0] in " \t") and (run.end() < len(text) or run[0][-1] in " \t")
             return run[0] if not inside else " " * bool(run[0].strip(unknown))
 
         return runs.sub(left, text)

@@ -159,7 +159,8 @@ def test_signs_that_no_text_of_the_models_holds_are_left_out(model: engine.Denoi
     read = vocabulary(model).prose
     assert read("It was **very** late 🏃‍♀️😂 and #dark.\n## Home\nNo.") == "It was very late and dark.\n\nHome\n\nNo."
     assert read("**[[ is no mark, and 20 °C is\nno signs") == "**[[ is no mark, and 20 C is no signs"
-    assert read("one # ") == "one # "  # a gap may lean on it
+    assert read("*It* was *late* ") == "*It was late "
+    assert read("one #") == "one #"  # a gap may lean on it
     for kept in ("Zoë à Łódź, naïve", "(a) [b] {c}"[:7], "—“Yes,” 5 % of $3 & £4…", "中文。مرحبا، नमस्ते।"):
         assert read(f"x {kept} x").count(" ") >= kept.count(" ") and all(sign.isalpha() <= (sign in read(f"x {kept} x")) for sign in kept)
 
@@ -168,7 +169,8 @@ def test_signs_that_no_text_of_the_models_holds_are_left_out(model: engine.Denoi
 def test_leaving_signs_out_keeps_letters_and_parts_no_word_anew(model: engine.Denoiser, text: str) -> None:
     left = vocabulary(model).plain.without_unknown(text)
     assert [c for c in left if c.isalpha()] == [c for c in text if c.isalpha()]
-    assert left.split("\n")[0][:1] == text.split("\n")[0][:1] and left[-1:] == text[-1:]
+    assert left[:1] == text[:1].replace("\t", " ") or left[:1] == text[:1]
+    assert left[-1:] == text[-1:].replace("\t", " ") or left[-1:] == text[-1:]
 
 
 @pytest.mark.parametrize(
