@@ -71,9 +71,8 @@ class Span:
 
 def span_of(known: Vocabulary, given: Sequence[str], i: int, gap: int, was: str, length: Length | None, *, fenced: bool) -> Span:
     """Span i of a draft: it stands between `given` texts i and i + 1, in mark `gap`. `fenced`: a fence of code is open before it."""
-    before, after = given[i][-_NEAR:], given[i + 1][:_NEAR]
-    if i > 0 and len(given[i]) < _NEAR:
-        before = GAP_SIGN + before
+    lead = (GAP_SIGN * (i > 0) + given[i])[-LINE:]
+    before, after = lead[-_NEAR:], given[i + 1][:_NEAR]
     # What was written in pairs stays so: a rewrite keeps the parity of its words, a gap in a paragraph of pairs holds pairs.
     left, right = line_of(given[i::-1], LINE, backwards=True), line_of(given[i + 1 :], LINE, backwards=False)
     open_before, open_after = (sum(map(text.count, DOUBLE_QUOTES)) % 2 == 1 for text in (left, right))
@@ -84,7 +83,7 @@ def span_of(known: Vocabulary, given: Sequence[str], i: int, gap: int, was: str,
     behind = after
     if not code:
         behind = joined(after, before=on_line(given[i]))
-        before, after = with_spaces((GAP_SIGN * (i > 0) + given[i])[-LINE:], after)[-_NEAR:], behind
+        before, after = with_spaces(lead, after)[-_NEAR:], behind
         if known.evened:
             before, after = evened(before), evened(after)
         if i == 0 and not before.strip():
@@ -97,26 +96,21 @@ def span_of(known: Vocabulary, given: Sequence[str], i: int, gap: int, was: str,
     brings_quote = closing if closing in known.closing else ""
     if brings_quote == '"' and quotes is not None:
         quotes = 1 - quotes
+    near = GAP_SIGN.join(above)
+    start, end, line = _lines(near).rpartition("\n")
     ends = 0
     if not code and (not was or ends_sentence(was)):
-        ends = 3 if begins_sentence(after) else _paragraph(above, behind, last=i + 2 == len(given))
-    if ends in ENDS_PARAGRAPH and quotes is None and not single and known.quotes_doubly and _leaves_quote(above):
+        wrapped = (start + end).count("\n") < near.count("\n")
+        follows = behind + GAP_SIGN * (i + 2 < len(given))
+        ends = 3 if begins_sentence(after) else ends_paragraph(line, start + end, follows, wrapped=wrapped)
+    if ends in ENDS_PARAGRAPH and quotes is None and not single and known.quotes_doubly and _leaves_quote(line):
         quotes = 1  # nothing behind it can close what is open
     bracketed = leaves_open(left) or leaves_open(right[::-1].translate(MIRRORED)) or any(sign in was for sign in BRACKETS)
     quotes = None if code else quotes
-    figures = code or _has_figures(above, was, below)
+    figures = code or _has_figures(line, was, below)
     return Span(
         gap, was, length, before, after, takes_space, brings_space, brings_quote, ends, quotes, code, open_before, figures, bracketed
     )
-
-
-def _paragraph(above: Sequence[str], after: str, *, last: bool) -> int:
-    """`Span.ends_sentence` of a span behind these given texts, between which gaps stand, if it ends a paragraph. `last`: none is behind."""
-    near = GAP_SIGN.join(above)
-    lines = _lines(near)
-    before, end, line = lines.rpartition("\n")
-    wrapped = lines.count("\n") < near.count("\n")
-    return ends_paragraph(line, before + end, after if last else after + GAP_SIGN, wrapped=wrapped)
 
 
 def _lines(near: str) -> str:
@@ -124,16 +118,14 @@ def _lines(near: str) -> str:
     return joined(near.rstrip() + " " if is_broken(near) else near, before=INSIDE)
 
 
-def _leaves_quote(above: Sequence[str]) -> bool:
-    """Whether a double quote is open on the last line of these given texts, and no gap stands behind it that might close it."""
-    line = _lines(GAP_SIGN.join(above)).rpartition("\n")[2]
+def _leaves_quote(line: str) -> bool:
+    """Whether a double quote is open on the line before a gap, and no gap stands behind it that might close it."""
     found = _DOUBLE_QUOTE.findall(line)
     return len(found) % 2 == 1 and GAP_SIGN not in line[line.rindex(found[-1]) :]
 
 
-def _has_figures(above: Sequence[str], was: str, below: Sequence[str]) -> bool:
-    """Whether figures stand in the sentence between these given texts, besides the number of an item."""
-    line = _lines(GAP_SIGN.join(above)).rpartition("\n")[2]
+def _has_figures(line: str, was: str, below: Sequence[str]) -> bool:
+    """Whether figures stand in the sentence between the line before a gap and the given texts behind it, besides the number of an item."""
     before = _SENTENCE_END.split(_NUMBER.sub("", line))[-1]
     after = _SENTENCE_END.split(joined(GAP_SIGN.join(below), before=INSIDE).partition("\n")[0])[0]
     if not before.strip() and _CAPITAL.match(after):  # it is a sentence of its own

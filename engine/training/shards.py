@@ -249,7 +249,7 @@ def _encode(texts: Iterable[str], tokenizer: Tokenizer) -> list[Marked]:
 
 
 def _read(text: str, tokenizer: Tokenizer) -> str:
-    """A text as a draft's prose is seen (`Vocabulary.prose`)."""
+    """A text as a draft's prose is seen (`Vocabulary.prose`), but with all its signs: whoever tunes on them may want them written."""
     return tokenizer.plain.read(evened(joined(straighten(text))))
 
 
