@@ -85,7 +85,7 @@ class Service:
         self, draft: str, settings: dict[str, Any], with_text: bool = True, seen: Sequence[str] = ()
     ) -> AsyncIterator[dict[str, Any]]:
         """Stream one fill as JSON objects: `{"waiting": true}` now and then while there is nothing to show yet, frames, then
-        `{"done": true, "text", "candidates"}` or `{"error", ...}`.
+        `{"done": true, "text", "candidates"}`, with a "note" where the model can't write what is asked, or `{"error", ...}`.
 
         A setting that isn't given is as it is recommended for the model in use.
 

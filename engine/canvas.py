@@ -8,13 +8,14 @@ the given strings as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from types import MappingProxyType
 from typing import TypeAlias
 
+from engine.casing import Case
 from engine.denoiser import Denoiser
-from engine.draft import Draft, Gap, Length, Pin, Rewrite
+from engine.draft import Draft, Gap, Length, Part, Pin, Rewrite
 from engine.frames import MASKED_TEXT
 from engine.lines import INSIDE, MASKED, as_written, tidy
 from engine.source import fences
@@ -27,6 +28,8 @@ from engine.vocabulary import vocabulary
 LONGEST_WINDOW = 512
 """Windows are no longer than this many tokens, however much the model could read: the cost of a step grows with them."""
 _CHARS_A_TOKEN = 8
+_NEAR = 8
+"""Characters of a fill that tell how the next one is written."""
 
 
 Piece: TypeAlias = str | Length
@@ -64,11 +67,11 @@ class Canvas:
         self._known = known = vocabulary(model)
         self._beyond: str = getattr(model, "beyond", "")
         self._carries_spaces, self._glued = known.carries_spaces, None if known.glued is None else known.glued.tolist()
-        self.style = Style.of(GAP_SIGN.join([*(part for part in draft.parts if isinstance(part, str)), _pins(draft)]), evened=known.evened)
+        self.style = Style.of("".join(map(_as_was, draft.parts)), evened=known.evened)
         self.items: list[str | Fixed | int] = []
         """In reading order: given text, fixed text of a mark, or the index of a span."""
         self.given: list[str] = [""]
-        """The given text before each span, and after the last one."""
+        """The given text before each span, and after the last one; in sentence case, if the draft is in other letters."""
         self._tokens_between: dict[int, int] = {}
         raw: list[tuple[int, str, Length | None]] = []
         gap = -1
@@ -107,23 +110,53 @@ class Canvas:
                 fixed(piece[:start], Fixed(gap, piece[:start]))
                 span(words, None)
                 fixed(piece[start + len(words) :], Fixed(gap, piece[start + len(words) :]))
-        fenced = list(accumulate(map(fences, self.given)))
-        self.spans = [span_of(known, self.given, i, *about, fenced=fenced[i] % 2 == 1) for i, about in enumerate(raw)]
+        self.spans = self._spans(raw)
+        if self.style.case != Case():
+            if any(span.code for span in self.spans):
+                self.style = replace(self.style, case=Case())
+            else:
+                self._read_case(raw)
+                self.spans = self._spans(raw)
+
+    def _spans(self, raw: Sequence[tuple[int, str, Length | None]]) -> list[Span]:
+        fenced, capitals = list(accumulate(map(fences, self.given))), self.style.case.capitals
+        return [span_of(self._known, self.given, i, *about, fenced=fenced[i] % 2 == 1, capitals=capitals) for i, about in enumerate(raw)]
+
+    def _read_case(self, raw: list[tuple[int, str, Length | None]]) -> None:
+        """Put the given texts, and the words that spans replace, in sentence case."""
+        pieces = [self.given[0]]
+        for (_, was, _), text in zip(raw, self.given[1:], strict=True):
+            pieces += [was or GAP_SIGN, text]
+        ends = list(accumulate(map(len, pieces)))
+        read = self.style.case.read("".join(pieces), self._known.names)
+        pieces = [read[end - len(piece) : end] for piece, end in zip(pieces, ends, strict=True)]
+        self.given[:] = pieces[::2]
+        raw[:] = [(gap, was and words, length) for (gap, was, length), words in zip(raw, pieces[1::2], strict=True)]
 
     def rewritten_tokens(self, i: int) -> int:
         """How many tokens the words hold that a rewrite's span replaces."""
         span = self.spans[i]
-        return max(1 + len(span.brings_quote), len(self.encode(i, span.was)))
+        return max(1 + len(span.brings_quote), len(self._encoded(span, self._known.read(span.was))))
 
     def encode(self, i: int, text: str) -> list[int]:
         """The tokens of a text in span i, with the space and the quote that its first and last ones bring."""
-        span = self.spans[i]
-        return self._model.encode(" " * span.brings_space + self._known.read(text) + span.brings_quote)
+        return self._encoded(self.spans[i], self.as_read(text))
+
+    def _encoded(self, span: Span, text: str) -> list[int]:
+        return self._model.encode(" " * span.brings_space + text + span.brings_quote)
+
+    def as_read(self, text: str) -> str:
+        """A text that stands in a sentence as the model sees it: letters and signs that its texts hold."""
+        return self._known.read(self.style.case.read(text, self._known.names, within=True))
 
     # What the page reads
 
-    def texts(self, i: int, tokens: Sequence[int]) -> list[str]:
-        """The text of each cell of a span that holds these tokens (the mask id where none); joined they stand in the gap."""
+    def texts(self, i: int, tokens: Sequence[int], *, read: bool = False) -> list[str]:
+        """The text of each cell of a span that holds these tokens (the mask id where none); joined they stand in the gap.
+
+        `read`: in sentence case, as the model reads what it wrote, whatever the draft's letters.
+        """
+        style = replace(self.style, case=Case()) if read else self.style
         span = self.spans[i]
         texts = [""] * len(tokens)
         chars = self._characters(tokens, quoted=span.quoted)
@@ -151,9 +184,9 @@ class Canvas:
                 before = "x"
                 continue
             rest = "".join(shown[at + 1 : at + 7])
-            texts[cell] += self.style.write(before, char, rest, after=span.after, quoted=quoted)
+            texts[cell] += style.write(before, char, rest, after=span.after, quoted=quoted)
             quoted = char != "\n" and quoted ^ (char in DOUBLE_QUOTES)
-            before = (before + char)[-3:]
+            before = (before + char)[-_NEAR:]
         if shown[-1] != MASKED and space_after("".join(shown[-2:]).replace(MASKED, ""), span.after):
             texts[last] += " "
         return texts
@@ -299,7 +332,7 @@ class Canvas:
         text, at = self.given[i][-limit:] if limit else "", i
         while len(text) < limit and at > 0:
             at -= 1
-            text = (self.given[at] + "".join(self.texts(at, tokens[at])) + text)[-limit:]
+            text = (self.given[at] + "".join(self.texts(at, tokens[at], read=True)) + text)[-limit:]
         whole = at == 0 and len(text) < limit
         if not whole and len(words := text.split(None, 1)) > 1:
             text = text[len(text) - len(words[1]) - 1 :]
@@ -322,5 +355,8 @@ def _bare(text: str, span: Span) -> str:
     return text if not span.takes_space else text[:-1] if span.code else text.rstrip()
 
 
-def _pins(draft: Draft) -> str:
-    return "".join(p.text if isinstance(p, Pin) else p for part in draft.parts if isinstance(part, Rewrite) for p in part.pieces)
+def _as_was(part: Part) -> str:
+    """What stands in the draft before it is filled, with GAP_SIGN for a gap and behind a passage."""
+    if isinstance(part, Rewrite):
+        return "".join(piece.text if isinstance(piece, Pin) else piece for piece in part.pieces) + GAP_SIGN
+    return part if isinstance(part, str) else GAP_SIGN

@@ -64,6 +64,8 @@ def _run(options: argparse.Namespace) -> int:
     for event in _progress(fill_events(model, draft, recommended(model, given))):
         if options.json:
             _write(out, json.dumps(event, ensure_ascii=False) + "\n")
+    if note := event.get("note"):
+        print(note, file=sys.stderr)
     if not options.json:
         typed = options.file is None and options.draft != "-"  # what was read from a file ends as the file does
         _write(out, bom + event["text"] + ("\n" if typed and not event["text"].endswith("\n") else ""))

@@ -207,7 +207,7 @@ class SpanConstraint:
 
     def _holds(self, ids: list[int], positions: Sequence[int]) -> bool:
         """Whether the tokens just put at these positions get on with each other, side by side and in the word counts."""
-        fits = self._vocabulary.fit
+        fits = self._vocabulary.neighbours.fit
         bound = [p for p in positions if not self._rules[self._cells[p][0]].edges.free]
         pairs = [*((p - 1, p) for p in bound if p), *((p, p + 1) for p in bound if p + 1 < len(ids))]
         if not all(fits(ids[left], ids[right], given=right not in self._cells) for left, right in pairs):
@@ -263,11 +263,11 @@ class SpanConstraint:
         if self._rules[rule].edges.free:
             return row
         beside = row
-        if position and (clash := self._vocabulary.clash_after(ids[position - 1])) is not None:
+        if position and (clash := self._vocabulary.neighbours.clash_after(ids[position - 1])) is not None:
             beside = beside & ~clash
         if (
             position + 1 < len(ids)
-            and (clash := self._vocabulary.clash_before(ids[position + 1], given=position + 1 not in self._cells)) is not None
+            and (clash := self._vocabulary.neighbours.clash_before(ids[position + 1], given=position + 1 not in self._cells)) is not None
         ):
             beside = beside & ~clash
         if (wrong := self._misplaced(ids, position)) is not None:

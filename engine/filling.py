@@ -16,6 +16,7 @@ from engine.denoiser import Denoiser
 from engine.draft import Draft
 from engine.frames import Frame, Result
 from engine.lengths import decide_lengths
+from engine.lexicon import Lexicon
 from engine.revision import revised, steps_planned
 from engine.rules import Rules, elastic, growth_of, room_to_grow
 from engine.samplers import SAMPLERS
@@ -23,6 +24,12 @@ from engine.schedules import SCHEDULES
 from engine.settings import Settings, SettingsError, recommended
 from engine.spacing import GAP_SIGN
 from engine.spelling import speller
+
+STRANGE = "The model knows few of the words around the gaps: what it writes here will make no sense."
+LARGEST_SHARE = 0.35
+"""Of the letters around gaps, those in words that the model's texts lack; more is another language (docs/DECISIONS.md, Canvas)."""
+AROUND, AROUND_GAPS = 1000, 50
+"""Characters on each side of a gap, and gaps, that are looked at for that."""
 
 
 def fill(model: Denoiser, draft: str | Draft, settings: Settings | None = None, *, seen: Collection[str] = ()) -> Iterator[Frame]:
@@ -66,6 +73,14 @@ def fill_events(model: Denoiser, draft: str | Draft, settings: Settings | None =
     yield result.done()
 
 
+def _note(model: Denoiser, canvas: Canvas) -> str:
+    """What to say of a draft whose words the model's texts lack."""
+    lexicon: Lexicon | None = getattr(model, "lexicon", None)
+    spans = [i for i, span in enumerate(canvas.spans) if not span.code][:AROUND_GAPS]
+    near = " ".join(canvas.given[i][-AROUND:] + " " + canvas.given[i + 1][:AROUND] for i in spans)
+    return STRANGE if lexicon is not None and lexicon.strange(near) > LARGEST_SHARE else ""
+
+
 def _laid_out(model: Denoiser, draft: Draft, settings: Settings, *, again: bool) -> Generator[None, None, tuple[Canvas, list[int]]]:
     """The canvas, with its keywords where the model wants them, and the cells of its spans. again: whether gaps were filled before."""
     chance = settings.seed if again else None
@@ -90,7 +105,7 @@ def _run(model: Denoiser, draft: Draft, settings: Settings, seen: frozenset[str]
         for group, growth in zip(plan, growths, strict=True)
     ]
     steps = sum(steps_of)
-    yield Frame(0, steps, 1.0 if plan else 0.0, 0, cells.text(), cells.all())
+    yield Frame(0, steps, 1.0 if plan else 0.0, 0, cells.text(), cells.all(), note=_note(model, canvas))
     done = 0
     for number, (group, planned, growth) in enumerate(zip(plan, steps_of, growths, strict=True)):
         window = canvas.window(group, cells.tokens, room_to_grow(model, canvas) if growth else None)

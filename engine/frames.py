@@ -72,11 +72,13 @@ class Frame:
     """Gaps that got or lost cells in this step: all their cells are among `cells`, and what was known of them before is gone."""
     others: tuple[Candidate, ...] = ()
     """With the last frame: the candidates that are not kept, best first."""
+    note: str = ""
+    """With frame 0: a sentence on what not to expect of this draft's fills; mostly empty."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The frame as the JSON object that the command line and the API send; the others come with `Result.done`."""
+        """The frame as the JSON object that the command line and the API send; the others and the note come with `Result.done`."""
         told = asdict(replace(self, others=()))
-        del told["others"]
+        del told["others"], told["note"]
         return told
 
 
@@ -90,10 +92,12 @@ class Result:
         """Every cell as it stands, by id."""
         self.others: tuple[Candidate, ...] = ()
         """What else was written, best first."""
+        self.note = ""
+        """What not to expect of the fills."""
 
     def take(self, frame: Frame) -> None:
         """Take in the next frame."""
-        self.text, self.others = frame.text, frame.others
+        self.text, self.others, self.note = frame.text, frame.others, frame.note or self.note
         for cell in [cell for cell in self.cells.values() if cell.gap in frame.relaid]:
             del self.cells[cell.id]
         self.cells.update((cell.id, cell) for cell in frame.cells)
@@ -101,12 +105,13 @@ class Result:
     def done(self, *, with_text: bool = True) -> dict[str, Any]:
         """The last message of a run, as a JSON object: the candidates, the one that is kept first, the others with their cells.
 
-        Without texts for a reader that holds the draft and the cells.
+        Without texts for a reader that holds the draft and the cells. With the note, if there is one.
         """
         text = {"text": self.text} if with_text else {}
         kept = {**text, "score": score(self.cells.values())}
         others = [{**({"text": other.text} if with_text else {}), "cells": [asdict(cell) for cell in other.cells]} for other in self.others]
-        return {"done": True, **text, "candidates": [kept, *others]}
+        note = {"note": self.note} if self.note else {}
+        return {"done": True, **text, "candidates": [kept, *others], **note}
 
 
 def score(cells: Iterable[Cell]) -> float:

@@ -21,7 +21,6 @@ from engine.lengths import tokens_of_words
 from engine.settings import Settings
 from engine.spacing import space_after, space_before
 from engine.text import SPACELESS
-from engine.vocabulary import vocabulary
 
 READINGS = 8
 """At most so many for the keywords of a gap; where it has more of them, several are placed by each."""
@@ -50,7 +49,7 @@ def place(
     """
     asked = {i: mark for i, span in enumerate(canvas.spans) if isinstance(mark := draft.marks[span.gap], Gap) and mark.keywords}
     tokens = [[model.mask_id] * size for size in sizes]
-    parts = {i: [_tokens(model, keyword) for keyword in mark.keywords] for i, mark in asked.items()}
+    parts = {i: [_tokens(model, canvas, keyword) for keyword in mark.keywords] for i, mark in asked.items()}
     beside: dict[int, int | None] = {}
     for i, mark in asked.items():
         held = sum(map(len, parts[i]))
@@ -70,8 +69,8 @@ def place(
     return placed
 
 
-def _tokens(model: Denoiser, keyword: str) -> list[int]:
-    read = vocabulary(model).read(keyword)
+def _tokens(model: Denoiser, canvas: Canvas, keyword: str) -> list[int]:
+    read = canvas.as_read(keyword)
     return model.encode(read if SPACELESS.match(keyword) else " " + read)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import re
+import unicodedata
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,8 @@ from engine.text import fold
 LETTERS = re.compile(r"[^\W\d_]+")
 LONGEST = 40
 """Letters of the longest word that is taken down; longer ones are noise."""
+FEWEST = 16
+"""Letters of the shortest text whose language is judged."""
 LARGEST = 2**26
 """Bytes of text that a list may unpack to."""
 
@@ -49,6 +52,15 @@ class Lexicon:
     def begins(self, letters: str) -> bool:
         """Whether some word begins with these."""
         return next(self.going_on(letters), None) is not None
+
+    def strange(self, text: str) -> float:
+        """The share of letters in a text that stand in words that it lacks, as those of other languages do; 0.0 where few can be asked.
+
+        Names don't count, nor whatever else begins with a capital.
+        """
+        words = [fold(run) for run in LETTERS.findall(unicodedata.normalize("NFC", text)) if len(run) > 1 and not run[0].isupper()]
+        letters = sum(map(len, words))
+        return sum(len(word) for word in words if word not in self) / letters if letters >= FEWEST else 0.0
 
     def without(self, other: Lexicon) -> Lexicon:
         """The words that the other lacks."""

@@ -69,8 +69,13 @@ class Span:
     """Brackets belong in it: one is open before it, on its line, or closed behind it, or its passage holds some."""
 
 
-def span_of(known: Vocabulary, given: Sequence[str], i: int, gap: int, was: str, length: Length | None, *, fenced: bool) -> Span:
-    """Span i of a draft: it stands between `given` texts i and i + 1, in mark `gap`. `fenced`: a fence of code is open before it."""
+def span_of(
+    known: Vocabulary, given: Sequence[str], i: int, gap: int, was: str, length: Length | None, *, fenced: bool, capitals: bool
+) -> Span:
+    """Span i of a draft: it stands between `given` texts i and i + 1, in mark `gap`. `fenced`: a fence of code is open before it.
+
+    `capitals`: the draft is all in capitals (engine.casing), so that a line without a stop is a headline.
+    """
     lead = (GAP_SIGN * (i > 0) + given[i])[-LINE:]
     before, after = lead[-_NEAR:], given[i + 1][:_NEAR]
     # What was written in pairs stays so: a rewrite keeps the parity of its words, a gap in a paragraph of pairs holds pairs.
@@ -103,6 +108,8 @@ def span_of(known: Vocabulary, given: Sequence[str], i: int, gap: int, was: str,
         wrapped = (start + end).count("\n") < near.count("\n")
         follows = behind + GAP_SIGN * (i + 2 < len(given))
         ends = 3 if begins_sentence(after) else ends_paragraph(line, start + end, follows, wrapped=wrapped)
+    if capitals and ends in ENDS_PARAGRAPH and not _SENTENCE_END.search(line):
+        ends = 0
     if ends in ENDS_PARAGRAPH and quotes is None and not single and known.quotes_doubly and _leaves_quote(line):
         quotes = 1  # nothing behind it can close what is open
     bracketed = leaves_open(left) or leaves_open(right[::-1].translate(MIRRORED)) or any(sign in was for sign in BRACKETS)

@@ -1,10 +1,11 @@
-"""How a draft writes its quotes, dashes, ellipses and line ends, so that a fill is written the same way. No torch."""
+"""How a draft writes its quotes, dashes, ellipses, line ends and letters, so that a fill is written the same way. No torch."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 
+from engine.casing import Case
 from engine.lines import joined
 from engine.signs import DASH, ELLIPSIS
 from engine.spacing import CLOSING, ELISIONS, GAP_SIGN, OPENING, quote_opens
@@ -55,7 +56,7 @@ class Signs:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a draft writes its quotes, dashes, ellipses and line ends; fills are written the same way."""
+    """How a draft writes its quotes, dashes, ellipses, line ends and letters; fills are written the same way."""
 
     curly_double: bool = False
     curly_single: bool = False
@@ -63,12 +64,13 @@ class Style:
     single: bool = False
     """Its paragraphs are parted by line ends, and none by an empty line."""
     signs: Signs = field(default_factory=Signs)
+    case: Case = field(default_factory=Case)
 
     @classmethod
     def of(cls, text: str, *, evened: bool = False) -> Style:
         """The style that a text uses more often; a kind of quote it does not use follows the other kind.
 
-        `evened`: the model knows no other line end than an empty line, and doesn't mean one by it.
+        `evened`: the model's texts are prose: they have no other line end than an empty line, and sentences that begin with capitals.
         """
         double, single = text.count("“") + text.count("”"), text.count("‘") + text.count("’")
         straight_double, straight_single = text.count('"'), text.count("'")
@@ -76,7 +78,8 @@ class Style:
         curly_single = single > straight_single if single or straight_single else double > straight_double
         crlf = text.count("\r\n")
         parted = {blanks.count("\n") for blanks in _BETWEEN.findall(joined(text))} - {0} if evened else set()
-        return cls(curly_double, curly_single, crlf > text.count("\n") - crlf, parted == {1}, Signs.of(text))
+        case = Case.of(text) if evened else Case()
+        return cls(curly_double, curly_single, crlf > text.count("\n") - crlf, parted == {1}, Signs.of(text), case)
 
     def write(self, before: str, char: str, rest: str, *, after: str = "", quoted: bool = False) -> str:
         """One character of a fill in this style; `before` and `rest` are the text on its two sides, `after` what is given behind the fill.
@@ -94,4 +97,4 @@ class Style:
             return "“" if quote_opens(before) and not (quoted and before[-1:] in (DASH, "–")) else "”"
         if char == "'" and self.curly_single:
             return "‘" if quote_opens(before) and not ELISIONS.match(rest) and rest else "’"
-        return char
+        return self.case.written(before, char, rest)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from engine.denoiser import Denoiser
 from engine.lines import evened, joined
+from engine.neighbours import Neighbours
 from engine.signs import Plain
 from engine.spacing import (
     BRACKETS,
     CLOSING,
     DOUBLE_QUOTES,
-    NO_NAMES,
     NO_SPACE_AFTER,
     OPENING,
     QUOTES,
@@ -95,10 +95,6 @@ class Vocabulary:
         """(V,) the class of each token, and what each class does to a fill's words and quotes."""
 
         words = self.carries_spaces and self.glued is None
-        self._starts = [_start(s, words=words) for s in self.texts]
-        self._ends = [_end(s, words=words) for s in self.texts]
-        if words:
-            self._ends[model.mask_id] = "mask"
         spaced = words and not any(s[:1] == " " and s[1:2].isdecimal() for s in self.texts)
         self.spacer = _flags(spaced and s == " " for s in self.texts)
         """The space alone, where figures bring none as words do: a fill has it before a figure and nowhere else."""
@@ -107,15 +103,17 @@ class Vocabulary:
         """Tokens behind which no figure stands apart: dashes, opening signs, other figures."""
         space, parts = (" ", set[int]()) if self.glued is None else ("", set(self.glued.nonzero()[:, 0].tolist()))
         at = len(space)
-        self._once = {i for i, s in enumerate(self.texts) if s[:at] == space and s[at : at + 1].isalnum() and i not in parts}
-        """Words: none stands twice in a row."""
-        self.begins_word = _flags(i in self._once for i in range(self.size))
+        once = {i for i, s in enumerate(self.texts) if s[:at] == space and s[at : at + 1].isalnum() and i not in parts}
+        self.begins_word = _flags(i in once for i in range(self.size))
         """Tokens that a word begins with, or that are one."""
-        self._sets: dict[tuple[str, str], Tensor] = {}
+        self.neighbours = Neighbours(self.texts, model.mask_id, words=words, once=once)
+        capitals = [s[1:] for s in self.texts if words and s[:1] == " " and s[1:2].isupper() and s[1:].isalpha()]
+        self.names = {s.lower(): s for s in capitals if len(s) > 1 and " " + s.lower() not in known}
+        """Words that are tokens with capitals and none without, such as "London" and "USA", by their small forms."""
         self.plain = Plain(self.texts)
         """How signs are read that no token has."""
         self.evened: bool = getattr(model, "evened", False)
-        """Whether the model's texts were `evened` (engine.lines), so that drafts have to be."""
+        """Whether the model's texts are prose that was `evened` (engine.lines): drafts are read so, and in sentence case."""
 
     def read(self, text: str) -> str:
         """A draft's text as the model sees it: straight quotes, LF, composed letters, and signs that its texts hold."""
@@ -150,13 +148,6 @@ class Vocabulary:
 
         return _flags(glued(i, s) for i, s in enumerate(self.texts))
 
-    def fit(self, left: int, right: int, *, given: bool = False) -> bool:
-        """Whether two tokens may stand side by side: not the same word twice, nor two stops or two quotes, nor a word or a figure run into
-        what is before it ("end.he", "theYes", "June1"), nor the beginning of a sentence in its middle ("as Then"), where words bring their
-        own space. `given`: the right one is the writer's, who knows what it is for.
-        """
-        return not (left == right and left in self._once) and (self._ends[left], self._start_of(right, given)) not in _CLASHES
-
     def joins(self, left: int, right: int) -> bool:
         """Whether a token goes on with the word that the one before it ends in, or with the space before a figure; not in scripts that put
         no space between words, nor where each token is a letter.
@@ -177,30 +168,6 @@ class Vocabulary:
             else:
                 words.append([place])
         return words
-
-    def clash_after(self, token: int) -> Tensor | None:
-        """(V,) bool, the tokens that don't fit after this one; None when all do."""
-        return self._clash(token, ("after", self._ends[token]), self._starts)
-
-    def clash_before(self, token: int, *, given: bool = False) -> Tensor | None:
-        """(V,) bool, the tokens that don't fit before this one, which may be `given`; None when all do."""
-        return self._clash(token, ("before", self._start_of(token, given)), self._ends)
-
-    def _start_of(self, token: int, given: bool) -> str:
-        start = self._starts[token]
-        return "" if given and start == "beginner" else start
-
-    def _clash(self, token: int, side: tuple[str, str], kinds: list[str]) -> Tensor | None:
-        clash = None
-        if side in _UNFIT:
-            if side not in self._sets:
-                self._sets[side] = _flags(kind in _UNFIT[side] for kind in kinds)
-            clash = self._sets[side]
-        if token not in self._once:
-            return clash
-        own = torch.zeros(self.size, dtype=torch.bool) if clash is None else clash.clone()
-        own[token] = True
-        return own
 
 
 class _Quote(NamedTuple):
@@ -247,64 +214,12 @@ def _classes(texts: Sequence[str]) -> tuple[list[int], list[Moves]]:
     return found, list(classes)
 
 
-_CLASHES = {
-    *(("stop", "stop"), ("comma", "stop"), ("dash", "stop"), ("quote", "quote")),
-    *(
-        ("stop", "name"),
-        ("stop", "word"),
-        ("comma", "name"),
-        ("comma", "word"),
-        ("small", "name"),
-        ("small", "initial"),
-        ("small", "figure"),
-    ),
-    *(("small", "beginner"), ("comma", "beginner"), ("mask", "beginner")),  # "Then" waits for the stop before it, which may find no room
-    # Words are written from their beginning: an end that is there first gets a beginning that is none. And a quote without a space waits
-    # for what it closes: one that opens a line would find no line end before it, where none may stand.
-    *(("mask", "word"), ("mask", "name"), ("mask", "quote")),
-}
-"""What doesn't stand side by side: (what a token ends with, what the next one starts with)."""
-_UNFIT = {("after", end): {start for e, start in _CLASHES if e == end} for end, _ in _CLASHES} | {
-    ("before", start): {end for end, s in _CLASHES if s == start} for _, start in _CLASHES
-}
-"""The same, looked up: what doesn't start after such an end, what doesn't end before such a start."""
-_ENDS_OF_CLAUSES = ",.;:!?"
 TITLES = {"Mr", "Mrs", "Ms", "Dr", "Messrs", "Prof", "Rev", "Capt", "Col", "Gen", "Lieut", "Sgt"}
 """Abbreviations after which a stop ends no sentence, for a name has to follow."""
-_JOINED = {"Mc", "Mac"}
-"""What a name goes on after without a space."""
-
-
-def _start(text: str, *, words: bool) -> str:
-    """What a token starts with; `words`: whether words bring their space with them, so that one without goes on with what is before."""
-    if found := _sign(text[:1]):
-        return found
-    if words and text[:1].isdecimal():
-        return "figure"
-    if words and text[:1] == " " and text[1:] in NO_NAMES:
-        return "beginner"
-    if not words or not text[:1].isalpha():
-        return ""
-    if text[0].isupper():
-        return "name" if len(text) > 1 else "initial"
-    # A letter alone may go on with "a." to "a.m"; scripts without case bring no spaces.
-    return "word" if len(text) > 1 and text[0].islower() else ""
-
-
-def _end(text: str, *, words: bool) -> str:
-    """What a token ends with."""
-    if found := _sign(text[-1:]):
-        return "comma" if text[-1] == "," else "dash" if found == "stop" and text[-1] not in _ENDS_OF_CLAUSES else found
-    return "small" if words and text[-1:].islower() and text.strip() not in _JOINED else ""
 
 
 def _takes_no_space(text: str) -> bool:
     return text[-1:].isspace() or text[-1:].isdecimal() or text[-1:] in tuple(NO_SPACE_AFTER) or text in (' "', " '")
-
-
-def _sign(char: str) -> str:
-    """What a sign is of which no two stand side by side: a stop or a quote; empty for any other character."""
-    return "stop" if char and char in STOPS else "quote" if char == '"' else ""
 
 
 _KNOWN: WeakKeyDictionary[Denoiser, Vocabulary] = WeakKeyDictionary()

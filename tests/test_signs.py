@@ -172,8 +172,8 @@ def test_no_sentence_begins_in_the_middle_of_another(embedded: Denoiser, seed: i
         (" to", " She", True),
     ):
         tokens = [embedded.encode(text)[0] for text in (left, right)]
-        assert known.fit(tokens[0], tokens[1]) == fits
-    assert known.fit(embedded.encode(" at")[0], embedded.encode(" Once")[0], given=True), "the writer may do so"
+        assert known.neighbours.fit(tokens[0], tokens[1]) == fits
+    assert known.neighbours.fit(embedded.encode(" at")[0], embedded.encode(" Once")[0], given=True), "the writer may do so"
     *_, last = engine.fill(embedded, "It was late. [[24]] Then he went home.", engine.recommended(embedded, {"seed": seed}))
     words = last.text.split()
     for before, word in itertools.pairwise(words):

@@ -59,15 +59,15 @@ def test_no_word_stands_twice_in_a_row(gpt2, bert):
     for model, word in ((gpt2, " house"), (bert, "house")):
         (i,) = model.encode(word)
         known = vocabulary(model)
-        assert not known.fit(i, i) and known.clash_after(i) is not None
+        assert not known.neighbours.fit(i, i) and known.neighbours.clash_after(i) is not None
     known = vocabulary(bert)
     (part,) = (i for i in known.fragment.nonzero()[:, 0].tolist() if known.texts[i] == "ing")
-    assert known.fit(part, part)
+    assert known.neighbours.fit(part, part)
 
 
 def test_words_are_written_from_their_beginning(gpt2):
     known = vocabulary(gpt2)
-    after = known.clash_after(gpt2.mask_id)
+    after = known.neighbours.clash_after(gpt2.mask_id)
     assert after is not None
     kept = {" house", " House", ",", "s", "5", "\u30ab", "\n"}  # 's' may end "it's"; some scripts have no spaces
     for text in ("ing", "ability", "house", "House", *kept):
@@ -77,7 +77,7 @@ def test_words_are_written_from_their_beginning(gpt2):
 
 def test_a_quote_waits_for_what_it_closes_where_words_bring_their_spaces(gpt2, bert):
     for model, waits in ((gpt2, True), (bert, False)):
-        after = vocabulary(model).clash_after(model.mask_id)
+        after = vocabulary(model).neighbours.clash_after(model.mask_id)
         (quote,) = model.encode('"')
         assert (after is not None and bool(after[quote])) is waits
 
@@ -88,16 +88,16 @@ def test_no_word_is_run_into_what_stands_before_it(gpt2, bert):
     name, word, they = (next(i for i, s in enumerate(known.texts) if s == wanted) for wanted in ("Yes", "ab", " They"))
     letter, capital, digit, mac = (next(i for i, s in enumerate(known.texts) if s == wanted) for wanted in ("m", "S", "5", " Mac"))
     for left, right in ((stop, name), (stop, word), (comma, word), (they, name), (they, capital), (they, digit)):
-        after, before = known.clash_after(left), known.clash_before(right)
-        assert not known.fit(left, right) and after is not None and after[right] and before is not None and before[left]
+        after, before = known.neighbours.clash_after(left), known.neighbours.clash_before(right)
+        assert not known.neighbours.fit(left, right) and after is not None and after[right] and before is not None and before[left]
     apart = [(stop, letter), (stop, capital), (stop, digit), (comma, digit), (they, word), (mac, name), (dash, name), (name, stop)]
     for left, right in apart:
-        after, before = known.clash_after(left), known.clash_before(right)
-        assert known.fit(left, right) and not (after is not None and after[right]) and not (before is not None and before[left])
+        after, before = known.neighbours.clash_after(left), known.neighbours.clash_before(right)
+        assert known.neighbours.fit(left, right) and not (after is not None and after[right]) and not (before is not None and before[left])
     kana = next(i for i, s in enumerate(known.texts) if len(s) > 1 and all("\u30a0" <= char <= "\u30ff" for char in s))
-    assert known.fit(comma, kana)  # no spaces between words there
+    assert known.neighbours.fit(comma, kana)  # no spaces between words there
     by_pieces = vocabulary(bert)  # decoding puts the spaces there
-    assert by_pieces.fit(bert.encode(".")[0], bert.encode("yes")[0])
+    assert by_pieces.neighbours.fit(bert.encode(".")[0], bert.encode("yes")[0])
 
 
 def shown(model: Scripted, draft: str, ids: list[int]) -> list[str]:

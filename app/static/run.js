@@ -54,7 +54,7 @@ export class Runs extends EventTarget {
         if (message.waiting) continue;
         clearTimeout(waiting);
         if (message.error) throw message.line ? new DraftMistake(message) : new Error(message.error);
-        if (message.done) this.#offer(run, message.candidates);
+        if (message.done) this.#offer(run, message);
         else {
           if (!run.frames.length) this.#begin(run, before);
           this.#receive(run, message);
@@ -129,9 +129,9 @@ export class Runs extends EventTarget {
     this.dispatchEvent(new Event("frame"));
   }
 
-  /** How sure the model is of it all, and what else it wrote at each place: each text once, the best first. */
-  #offer(run, [{ score }, ...others]) {
-    run.score = score;
+  /** How sure the model is of it all, what not to expect of it, and what else it wrote at each place: each text once, the best first. */
+  #offer(run, { candidates: [{ score }, ...others], note }) {
+    Object.assign(run, { score, note });
     for (const [gap, { fill }] of run.targets.entries()) {
       const written = others.map(({ cells }) => cells.filter((cell) => cell.gap === gap).map((cell) => ({ ...cell, step: 0 })));
       const distinct = new Map();

@@ -103,6 +103,7 @@ export function buildTimeline(page) {
     const still = run.at && !open && !frame.cells.length && (run.receiving || run.at < last());
     const ended = !open && !run.receiving && run.at === last();
     const parts = [];
+    if (ended && run.note) parts.push(el("span", {}, run.note.replace(/\.$/, "")));
     if (ended) {
       const hint = run.targets.some(({ fill }) => fill.versions.length) ? " · click a word for other fills" : "";
       parts.push(el("span", {}, `all settled${run.score === undefined ? "" : `, ${Math.round(run.score * 100)} % sure`}${hint}`));
@@ -115,7 +116,7 @@ export function buildTimeline(page) {
     if (shrunk) parts.push(el("span", {}, `${places(shrunk)} fewer`));
     if (open) parts.push(el("span", {}, `${open} to go`));
     const count = el("span", { class: "count" }, "Step ", el("b", {}, `${frame.step}`), ` of ${frame.steps}${parts.length ? " · " : ""}`);
-    say.className = ended ? "say steps ended" : "say steps";
+    say.className = `say ${run.note && ended ? "" : "steps "}${ended ? "ended" : ""}`.trim();
     say.replaceChildren(count, ...parts.flatMap((part, k) => (k ? [" · ", part] : [part])));
   }
 
