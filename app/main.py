@@ -40,6 +40,8 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         print(f"Lacuna can't listen on {options.host}: {error.strerror or error}; choose another --host or --port.")
         return 1
+    if port != options.port:
+        print(f"Port {options.port} is busy; drafts that the browser keeps under it are not seen under {port}.")
     service = Service(partial(engine.load, device=options.device, dtype=options.dtype), options.model)
     server = serve(service, options.host, port)
     print(f"Lacuna is at {server.url}  (Ctrl+C ends it)", flush=True)

@@ -25,6 +25,7 @@ class Service:
         """`name`: the first model, as `engine.load` takes it."""
         self.models, self.downloads = Models(load), Downloads()
         self._first = name
+        self._wanted = Choice(name, None)
         self._started = False
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._runs: dict[object, Any] = {}
@@ -40,11 +41,18 @@ class Service:
 
         `dtype`: int8 or int4 where it should take less memory; otherwise as the app was started.
         """
-        choice = Choice(name, dtype)
+        self._wanted = choice = Choice(name, dtype)
         self._started = True
         self.models.forgive()
         if name is not None and is_elsewhere(name):
-            self.downloads.start(name, lambda error: self.models.refuse(name, error) if error else self._choose(choice))
+
+            def fetched(error: str) -> None:
+                if error:
+                    self.models.refuse(name, error)
+                elif self._wanted is choice:  # whoever has chosen another one meanwhile keeps that
+                    self._choose(choice)
+
+            self.downloads.start(name, fetched)
         else:
             self._choose(choice)
 

@@ -17,10 +17,11 @@ from engine.casing import Case
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap, Length, Part, Pin, Rewrite
 from engine.frames import MASKED_TEXT
-from engine.lines import INSIDE, MASKED, as_written, tidy
+from engine.lines import INSIDE
+from engine.shown import Shown
 from engine.source import fences
-from engine.spacing import DOUBLE_QUOTES, GAP_SIGN, space_after, space_before, stands_apart, unwanted
-from engine.spans import LINE, Span, on_line, span_of
+from engine.spacing import GAP_SIGN, space_after
+from engine.spans import Span, on_line, span_of
 from engine.style import Style
 from engine.text import is_wordlike
 from engine.vocabulary import vocabulary
@@ -28,8 +29,6 @@ from engine.vocabulary import vocabulary
 LONGEST_WINDOW = 512
 """Windows are no longer than this many tokens, however much the model could read: the cost of a step grows with them."""
 _CHARS_A_TOKEN = 8
-_NEAR = 8
-"""Characters of a fill that tell how the next one is written."""
 
 
 Piece: TypeAlias = str | Length
@@ -66,7 +65,6 @@ class Canvas:
         self._model = model
         self._known = known = vocabulary(model)
         self._beyond: str = getattr(model, "beyond", "")
-        self._carries_spaces, self._glued = known.carries_spaces, None if known.glued is None else known.glued.tolist()
         self.style = Style.of("".join(map(_as_was, draft.parts)), evened=known.evened)
         self.items: list[str | Fixed | int] = []
         """In reading order: given text, fixed text of a mark, or the index of a span."""
@@ -117,6 +115,7 @@ class Canvas:
             else:
                 self._read_case(raw)
                 self.spans = self._spans(raw)
+        self._shown = Shown(model, self.style)
 
     def _spans(self, raw: Sequence[tuple[int, str, Length | None]]) -> list[Span]:
         fenced, capitals = list(accumulate(map(fences, self.given))), self.style.case.capitals
@@ -152,75 +151,11 @@ class Canvas:
     # What the page reads
 
     def texts(self, i: int, tokens: Sequence[int], *, read: bool = False) -> list[str]:
-        """The text of each cell of a span that holds these tokens (the mask id where none); joined they stand in the gap.
+        """The text of each cell of span i that holds these tokens (the mask id where none); joined they stand in the gap.
 
         `read`: in sentence case, as the model reads what it wrote, whatever the draft's letters.
         """
-        style = replace(self.style, case=Case()) if read else self.style
-        span = self.spans[i]
-        texts = [""] * len(tokens)
-        chars = self._characters(tokens, quoted=span.quoted)
-        if span.code:
-            for char, cell in as_written(chars, after=span.after, takes_space=span.takes_space):
-                texts[cell] += "\r\n" if char == "\n" and self.style.crlf else char
-            return texts
-        chars = tidy(chars)
-        if span.brings_quote and chars and chars[-1][0] == span.brings_quote:
-            chars = chars[:-1]
-        shown = [char for char, _ in chars]
-        brought = bool(shown) and shown[0] == " "
-        if brought or shown[:1] == ["\n"]:
-            chars, shown = chars[1:], shown[1:]
-        if not chars:
-            return texts
-        first, last = chars[0][1], chars[-1][1]
-        before, quoted = span.before, span.quoted
-        brought = brought or (self._glued is not None and not self._glued[tokens[first]] and stands_apart(before, shown[0]))
-        if shown[0] != MASKED and space_before(before, shown[0], brought=brought):
-            texts[first] = " "
-            before += " "
-        for at, (char, cell) in enumerate(chars):
-            if char == MASKED:
-                before = "x"
-                continue
-            rest = "".join(shown[at + 1 : at + 7])
-            texts[cell] += style.write(before, char, rest, after=span.after, quoted=quoted)
-            quoted = char != "\n" and quoted ^ (char in DOUBLE_QUOTES)
-            before = (before + char)[-_NEAR:]
-        if shown[-1] != MASKED and space_after("".join(shown[-2:]).replace(MASKED, ""), span.after):
-            texts[last] += " "
-        return texts
-
-    def _characters(self, tokens: Sequence[int], *, quoted: bool) -> list[tuple[str, int]]:
-        """(character, cell) for the characters that tokens spell, MASKED for a mask.
-
-        A character split over tokens belongs to the cell that completes it; bytes that make none are dropped. Where tokens bring no
-        spaces, a word's cell holds the space before it; `quoted`: a double quote is open before the first.
-        """
-        known, mask = vocabulary(self._model), self._model.mask_id
-        found: list[tuple[str, int]] = []
-        run: list[int] = []
-        shown = 0
-        written = before_first = '"' if quoted else ""
-        for cell, token in enumerate(tokens):
-            if token != mask and known.partial[token]:
-                run.append(token)
-                text = self._model.decode(run)
-                whole = text.rstrip("\ufffd")
-                found += ((char, cell) for char in whole[shown:])
-                shown = max(shown, len(whole))
-                if whole == text:  # nothing is left to complete
-                    run, shown = [], 0
-                continue
-            run, shown = [], 0
-            text = MASKED if token == mask else known.texts[token]
-            if self._glued is not None:
-                word = "x" if token == mask else text
-                if token != mask and not self._glued[token] and written != before_first and stands_apart(written[-LINE:], word):
-                    text, word = " " + text, " " + word
-                written += word
-            found += ((char, cell) for char in text)
-        return [(char, cell) for char, cell in found if char == MASKED or not unwanted(char) or char == "\t"]
+        return self._shown.texts(self.spans[i], tokens, read=read)
 
     def text(self, cells: Sequence[Sequence[str]], masked: Sequence[Sequence[bool]]) -> str:
         """The whole draft, from the texts of every span's cells, with MASKED_TEXT for each that is masked."""
@@ -314,10 +249,8 @@ class Canvas:
         text = self.given[i] if limit is None else self.given[i][:limit]
         cut = len(text) < len(self.given[i])
         text = text.rsplit(None, 1)[0] if cut and len(text.split(None, 1)) > 1 else text
-        if any(span.code for span in self.spans[max(0, i - 1) : i + 1]):
-            text = self._known.read(text)
-        else:
-            text = self._known.prose(text, before=on_line(self.given[i - 1]) if i else "")
+        code = any(span.code for span in self.spans[max(0, i - 1) : i + 1])
+        text = self._given_as_read(text, before=on_line(self.given[i - 1]) if i else "", code=code)
         if i < len(self.spans) and not cut:
             text = _bare(text, self.spans[i])
         if i > 0 and self.spans[i - 1].brings_quote and not whole:
@@ -325,6 +258,9 @@ class Canvas:
         if i > 0 and not self.spans[i - 1].code and space_after("a", text):
             text = " " + text
         return text
+
+    def _given_as_read(self, text: str, *, before: str, code: bool) -> str:
+        return self._known.read(text) if code else self._known.prose(text, before=before)
 
     def _left(self, i: int, tokens: Sequence[Sequence[int]], spare: int) -> tuple[list[int], bool]:
         """Up to `spare` tokens of the text before span i, and whether that is all there is."""
@@ -336,10 +272,8 @@ class Canvas:
         whole = at == 0 and len(text) < limit
         if not whole and len(words := text.split(None, 1)) > 1:
             text = text[len(text) - len(words[1]) - 1 :]
-        if self.spans[i].code:
-            text = self._known.read(text)
-        else:
-            text = self._known.prose(text.lstrip() if whole else text, before="" if whole else INSIDE)
+        code = self.spans[i].code
+        text = self._given_as_read(text.lstrip() if whole and not code else text, before="" if whole else INSIDE, code=code)
         ids = self._model.encode(_bare(text, self.spans[i]))
         return ids[-spare:] if spare else [], whole and len(ids) <= spare
 

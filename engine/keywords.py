@@ -20,7 +20,7 @@ from engine.forward import subs_log_probs
 from engine.lengths import tokens_of_words
 from engine.settings import Settings
 from engine.spacing import space_after, space_before
-from engine.text import SPACELESS
+from engine.text import SPACELESS, is_wordlike
 
 READINGS = 8
 """At most so many for the keywords of a gap; where it has more of them, several are placed by each."""
@@ -64,7 +64,9 @@ def place(
         ends = [0, *(starts[k] + len(parts[i][k]) for k in order)]
         between = [start - end for end, start in zip(ends, [*(starts[k] for k in order), len(tokens[i])], strict=True)]
         lengths = _in_words(beside[i], between)
-        placed[canvas.spans[i].gap] = _pieces(canvas, i, [mark.keywords[k] for k in order], lengths)
+        in_tokens = mark.length is not None and mark.length.unit == "tokens"
+        stop = not in_tokens and 0 < canvas.spans[i].ends_sentence <= len(tokens[i])
+        placed[canvas.spans[i].gap] = _pieces(canvas, i, [mark.keywords[k] for k in order], lengths, stop=stop)
         yield
     return placed
 
@@ -198,11 +200,11 @@ def _in_words(count: int | None, between: Sequence[int]) -> list[Length | None]:
     return [Length(n, n, "words") if (n := share + (k in rest)) else None for k, share in enumerate(shares)]
 
 
-def _pieces(canvas: Canvas, i: int, keywords: Sequence[str], lengths: Sequence[Length | None]) -> list[Piece]:
+def _pieces(canvas: Canvas, i: int, keywords: Sequence[str], lengths: Sequence[Length | None], *, stop: bool) -> list[Piece]:
     """The keywords of span i in their order with the spaces beside them, and what is to be written before, between and after.
 
     What is written is always apart from a keyword, in scripts that have spaces: "silver-grey" and "silver's" would not hold "silver". So
-    it is in any script where words are counted, which only spaces part.
+    it is in any script where words are counted, which only spaces part. `stop`: the gap ends a sentence, be it with a keyword.
     """
     counted = any(length is not None and length.unit == "words" for length in (canvas.spans[i].length, *lengths))
     pieces: list[Piece] = [lengths[0]] if lengths[0] else []
@@ -215,6 +217,8 @@ def _pieces(canvas: Canvas, i: int, keywords: Sequence[str], lengths: Sequence[L
         pieces += [" ", keyword] if apart else [keyword]
         if length:
             pieces += [length] if not counted and SPACELESS.match(keyword[-1]) else [" ", length]
-    if pieces[-1] == keywords[-1] and space_after(keywords[-1], canvas.given[i + 1]):
+    if pieces[-1] == keywords[-1] and stop and is_wordlike(keywords[-1][-1]):
+        pieces.append(".")
+    elif pieces[-1] == keywords[-1] and space_after(keywords[-1], canvas.given[i + 1]):
         pieces.append(" ")
     return pieces

@@ -20,7 +20,7 @@ LAYERS = (
     "notation spacing neighbours casing style source wordings context forward reveal_order samplers draws checkpoint",
     "draft vocabulary rarity repetition pace growth step reverse backends",
     "spelling adjoining edges spans",
-    "canvas constraints memory phrases reading",
+    "shown canvas constraints memory phrases reading",
     "revision",
     "lengths cells rules bans",
     "keywords",

@@ -57,7 +57,7 @@ def check(draft: Draft, settings: Settings, model: Toy) -> None:
         assert isinstance(mark, Gap)
         mine = sorted((cell for cell in cells.values() if cell.gap == number), key=lambda cell: cell.index)
         pinned = [cell for cell in mine if cell.state == "pinned"]
-        assert sorted(cell.text for cell in pinned if cell.text != " ") == sorted(mark.keywords)
+        assert sorted(cell.text for cell in pinned if cell.text not in (" ", ".")) == sorted(mark.keywords)
         assert pinned == [cell for cell in frames[0].cells if cell.gap == number and cell.state == "pinned"]
         text = "".join(cell.text for cell in mine)
         found = bare_words(text)
@@ -160,3 +160,17 @@ def test_a_reader_may_leave_before_the_first_frame() -> None:
         asked.append(model.calls)
     assert frame.step == 0 and len(asked) == 6 and asked == sorted(set(asked))
     assert [part for part in stream(Toy(), draft, Settings(steps=2)) if part is not None] == list(fill(Toy(), draft, Settings(steps=2)))
+
+
+@pytest.mark.parametrize(
+    ("draft", "text"),
+    [
+        ("The rain had stopped. Nobody came to the old house, and it was [[2: quite still]]", "quite still."),
+        ("The rain had stopped. It was [[2: quite still]] The lamp was not lit.", "It was quite still. The lamp"),
+        ("The rain had stopped. It was [[1: still!]]\n", "!\n"),
+        ("The rain had stopped. It was [[2: quite still]], and late.", "quite still, and"),
+        ("To do [[1: tea]]", "To do tea"),
+    ],
+)
+def test_a_keyword_that_ends_a_sentence_gets_its_stop(draft: str, text: str) -> None:
+    assert text in filled(Toy(), draft) and ".." not in filled(Toy(), draft)

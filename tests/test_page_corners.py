@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.page import (
     SlowToy,
     desk,
+    draft,
     finished,
     gaps,
     masked,
@@ -185,3 +186,25 @@ def test_what_is_open_chosen_or_picked_shows_in_the_systems_colours(new_page, sl
     page.locator(".cell").first.dblclick()
     plain, picked = (page.locator(f".cell{name}").first.evaluate(look)[1] for name in (":not(.picked)", ".picked"))
     assert plain != picked
+
+
+def test_a_draft_whose_text_is_all_replaced_is_another_draft_and_undo_gives_the_name_back(page: Page):
+    open_draft(page, "The lamp was low.")
+    title = page.locator(".title")
+    name = title.inner_text()
+    assert name.startswith("draft ")
+    draft(page).click()
+    page.keyboard.press("End")
+    page.keyboard.insert_text(" So it was.")
+    expect(title).to_have_text(name)
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text("Another")
+    expect(title).to_have_text("Untitled")
+    page.keyboard.press("Control+z")
+    expect(title).to_have_text(name)
+    page.keyboard.press("Control+Shift+z")
+    expect(title).to_have_text("Untitled")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+a")
+    press(page, "Rewrite")  # the same text, marked
+    expect(title).to_have_text(name)

@@ -266,7 +266,7 @@ def test_a_text_that_is_too_long_to_be_kept_is_said_to_be_lost_but_for_undo(page
     page.keyboard.insert_text(" and so" * 1000)
     unkept(page)
     choose(page, EXAMPLE)
-    said(page, "What was here is too long to be kept in the browser: Undo brings it back.")
+    said(page, "What was here can't be kept in the browser: Undo brings it back.")
     press(page, "Undo")
     assert text(page).endswith(" and so")
     choose(page, "Short.")

@@ -133,7 +133,7 @@ def test_a_stage_that_is_stopped_is_gone_on_with_before_the_next_one_begins(
     stopped = threading.Event()
     stopped.set()
     with monkeypatch.context() as patched:
-        patched.setattr("engine.training.train.interrupts", lambda: contextlib.nullcontext(stopped))
+        patched.setattr("engine.training.loop.interrupts", lambda: contextlib.nullcontext(stopped))
         assert main(told) == 0
     assert "Paused in the stage 2-denoiser" in capsys.readouterr().err and not (out / "3-twin").exists()
     with monkeypatch.context() as patched:

@@ -16,7 +16,7 @@ let nextId = 1;
 export const newId = () => nextId++;
 export const makeGap = (fields = {}) => ({ kind: "gap", length: null, keywords: [], bans: [], was: null, fill: null, ...fields, id: newId() });
 /** What a run writes into a gap or passage; its shape is told in run.js. */
-export const makeFill = (fields = {}) => ({ cells: [], shown: null, guesses: new Map(), step: 0, near: false, done: false, versions: [], had: [], ...fields });
+export const makeFill = (fields = {}) => ({ cells: [], shown: null, guesses: new Map(), step: 0, near: false, done: false, versions: [], had: [], former: null, ...fields });
 export const makeRewrite = (pieces) => ({ kind: "rewrite", pieces, fill: null, id: newId() });
 
 export const isText = (item) => typeof item === "string";
@@ -137,8 +137,9 @@ export class Draft extends EventTarget {
     ];
   }
 
-  /** Replace from..to by a fragment; returns the position after it. `kind` edits that follow quickly share one undo step. */
-  replace(from, to, fragment, { kind = "", caret } = {}) {
+  /** Replace from..to by a fragment; returns the position after it. `kind` edits that follow quickly share one undo step; `title` is what
+   * the draft is called from then on. */
+  replace(from, to, fragment, { kind = "", caret, title } = {}) {
     const head = cut(this.lines[from.line].items, 0, from.offset);
     const tail = cut(this.lines[to.line].items, to.offset, Infinity);
     const inserted = fragment.map((line) => ({ ...line }));
@@ -146,7 +147,7 @@ export class Draft extends EventTarget {
     inserted[0] = { ...inserted[0], items: tidy([...head, ...inserted[0].items]) };
     const after = { line: from.line + last, offset: lineLength(inserted[last]) };
     inserted[last] = { items: tidy([...inserted[last].items, ...tail]), eol: this.lines[to.line].eol };
-    this.#record({ at: from.line, removed: this.lines.slice(from.line, to.line + 1), inserted }, kind, caret ?? to, after);
+    this.#record({ at: from.line, removed: this.lines.slice(from.line, to.line + 1), inserted }, kind, caret ?? to, after, title);
     return after;
   }
 
@@ -185,12 +186,17 @@ export class Draft extends EventTarget {
     const patch = { at: 0, removed: this.lines, inserted: lines };
     this.#apply(patch);
     const start = { line: 0, offset: 0 };
-    this.#push({ patches: [patch], kind: "", time: 0, caret: start, after: start, titles });
+    this.#push({ patches: [patch], kind: "", time: 0, caret: start, after: start, titles, load: true });
   }
+  /** Whether undo, or redo, goes to another draft. */
+  crosses(way) { return Boolean((way === "undo" ? this.#undo : this.#redo).at(-1)?.load); }
 
-  #record(patch, kind, caret, after) {
+  #record(patch, kind, caret, after, title = this.title) {
+    const titles = title === this.title ? null : { before: this.title, after: title };
+    this.title = title;
     this.#apply(patch);
     if (this.#open) {
+      this.#open.titles ??= titles;
       this.#open.patches.push(patch);
       this.#open.caret ??= caret;
       this.#open.after = after;
@@ -202,8 +208,10 @@ export class Draft extends EventTarget {
       last.patches.push(patch);
       last.time = now;
       last.after = after;
+      last.titles ??= titles;
       this.#redo = [];
-    } else this.#push({ patches: [patch], kind, time: now, caret, after });
+      if (titles) this.dispatchEvent(new Event("history"));
+    } else this.#push({ patches: [patch], kind, time: now, caret, after, titles });
   }
   #push(step) {
     this.#undo.push(step);

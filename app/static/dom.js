@@ -38,7 +38,7 @@ export function icon(name) {
       : { d: SHAPES[name], fill: "currentColor" }));
 }
 
-const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
+export const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 /** "Ctrl+M" as this machine writes it. */
 export const keys = (text) => (MAC ? text.replace("Ctrl+", "⌘").replace("Shift+", "⇧") : text);
 

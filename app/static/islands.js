@@ -30,7 +30,7 @@ function drawGap(span, island) {
   name(span, "button", `Length: ${lengthLabel(island, true)}`, "gap");
   span.setAttribute("aria-haspopup", "dialog");
   span.dataset.label = lengthLabel(island);
-  span.replaceChildren(el("span", { class: "source" }, gapMark(island)));
+  span.replaceChildren(el("span", { class: "source", dir: "ltr" }, gapMark(island)));
 }
 
 /** Words (anything between spaces) and the spaces between them, each with whether it is pinned. */
@@ -60,7 +60,7 @@ function drawFill(span, island, writing) {
   span.classList.toggle("waiting", cells.length === 0);
   if (!cells.length) {
     span.dataset.label = island.kind === "gap" ? lengthLabel(island) : "…";
-    span.replaceChildren(el("span", { class: "source" }, island.kind === "gap" ? gapMark(island) : ""));
+    span.replaceChildren(el("span", { class: "source", dir: "ltr" }, island.kind === "gap" ? gapMark(island) : ""));
     return;
   }
   const nodes = placeCells(span, cells, fill.near);

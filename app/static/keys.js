@@ -1,4 +1,6 @@
 // Keyboard shortcuts, for the whole page.
+import { MAC } from "./dom.js";
+
 export function installKeys(page) {
   const { commands, runs } = page;
   const selectAll = selectAllOf(page);
@@ -19,11 +21,12 @@ export function installKeys(page) {
       else runs.stop();
       return;
     }
-    if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
+    const held = MAC ? event.metaKey || (event.ctrlKey && event.key === "Enter") : event.ctrlKey; // a Mac has Ctrl+A, K and Y for text
+    if (!held || event.altKey) return;
     const key = latin(event);
     if (key === "a" && !event.shiftKey) return selectAll(event);
     const act = shortcuts[`${event.shiftKey ? "shift+" : ""}${key}`];
-    const field = event.target.closest?.("input, select, textarea");
+    const field = event.target.closest?.(TEXT_FIELD);
     if (!act || (field && key !== "enter")) return;
     event.preventDefault();
     if (field) takeIn(field);

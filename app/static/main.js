@@ -30,12 +30,14 @@ export async function mount(element, facts) {
   /** Say something; with `act`, a button after it that does what `label` says. */
   page.say = (text, label = "", act = null) => {
     page.timeline.say.className = "say";
+    page.timeline.say.setAttribute("aria-live", "polite");
     page.timeline.say.replaceChildren(text, ...(act ? [" ", button(label, act, { class: "quiet" })] : []));
   };
   page.fail = (text, place = null) => {
     const here = place?.line ? ` (line ${place.line}, column ${place.column})` : "";
     page.timeline.say.textContent = text.replace(/\.?$/, `${here}.`).replace(/\?\.$/, "?");
     page.timeline.say.className = "say failed";
+    page.timeline.say.setAttribute("aria-live", "polite");
     if (place?.line) page.view.row(Math.min(place.line, draft.lines.length) - 1)?.scrollIntoView({ block: "nearest" });
   };
 
@@ -90,6 +92,8 @@ export async function mount(element, facts) {
   });
   page.written = writtenMarks(page);
   function travel(way) {
+    page.popover.close(); // its fields would show what was undone
+    if (draft.crosses(way)) store.leave(ofOnesOwn());
     const caret = draft[way]();
     if (!caret) return page.say(way === "undo" ? "Nothing to undo." : "Nothing to redo.");
     page.view.caret(caret);
@@ -113,7 +117,7 @@ export async function mount(element, facts) {
     const here = JSON.stringify(packed(draft.lines));
     return toPlainText(draft.lines).trim() !== "" && facts.examples.every(({ segments }) => JSON.stringify(packed(fromSegments(segments))) !== here);
   };
-  const AFTER = { kept: " What was here is kept: see Examples.", lost: " What was here is too long to be kept in the browser: Undo brings it back." };
+  const AFTER = { kept: " What was here is kept: see Examples.", lost: " What was here can't be kept in the browser: Undo brings it back." };
   /** Another draft takes the place of this one; `opened` says so, `key` is that of a kept one. */
   page.load = (lines, name, opened, key) => {
     page.popover.close();

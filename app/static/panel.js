@@ -44,8 +44,9 @@ export function buildPanel(page, facts) {
       return { recommended: {} };
     }
   }
+  const draw = () => { for (const one of fields) one(); };
   const changed = () => {
-    for (const draw of fields) draw();
+    draw();
     const kept = { ...values, bans: isDefaultList() ? undefined : values.bans }; // else a better list would never reach who edited nothing
     try { localStorage.setItem(KEY, JSON.stringify({ values: kept, recommended: methods[OWN], keepSeed, method: chosen })); } catch { /* a full store loses only the settings */ }
   };
@@ -171,6 +172,14 @@ export function buildPanel(page, facts) {
       ...rest.map((name) => (options[name] ? choice(name, name === "sampler" ? facts.samplers : {}) : number(name))),
       reset));
   changed();
+  // What is set in another tab holds here too: else whichever tab stores next would take the other's settings back.
+  addEventListener("storage", ({ key }) => {
+    if (key !== KEY) return;
+    const now = read();
+    Object.assign(values, { bans: slurs }, now.values, keepSeed ? {} : { seed: values.seed });
+    ({ keepSeed = false, method: chosen } = now);
+    draw();
+  });
 
   return {
     root,
@@ -178,7 +187,7 @@ export function buildPanel(page, facts) {
     /** The settings for the next run; unless the seed is kept, each run gets a new one, which is shown. */
     settingsForRun() {
       if (!keepSeed && page.runs.current) values.seed = randomSeed();
-      changed();
+      draw();
       return { ...values };
     },
   };

@@ -4,7 +4,8 @@
 // A Fill is what a run wrote at one island: {cells, shown, guesses, step, near, done, versions, had}. `cells` is the latest state, `shown`
 // an earlier one that is being looked at (null: the latest), `guesses` the first guess for each masked cell by its id, `near`
 // whether what was shown before was the step beside this one, `versions` the cells of all fills that were written side by side, the
-// best first (none: there is one), `had` what earlier runs wrote there. A cell keeps its id while others come and go around it.
+// best first (none: there is one), `had` what earlier runs wrote there, `former` the fill that was finished
+// there before, until this one is. A cell keeps its id while others come and go around it.
 import { cellsText, isFilled, isOpen, makeFill } from "./document.js";
 import { toSegments } from "./segments.js";
 import * as server from "./server.js";
@@ -93,7 +94,8 @@ export class Runs extends EventTarget {
   #begin(run, before) {
     const { draft } = this.page;
     this.show(Infinity); // an earlier step that is looked at would stay on the page
-    run.targets = [...before.keys()].map((id) => ({ id, fill: makeFill({ had: hadAt(before.get(id)) }) }));
+    run.targets = [...before].map(([id, was]) => ({ id, fill: makeFill({ had: hadAt(was), former: formerOf(was) }) }));
+    this.page.typing.settle(); // the gaps were looked at for seconds, and an input method may be at a word since
     draft.breakUndo();
     draft.group(() => {
       for (const { id, fill } of run.targets) {
@@ -157,11 +159,12 @@ export class Runs extends EventTarget {
     const before = run.at;
     run.at = Math.max(0, Math.min(at, run.frames.length - 1));
     const last = run.at === run.frames.length - 1;
+    const islands = new Map(draft.islands().map(({ island }) => [island.id, island]));
     for (const [gap, { id, fill }] of run.targets.entries()) {
       fill.near = Math.abs(run.at - before) === 1;
       fill.shown = last ? null : run.states[run.at][gap];
       fill.step = last && !run.receiving ? 0 : run.frames[run.at].step;
-      const island = draft.find(id)?.island;
+      const island = islands.get(id);
       if (island?.fill === fill) view.refresh(island);
     }
     this.dispatchEvent(new Event("show"));
@@ -190,6 +193,9 @@ class DraftMistake extends Error {
     this.place = { line, column };
   }
 }
+
+/** The last fill of a place that was finished. */
+const formerOf = (island) => (isFilled(island) ? { ...island.fill, former: null } : island.fill?.former ?? null);
 
 /** What was written at a place so far. */
 const hadAt = ({ fill }) => (fill ? [...fill.had, cellsText(fill.cells).trim()].slice(-MOST_HAD) : []);

@@ -3,7 +3,7 @@
 // Every tab keeps its own copy under a key of its own, so that two tabs never overwrite each other; a lock of that name says that
 // its tab is open. A new tab goes on with the copy that was saved last, under a new key if another tab has that one open. A draft
 // that another one takes the place of stays under its key. The newest few copies are kept; what an open tab has is never removed.
-import { isText, makeFill, newId } from "./document.js";
+import { isFilled, isText, makeFill, newId } from "./document.js";
 
 const PREFIX = "lacuna.draft.";
 const TAB = "lacuna.tab"; // where a tab finds its key again after a reload
@@ -16,7 +16,8 @@ const newKey = () => `${PREFIX}${Date.now().toString(36)}${Math.random().toStrin
 const { locks } = navigator;
 /** Hold a key's lock; resolves to what lets it go, or to null where another tab holds it. */
 const hold = (key) => (locks ? new Promise((resolve) => {
-  locks.request(key, { ifAvailable: true }, (lock) => (lock ? new Promise((letGo) => resolve(letGo)) : resolve(null)));
+  locks.request(key, { ifAvailable: true }, (lock) => (lock ? new Promise((letGo) => resolve(letGo)) : resolve(null)))
+    .catch(() => resolve(() => {})); // forbidden here: as where there are none
 }) : Promise.resolve(() => {}));
 const held = async () => new Set(locks ? (await locks.query()).held.map(({ name }) => name) : []);
 
@@ -43,8 +44,21 @@ const print = ({ title, lines }) => JSON.stringify({ version: 1, time: Date.now(
 const timeOf = (stored) => Number(/"time":(\d+)/.exec(stored)?.[1] ?? 0);
 const linesOf = (stored) => stored.slice(stored.indexOf('"lines":'));
 
+/** Whether the browser lets this page keep anything at all. */
+function isAllowed() {
+  try {
+    return sessionStorage.length >= 0 && localStorage.length >= 0;
+  } catch {
+    return false;
+  }
+}
+
 /** Opens this tab's store, of which `found` is the copy to begin with, or null. */
 export async function openStore(current, tell) {
+  if (!isAllowed()) {
+    const touch = () => tell("not kept, for the browser lets this page keep nothing: use Save draft");
+    return { found: null, touch, leave: (own) => (own ? "lost" : ""), others: async () => [] };
+  }
   const own = PREFIX + sessionStorage.getItem(TAB);
   const found = readCopy(own) ?? copies()[0] ?? null;
   let key = "";
@@ -127,9 +141,10 @@ export async function openStore(current, tell) {
 // Of other versions what the model thought of beside is left out: it would be most of what is stored.
 const plain = (cells) => cells.map((cell) => ({ ...cell, alternatives: [] }));
 const packedFill = ({ cells, done, versions }) => ({ cells, done, versions: versions.map(plain) });
-/** What to keep of the lines: everything but what a run is just showing, and ids, which are new each time. */
+/** What to keep of the lines: everything but what a run is just showing, and ids, which are new each time. While a place is filled
+ * again, what stood there is kept. */
 export const packed = (lines) => lines.map(({ items, eol }) => ({
-  eol, items: items.map((item) => (isText(item) ? item : { ...item, id: undefined, fill: item.fill && packedFill(item.fill) })),
+  eol, items: items.map((item) => (isText(item) ? item : { ...item, id: undefined, fill: item.fill && packedFill(isFilled(item) ? item.fill : item.fill.former ?? item.fill) })),
 }));
 /** Such lines back as lines of a document. */
 export const unpacked = (lines) => lines.map(({ items, eol }) => ({

@@ -69,7 +69,8 @@ export function buildTimeline(page) {
   // ---- drawing
   function draw() {
     const run = runs.current;
-    const usable = Boolean(run?.frames.length);
+    const shown = run?.receiving || run?.targets.some(({ id, fill }) => page.draft.find(id)?.island.fill === fill);
+    const usable = Boolean(run?.frames.length && shown); // else its steps would be told and nowhere seen
     for (const control of [slider, back, play, forward]) control.disabled = !usable;
     if (!usable) {
       area.setAttribute("d", "");
@@ -98,7 +99,8 @@ export function buildTimeline(page) {
     if (!run?.frames.length) return;
     const frame = run.frames[run.at];
     const settled = phrases(run.states[run.at], (cell) => cell.step === frame.step && cell.state === "revealed");
-    const taken = run.at ? phrases(run.states[run.at - 1], (cell) => frame.cells.some((now) => now.id === cell.id && isOpen(now) && !isOpen(cell))) : [];
+    const reopened = new Set(frame.cells.filter(isOpen).map(({ id }) => id));
+    const taken = run.at ? phrases(run.states[run.at - 1], (cell) => reopened.has(cell.id) && !isOpen(cell)) : [];
     const open = run.states[run.at].flat().filter(isOpen).length;
     const still = run.at && !open && !frame.cells.length && (run.receiving || run.at < last());
     const ended = !open && !run.receiving && run.at === last();
@@ -116,6 +118,7 @@ export function buildTimeline(page) {
     if (shrunk) parts.push(el("span", {}, `${places(shrunk)} fewer`));
     if (open) parts.push(el("span", {}, `${open} to go`));
     const count = el("span", { class: "count" }, "Step ", el("b", {}, `${frame.step}`), ` of ${frame.steps}${parts.length ? " · " : ""}`);
+    say.setAttribute("aria-live", ended ? "polite" : "off"); // each step would be read aloud
     say.className = `say ${run.note && ended ? "" : "steps "}${ended ? "ended" : ""}`.trim();
     say.replaceChildren(count, ...parts.flatMap((part, k) => (k ? [" · ", part] : [part])));
   }
@@ -123,6 +126,7 @@ export function buildTimeline(page) {
   runs.addEventListener("show", () => { draw(); tell(); });
   runs.addEventListener("frame", draw);
   runs.addEventListener("begin", halt);
+  page.draft.addEventListener("history", draw);
   runs.addEventListener("forget", () => { halt(); draw(); });
   runs.addEventListener("finish", () => { draw(); tell(); });
   const drawState = () => {

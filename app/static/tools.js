@@ -5,8 +5,14 @@ import { button, el, keys } from "./dom.js";
 export function buildTools(page, files) {
   const { commands, draft, view, runs } = page;
   const make = (name, act, hint, more = {}) => button(name, act, { hint: keys(hint), shape: name.toLowerCase(), ...more });
-  const undo = make("Undo", () => commands.undo(), "Undo (Ctrl+Z)", { label: "" });
-  const redo = make("Redo", () => commands.redo(), "Redo (Ctrl+Shift+Z)", { label: "" });
+  const undo = make("Undo", () => travel(undo, redo, commands.undo), "Undo (Ctrl+Z)", { label: "" });
+  const redo = make("Redo", () => travel(redo, undo, commands.redo), "Redo (Ctrl+Shift+Z)", { label: "" });
+  /** The draft takes the focus; a button that had it gets it back, or its neighbour: else the next Enter would be typed. */
+  function travel(own, other, act) {
+    const had = document.activeElement === own;
+    act();
+    if (had) (own.disabled ? other : own).focus({ preventScroll: true });
+  }
   const keep = button("Keep all", () => commands.keepAll(), { hint: "Make all the words that Lacuna wrote plain text", class: "keep" });
   const more = button("More", () => bar.classList.toggle("opened"), { label: "", shape: "more", hint: "Open, examples, copy, save", class: "more" });
   const bar = el("div", { class: "tools", role: "toolbar", "aria-label": "Marks" },

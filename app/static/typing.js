@@ -17,7 +17,8 @@ export function installTyping(page) {
   let began = null; // and where it began to, which is where undo puts the caret
 
   const edit = (from, to, fragment, kind) => {
-    view.caret(draft.replace(from, to, fragment, { kind }));
+    const all = same(from, { line: 0, offset: 0 }) && same(to, draft.end) && !same(from, to); // what comes then is another text
+    view.caret(draft.replace(from, to, fragment, { kind, title: all ? "" : draft.title }));
   };
   /** A selection of whole lines with the last one's end (three clicks make one): what is written in their place leaves that end there,
    * unless it `ends` with one itself. */
@@ -158,7 +159,7 @@ export function installTyping(page) {
   document.addEventListener("pointerdown", (event) => { if (!root.contains(event.target)) settle(); }, true);
   root.addEventListener("input", (event) => { if (!event.isComposing && composing === null) readBack(); });
 
-  // ---- moving text with the mouse: within the draft it is a cut and a paste
+  // ---- text is not moved with the mouse: what is dropped here comes from elsewhere
   root.addEventListener("dragstart", (event) => event.preventDefault());
 }
 

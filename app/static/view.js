@@ -17,19 +17,19 @@ export class View {
     this.draft = draft;
     this.root = root;
     // Drawing a row anew would throw the caret out of it. Where no line comes or goes, it stays where it was.
-    // A selection that is set in the draft takes the focus along, which may be on a button or in a field.
+    // A selection that is set in the draft takes the focus along, which may be on a button or in a field; a mark that is drawn anew loses it.
     let held = null;
     let focused = null;
     draft.addEventListener("before", () => {
       held = this.selection();
-      focused = root.contains(document.activeElement) ? null : document.activeElement;
+      focused = document.activeElement === root ? null : document.activeElement;
     });
     draft.addEventListener("splice", ({ detail }) => {
       this.#splice(detail);
       if (held && detail.removed === detail.inserted.length && held.to.line < draft.lines.length) {
         this.select(held.from, held.to);
-        if (document.activeElement !== focused) focused?.focus({ preventScroll: true });
       }
+      if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
     });
     this.#splice({ at: 0, removed: 0, inserted: draft.lines });
   }

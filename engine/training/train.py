@@ -4,55 +4,39 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import itertools
 import math
-import shlex
-import subprocess
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
 from engine import checkpoint
 from engine.backends import LoadError
 from engine.backends.room import is_out_of_memory
 from engine.hub.installed import WEIGHTS
-from engine.lexicon import Lexicon
 from engine.model import ConfigError, DiT, ModelConfig
 from engine.text import amount
 from engine.tokenizer import Tokenizer, TokenizerError
-from engine.training import length_head, machine, recipe, tuning
-from engine.training.corpus import CorpusError, files_of, training_documents, unusable
+from engine.training import machine, recipe, tuning
+from engine.training.corpus import CorpusError, unusable
 from engine.training.crew import Crew
 from engine.training.enlarge import enlarged, with_vocabulary
-from engine.training.interrupts import interrupts
+from engine.training.finish import finish
+from engine.training.loop import TrainingError, loop
 from engine.training.objective import MaskingRecipe
-from engine.training.optimiser import Average, Optimiser, learning_rate_scale
+from engine.training.optimiser import Average, Optimiser
 from engine.training.options import DEPTH, arguments
-from engine.training.plan import Plan, Shape
+from engine.training.plan import Plan
 from engine.training.prepare import CORPUS, prepare
 from engine.training.rows import Rows
 from engine.training.run import Run
 from engine.training.shards import Index, is_corpus
-from engine.training.speed import Speed
 from engine.training.trainer import Trainer
 
-PAUSE = 30.0
-"""A step that took this many seconds was a pause (a laptop asleep), not training."""
-READ_EVERY = {"cuda": 16}
-"""Steps between two readings of the loss, 1 elsewhere: reading a number off a GPU waits for all that it was told to do."""
 WORTH_COMPILING = 600_000
 """Tokens from which on a CPU makes up for the minute that the compiler takes."""
-
-
-class TrainingError(ArithmeticError):
-    """A run can't go on; the message is one sentence."""
 
 
 def main(argv: list[str]) -> int:
@@ -230,119 +214,3 @@ def run_of(
         lexicon=start.lexicon if start else None,
         begun=begun,
     )
-
-
-def loop(args: argparse.Namespace, run: Run, trainer: Trainer, plan: Plan, crew: Crew, began: float) -> None:
-    """Step after step; every few the loss is read, and the first process shows the progress and saves. Ctrl+C ends it with a whole step."""
-    progress = run.progress
-    first = progress.tokens
-    every = READ_EVERY.get(crew.device.type, 1)
-    totals, steps, mark = torch.zeros(2, device=crew.device), 0, time.monotonic()
-    saved = exported = mark
-    met: set[Shape] = set()
-    speed = Speed(trainer, crew)
-    with (
-        interrupts() as interrupted,
-        tqdm(total=plan.tokens, initial=progress.tokens, unit=" tokens", unit_scale=True, disable=not crew.leads, mininterval=0.5) as bar,
-    ):
-        while (done := plan.done(progress.tokens, progress.seconds)) < 1:
-            shape = plan.shape(done, progress.tokens)
-            tokens = trainer.tokens(shape)
-            asked = time.monotonic()
-            totals += trainer.gradients(progress.tokens, shape, upcoming(plan, trainer, done, progress.tokens + tokens))
-            took, compiles = time.monotonic() - asked, trainer.compiled and shape not in met
-            met.add(shape)
-            scale = learning_rate_scale(
-                done, progress.tokens - int(args.done), warmup_tokens=min(150_000, plan.tokens // 20), hold=args.hold
-            )
-            run.optimiser.step(scale, args.clip)
-            run.average.update(run.model)
-            progress.tokens, progress.step, steps = progress.tokens + tokens, progress.step + 1, steps + 1
-            if compiles or took > PAUSE:  # neither counts as training
-                mark += took
-            else:
-                speed.count(shape)
-            bar.update(tokens)
-            if steps < every and progress.tokens < plan.tokens:
-                continue
-            nats, predicted = totals.tolist()
-            if not math.isfinite(nats):
-                raise TrainingError(
-                    f"The loss is not a number any more after {progress.tokens / 1e6:.2f}M tokens, and what was saved before is as it was: "
-                    "train again with smaller rates (--muon-rate, --adam-rate) or with --no-compile."
-                )
-            now = time.monotonic()
-            spent = crew.agreed(max(0.0, now - mark))
-            progress.note(steps, spent, nats / predicted)
-            if crew.leads and speed.read(spent) and args.tunes:
-                bar.write(f"This takes about {speed.estimate(plan, progress)}.", file=sys.stderr)
-            totals, steps, mark = torch.zeros(2, device=crew.device), 0, now
-            bar.set_postfix_str(f"{progress.nats:.3f} nats a {'token' if args.causal else 'masked token'}", refresh=False)
-            if crew.leads and now - saved > 60 * args.save_every:
-                run.save()
-                run.plot()
-                saved = now
-            if crew.leads and now - exported > 60 * args.export_every:
-                run.export()
-                exported = now
-            if args.piece is not None and crew.agreed(now - began) >= 60 * args.piece:
-                break
-            if crew.agreed(float(interrupted.is_set())):
-                break
-    if crew.leads and progress.tokens > first:
-        print(speed.told(), file=sys.stderr)
-
-
-def upcoming(plan: Plan, trainer: Trainer, done: float, tokens: int) -> list[tuple[int, Shape]]:
-    """The two steps that come next, if the stage does not change by the clock: (tokens before it, shape)."""
-    steps = []
-    for _ in range(2):
-        shape = plan.shape(max(done, plan.done(tokens, 0.0)), tokens)
-        steps.append((tokens, shape))
-        tokens += trainer.tokens(shape)
-    return steps
-
-
-def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray], crew: Crew, *, before: Path | None) -> None:
-    """Save, export, judge what was held out beside the model of `before`, and say where the model is."""
-    run.save()
-    run.plot()
-    folder = run.export()
-    whole = plan.done(run.progress.tokens, run.progress.seconds) >= 1
-    if whole and not args.causal and not is_corpus(args.data):
-        files = files_of(args.data)
-        learn_lengths(folder, files, run)
-        learn_words(folder, files, run)
-    if not whole:
-        print(
-            f"Paused after {run.progress.tokens / 1e6:.2f}M tokens; the same command goes on. The model so far is in {folder}.",
-            file=sys.stderr,
-        )
-        return
-    if held:
-        began_at = tuning.judge(before, held, crew.device, causal=args.causal) if before else None
-        print(tuning.verdict(began_at, tuning.judge(folder, held, crew.device, causal=args.causal)), file=sys.stderr)
-    run.finish()
-    quoted = subprocess.list2cmdline([str(folder)]) if sys.platform == "win32" else shlex.quote(str(folder))
-    opened = "" if args.causal else f" Open it with: python launch.py --model {quoted}"
-    print(f"The model is in {folder}.{opened}", file=sys.stderr)
-
-
-def learn_lengths(folder: Path, files: list[Path], run: Run) -> None:
-    """Fit what automatic lengths need to the finished model: a length head, unless it came with one, and the bias of CAL.
-
-    Each is left out where there is too little text, or the run was too short to pay for it.
-    """
-    with suppress(ValueError):
-        length_head.fit_bias(folder, files)
-    if run.lengths is None and (gaps := length_head.gaps_worth(files, run.progress.tokens)):
-        print(f"Teaching the model how long gaps are, from {gaps} of them.", file=sys.stderr)
-        with suppress(CorpusError):
-            length_head.fit(folder, files, gaps=gaps)
-
-
-def learn_words(folder: Path, files: list[Path], run: Run) -> None:
-    """Let a model that keeps to a list of words write those of its new texts too."""
-    if run.lexicon is not None:
-        texts = itertools.chain.from_iterable(map(training_documents, files))
-        checkpoint.set_lexicon(folder, run.lexicon | Lexicon.of(texts))
