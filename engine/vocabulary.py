@@ -59,7 +59,8 @@ class Vocabulary:
         """What a sentence ends in: a stop, or the quote behind one."""
         self.adrift = _flags(s in (" .", " ,") for s in self.texts)
         """Stops that no text has a space before."""
-        self.title = _flags(s in TITLES for s in bare)
+        self.title = _flags(s in TITLES or _INITIAL.fullmatch(text) is not None for s, text in zip(bare, self.texts, strict=True))
+        """What no sentence ends with before its stop: "Mrs", and the initial of a name."""
         self.starts_quote = _flags(s != "" and s[0] in QUOTES for s in bare)
         self.double_quote = self._holding(lambda c: c in DOUBLE_QUOTES)
         self.quotes_doubly = bool((self.double_quote & self.writable).any())
@@ -214,6 +215,7 @@ def _classes(texts: Sequence[str]) -> tuple[list[int], list[Moves]]:
     return found, list(classes)
 
 
+_INITIAL = re.compile(" [A-HJ-Z]")
 TITLES = {"Mr", "Mrs", "Ms", "Dr", "Messrs", "Prof", "Rev", "Capt", "Col", "Gen", "Lieut", "Sgt"}
 """Abbreviations after which a stop ends no sentence, for a name has to follow."""
 

@@ -230,3 +230,13 @@ def test_evening_a_text_changes_nothing_but_white_space_and_does_all_at_once(tex
     assert once.split() == text.split()
     assert evened(once) == once
     assert "  " not in once and "\n\n\n" not in once and " \n" not in once
+
+
+def test_no_sentence_ends_with_the_initial_of_a_name(model: engine.Denoiser) -> None:
+    known = vocabulary(model)
+    ends = {text for text, barred in zip(known.texts, known.title.tolist(), strict=True) if barred}
+    assert {" M", " Mr", " Mrs"} <= ends and not {" I", " me", "M", " OK"} & ends
+    last = Canvas(model, Draft.parse("We regret to inform you that [[1]].")).spans[0]
+    assert last.after == "."
+    *_, frame = engine.fill(model, "We regret to inform you that [[1]].", engine.recommended(model, {"seed": 0}))
+    assert not re.search(r" [A-HJ-Z]\.$", frame.text)

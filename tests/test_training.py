@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import engine
 from engine import checkpoint
 from engine.lexicon import Lexicon
-from engine.training import length_head, train, words
+from engine.training import length_head, loop, train, words
 from engine.training.corpus import CorpusError, documents
 from engine.training.objective import MaskingRecipe, capacity, draw_masks, gather, mask_runs
 
@@ -140,7 +140,7 @@ def test_a_run_paused_at_every_step_ends_with_the_same_weights(texts: Path, tmp_
 
 def test_how_often_the_loss_is_read_changes_nothing(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(texts, tmp_path / "each", "--tokens", "640") == 0
-    monkeypatch.setattr(train, "READ_EVERY", {"cpu": 4})
+    monkeypatch.setattr(loop, "READ_EVERY", {"cpu": 4})
     assert run(texts, tmp_path / "some", "--tokens", "640") == 0
     each, some = (load_file(tmp_path / name / "state.safetensors") for name in ("each", "some"))
     assert all(torch.equal(each[name], some[name]) for name in each)

@@ -36,7 +36,7 @@ export function installPopovers(page) {
     const bottom = (rects[rects.length - 1] ?? rect).bottom;
     const dock = page.dock.getBoundingClientRect().top;
     const below = bottom + 5 + root.offsetHeight <= dock;
-    root.style.top = `${(below ? bottom + 5 : Math.max(8, rect.top - root.offsetHeight - 5)) - frame.top}px`;
+    root.style.top = `${(below ? bottom + 5 : Math.max(8, rect.top - root.offsetHeight - 5)) - frame.top + page.root.scrollTop}px`;
   }
   function close(refocus = false) {
     if (root.hidden) return;

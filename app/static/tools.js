@@ -39,7 +39,7 @@ export function buildTools(page, files) {
     const frame = page.root.getBoundingClientRect();
     const above = rects[0].top - frame.top - floating.offsetHeight - 6;
     const below = rects[rects.length - 1].bottom - frame.top + 6;
-    floating.style.top = `${above > page.card.getBoundingClientRect().top - frame.top ? above : below}px`;
+    floating.style.top = `${(above > page.card.getBoundingClientRect().top - frame.top ? above : below) + page.root.scrollTop}px`;
     floating.style.left = `${Math.max(8, Math.min(rects[0].left - frame.left, frame.width - floating.offsetWidth - 8))}px`;
   }
   function follow() {
