@@ -76,9 +76,11 @@ def fill_events(model: Denoiser, draft: str | Draft, settings: Settings | None =
 def _note(model: Denoiser, canvas: Canvas) -> str:
     """What to say of a draft whose words the model's texts lack."""
     lexicon: Lexicon | None = getattr(model, "lexicon", None)
+    if lexicon is None:
+        return ""
     spans = [i for i, span in enumerate(canvas.spans) if not span.code][:AROUND_GAPS]
     near = " ".join(canvas.given[i][-AROUND:] + " " + canvas.given[i + 1][:AROUND] for i in spans)
-    return STRANGE if lexicon is not None and lexicon.strange(near) > LARGEST_SHARE else ""
+    return STRANGE if lexicon.strange(near) > LARGEST_SHARE else ""
 
 
 def _laid_out(model: Denoiser, draft: Draft, settings: Settings, *, again: bool) -> Generator[None, None, tuple[Canvas, list[int]]]:

@@ -217,8 +217,9 @@ def _pieces(canvas: Canvas, i: int, keywords: Sequence[str], lengths: Sequence[L
         pieces += [" ", keyword] if apart else [keyword]
         if length:
             pieces += [length] if not counted and SPACELESS.match(keyword[-1]) else [" ", length]
-    if pieces[-1] == keywords[-1] and stop and is_wordlike(keywords[-1][-1]):
-        pieces.append(".")
-    elif pieces[-1] == keywords[-1] and space_after(keywords[-1], canvas.given[i + 1]):
-        pieces.append(" ")
+    if pieces[-1] == keywords[-1]:  # nothing is written behind it
+        if stop and is_wordlike(keywords[-1][-1]):
+            pieces.append(".")
+        elif space_after(keywords[-1], canvas.given[i + 1]):
+            pieces.append(" ")
     return pieces

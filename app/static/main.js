@@ -29,15 +29,13 @@ export async function mount(element, facts) {
   // ---- messages
   /** Say something; with `act`, a button after it that does what `label` says. */
   page.say = (text, label = "", act = null) => {
-    page.timeline.say.className = "say";
-    page.timeline.say.setAttribute("aria-live", "polite");
+    page.timeline.speak();
     page.timeline.say.replaceChildren(text, ...(act ? [" ", button(label, act, { class: "quiet" })] : []));
   };
   page.fail = (text, place = null) => {
     const here = place?.line ? ` (line ${place.line}, column ${place.column})` : "";
+    page.timeline.speak("failed");
     page.timeline.say.textContent = text.replace(/\.?$/, `${here}.`).replace(/\?\.$/, "?");
-    page.timeline.say.className = "say failed";
-    page.timeline.say.setAttribute("aria-live", "polite");
     if (place?.line) page.view.row(Math.min(place.line, draft.lines.length) - 1)?.scrollIntoView({ block: "nearest" });
   };
 

@@ -24,6 +24,9 @@ export class Runs extends EventTarget {
   }
   get live() { return this.#abort !== null; }
 
+  /** Whether something that the last run wrote still stands in the draft. */
+  get stands() { return Boolean(this.current?.targets.some(({ id, fill }) => this.page.draft.find(id)?.island.fill === fill)); }
+
   /** The islands that Fill would fill: those still open; if there are none, all of them again. */
   targets() {
     const all = this.page.draft.islands().map(({ island }) => island);
@@ -181,8 +184,7 @@ export class Runs extends EventTarget {
 
   /** Undo took back what the run writes into: then it has nothing left to do. */
   stopIfUndone() {
-    const { targets, receiving } = this.current ?? {};
-    if (receiving && !targets.some(({ id, fill }) => this.page.draft.find(id)?.island.fill === fill)) this.stop();
+    if (this.current?.receiving && !this.stands) this.stop();
   }
 }
 

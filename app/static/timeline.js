@@ -9,6 +9,11 @@ const HEIGHT = 46;
 export function buildTimeline(page) {
   const { runs } = page;
   const say = el("div", { class: "say", role: "status", "aria-live": "polite" });
+  /** What the line holds next is of this `kind`, and read `aloud` or not. */
+  const speak = (kind = "", aloud = true) => {
+    say.className = `say ${kind}`.trim();
+    say.setAttribute("aria-live", aloud ? "polite" : "off");
+  };
   const area = el("path", { class: "open-area" });
   const line = el("path", { class: "confidence" });
   const chart = el("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img",
@@ -69,8 +74,7 @@ export function buildTimeline(page) {
   // ---- drawing
   function draw() {
     const run = runs.current;
-    const shown = run?.receiving || run?.targets.some(({ id, fill }) => page.draft.find(id)?.island.fill === fill);
-    const usable = Boolean(run?.frames.length && shown); // else its steps would be told and nowhere seen
+    const usable = Boolean(run?.frames.length && (run.receiving || runs.stands)); // else its steps would be told and nowhere seen
     for (const control of [slider, back, play, forward]) control.disabled = !usable;
     if (!usable) {
       area.setAttribute("d", "");
@@ -118,8 +122,7 @@ export function buildTimeline(page) {
     if (shrunk) parts.push(el("span", {}, `${places(shrunk)} fewer`));
     if (open) parts.push(el("span", {}, `${open} to go`));
     const count = el("span", { class: "count" }, "Step ", el("b", {}, `${frame.step}`), ` of ${frame.steps}${parts.length ? " · " : ""}`);
-    say.setAttribute("aria-live", ended ? "polite" : "off"); // each step would be read aloud
-    say.className = `say ${run.note && ended ? "" : "steps "}${ended ? "ended" : ""}`.trim();
+    speak(`${run.note && ended ? "" : "steps "}${ended ? "ended" : ""}`, ended); // each step would be read aloud
     say.replaceChildren(count, ...parts.flatMap((part, k) => (k ? [" · ", part] : [part])));
   }
 
@@ -148,7 +151,7 @@ export function buildTimeline(page) {
       el("div", { class: "track" }, say, el("div", { class: "plot" }, chart, slider)),
       el("div", { class: "acts" }, speed, page.panelButton, stop, fill)));
   draw();
-  return { root, say, drawState };
+  return { root, say, speak, drawState };
 }
 
 /** The share of the cells that is still open, and the mean probability of the others (null: there are none). */
