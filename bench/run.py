@@ -6,21 +6,21 @@ Absolute times belong to the machine; a ratio of two things timed alternately mo
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
-from engine import attention
-from engine.backends import load
+from engine import attention, checkpoint
+from engine.backends import EMBEDDED, load
 from engine.backends.dit import ContextDiT, DiTDenoiser, LengthwiseDiT
 from engine.caches import ContextCache
 from engine.denoiser import Denoiser
@@ -54,21 +54,21 @@ def step(model: Denoiser, length: int, masks: int, *, all_rows: bool = False) ->
 
 
 class Former(DiTDenoiser):
-    """A network of ours as it computed at first: every block whole for every place, torch's fused attention, matrices laid out anew
-    at every call.
+    """A network of ours as it computed at first: every block whole for every place, each operation by itself, torch's fused attention,
+    matrices laid out anew at every call.
     """
 
     @classmethod
-    def of(cls, precise: DiTDenoiser, dtype: torch.dtype) -> Former:
-        """The same model in another dtype. `precise`: in float32, whose matrices are plain."""
-        net = copy.deepcopy(precise.network).to(dtype)
-        return cls(net, precise.tokenizer, name=precise.name, mask_id=precise.mask_id, document_id=precise.document_id)
+    def of(cls, model: DiTDenoiser, folder: Path) -> Former:
+        """The same model, from its folder, in the same dtype."""
+        net = checkpoint.load(folder).model.to(model.device, model.network.embedding.weight.dtype)
+        return cls(net, model.tokenizer, name=model.name, mask_id=model.mask_id, document_id=model.document_id)
 
     def network_rows(
         self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None, context: ContextCache | None = None
     ) -> Tensor:
         """(N, V) float32."""
-        with patch.object(attention, "PLAIN_SCORES", 0):
+        with patch.object(attention, "PLAIN_SCORES", 0):  # none are short enough for plain products
             states = self.network.states(ids, sigma, attend)
         rows: Tensor = self.network.head(states.flatten(0, 1)[positions.flatten()])
         return rows.float()
@@ -96,8 +96,8 @@ def measure(name: str | None, device: str, rounds: int) -> list[Row]:
     compare("canvas of 64 tokens, not 256", step(model, length, 16), step(model, min(64, length), 16))
     settings = {sampler: Settings(sampler=sampler, steps=32) for sampler in SAMPLERS}
     text = draft("[[32 tokens]]")
-    if isinstance(model, DiTDenoiser) and isinstance(precise, DiTDenoiser) and type(model) in (ContextDiT, LengthwiseDiT):
-        former = Former.of(precise, model.network.embedding.weight.dtype)
+    if isinstance(model, DiTDenoiser) and type(model) in (ContextDiT, LengthwiseDiT):
+        former = Former.of(model, EMBEDDED if name is None else Path(name))
         compare(
             f"32 tokens, {length} context, 32 steps: as now, not as at first",
             lambda: list(fill(former, text, settings["confidence"])),

@@ -27,6 +27,8 @@ class ConfigError(ValueError):
 
 DEEPEST = 1024
 """More blocks than any network has: a config is believed, and the network made block by block, before the weights are seen."""
+NORM_EPS = 1e-5
+"""What is added to a mean square before its root divides."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class ModelConfig:
 
 
 class Norm(nn.Module):
-    """RMSNorm or LayerNorm without bias, eps 1e-5."""
+    """RMSNorm or LayerNorm without bias."""
 
     def __init__(self, width: int, kind: str) -> None:
         super().__init__()
@@ -115,8 +117,8 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., width)."""
         if self.kind == "rms":
-            return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), 1e-5)
-        return F.layer_norm(x, (x.shape[-1],), self.weight.to(x.dtype), None, 1e-5)
+            return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), NORM_EPS)
+        return F.layer_norm(x, (x.shape[-1],), self.weight.to(x.dtype), None, NORM_EPS)
 
 
 @dataclass(slots=True)
@@ -304,11 +306,12 @@ class DiT(nn.Module):
         and `where` is among them.
         """
         config = self.config
-        x = self.embedding(ids)
+        places = context.places if context is not None else None
+        x = self.embedding(ids if places is None else ids.gather(1, places))
         if config.embed_norm:
             x = F.rms_norm(x, x.shape[-1:])
         if self.ngrams is not None:
-            x = x + self.ngrams(ids, attend, cache.take(ids) if cache else None)
+            x = x + self.ngrams(ids, attend, cache.take(ids) if cache else None, places)
         c = None
         if self.noise_level is not None:
             if sigma is None or not config.time_conditioning:
@@ -321,8 +324,8 @@ class DiT(nn.Module):
             earlier = torch.ones(length, past + length, dtype=torch.bool, device=ids.device).tril(past)
             seen = earlier if seen is None else seen & earlier
         asked, kept, turn = None, where, (cos[past:], sin[past:])
-        if context is not None and context.places is not None:
-            x, kept, turn = taken(x, context.places), context.among(where), (cos[context.places], sin[context.places])
+        if context is not None and places is not None:
+            kept, turn = context.among(where), (cos[places], sin[places])
         elif where is not None and not config.causal and (few := by_row(where, *ids.shape)) is not None:
             asked, kept = few
         first = First(x) if config.value_residual or config.embedding_residual else None

@@ -27,10 +27,11 @@ class Ngrams(nn.Module):
         self.beyond = vocab_size
         self.table = nn.Embedding(rows, width)
 
-    def forward(self, ids: Tensor, attend: Tensor | None, earlier: Tensor | None = None) -> Tensor:
+    def forward(self, ids: Tensor, attend: Tensor | None, earlier: Tensor | None = None, places: Tensor | None = None) -> Tensor:
         """(B, L) ids -> (B, L, width); padding, where `attend` (B, L) is False, is beyond the row's end.
 
-        `earlier` (B, n): the ids that stand before these, which a cache holds.
+        `earlier` (B, n): the ids that stand before these, which a cache holds. `places` (B, n): the only ones that are wanted, so
+        (B, n, width).
         """
         if attend is not None and attend.dim() == 2:
             ids = ids.masked_fill(~attend, self.beyond)
@@ -39,6 +40,8 @@ class Ngrams(nn.Module):
         row = F.pad(row, (length + reach - row.shape[1], reach), value=self.beyond)
 
         def at(distance: int) -> Tensor:
+            if places is not None:
+                return row.gather(1, places + (reach + distance))
             return row[:, reach + distance : reach + distance + length]
 
         found: Tensor = self.table(hashed(at(self.pairs[0][0]), at(self.pairs[0][1]), 0, self.table.num_embeddings))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine import checkpoint
+from engine.backends.folded import fold
 from engine.backends.folder import Folder, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
 from engine.backends.packed import pack
@@ -135,6 +136,8 @@ def load(folder: Folder, placement: Placement) -> ContextDiT:
     for name in (WEIGHTS, checkpoint.TOKENIZER, checkpoint.LENGTHS, checkpoint.WORDS):
         folder.file(name)  # refuses links out of the folder
     held = checkpoint.load(folder.path)
+    if placement.dtype != torch.float16:  # which has no room for squares that are scaled later
+        fold(held.model)  # before anything is rounded
     net, tokenizer = held.model.to(placement.device, placement.dtype), held.tokenizer
     if placement.bits:
         quantise(net, placement.bits, placement.dtype)
