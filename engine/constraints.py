@@ -1,15 +1,10 @@
-"""Exact word counts, paired quotes, known words and clean gap edges (engine.edges), kept while tokens are revealed in any order.
-
-The words of a fill are counted by a small automaton that reads one token after another (see `wordings.Moves`).
-Tokens fall into few classes that move it alike. Dynamic programming over a gap's cells, forward and backward,
-with the set of reachable counts as the bits of one integer, says which classes a masked cell may take so that the
-rest of the gap can still be completed to the count asked for.
-"""
+"""Exact word counts, paired quotes, known words and clean gap edges (engine.edges), kept while tokens are revealed in any order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Protocol
 
 import torch
@@ -17,74 +12,13 @@ from torch import Tensor
 
 from engine.adjoining import Adjoining
 from engine.edges import Edges, kind_of
-from engine.spelling import Speller
+from engine.spelling import Beside, Speller
 from engine.vocabulary import Vocabulary
-from engine.wordings import Moves
+from engine.word_count import WordCount
 
+ROWS_KEPT = 2**25
+"""Bytes of rows, one of a vocabulary's width for each place and what stands around it, that are remembered."""
 NOTHING_LEFT = "Every token of this model would write a banned word here; take some of the banned words out."
-
-
-class WordCount:
-    """How many words the cells of one span may come to, whether its quotes pair, and which token classes keep that reachable."""
-
-    def __init__(self, classes: Sequence[Moves], low: int, high: int | None, quotes: int | None = None) -> None:
-        """`low` to `high` words, high None is no limit; `quotes`: their number modulo 2, None is any."""
-        self.classes, self._states = classes, len(classes[0])
-        self.low, self.high, self.quotes = low, high, quotes
-        self._top = low if high is None else high + 1  # counts above are all the same, and kept as this one
-
-    @property
-    def free(self) -> bool:
-        """Whether everything will do."""
-        return self.low == 0 and self.high is None and self.quotes is None
-
-    def permitted(self, cells: Sequence[Iterable[int]]) -> list[set[int]] | None:
-        """For each cell the classes, out of those it may take, that leave the goal reachable; None: it is out of reach."""
-        ahead = self._backward(cells)
-        if not ahead[0][0] & 1:
-            return None
-        found: list[set[int]] = []
-        now = [1, *[0] * (self._states - 1)]
-        for options, goals in zip(cells, ahead[1:], strict=True):
-            good, after = set(), [0] * self._states
-            for c in options:
-                for state, (to, added) in enumerate(self.classes[c]):
-                    if now[state] and (counts := self._add(now[state], added) & goals[to]):
-                        good.add(c)
-                        after[to] |= counts
-            found.append(good)
-            now = after
-        return found
-
-    def reachable(self, cells: Sequence[Iterable[int]]) -> bool:
-        """Whether the goal can be reached at all."""
-        return bool(self._backward(cells)[0][0] & 1)
-
-    def _add(self, counts: int, added: int) -> int:
-        counts <<= added
-        over = counts >> self._top
-        return (counts & ((1 << self._top) - 1)) | (1 << self._top) if over else counts
-
-    def _take(self, counts: int, added: int) -> int:
-        """The counts from which `added` more make one of these."""
-        before = counts >> added
-        if added and counts >> self._top & 1:
-            least = max(0, self._top - added)
-            before |= ((1 << (self._top + 1)) - 1) & ~((1 << least) - 1)
-        return before
-
-    def _backward(self, cells: Sequence[Iterable[int]]) -> list[list[int]]:
-        """For the place before each cell, and each state: the counts so far from which the goal is reachable, as bits."""
-        words = 1 << self._top if self.high is None else ((1 << (self.high + 1)) - 1) & ~((1 << self.low) - 1)
-        ahead = [[words if self.quotes in (None, state & 1) else 0 for state in range(self._states)]]
-        for options in reversed(cells):
-            counts, later = [0] * self._states, ahead[-1]
-            for c in options:
-                for state, (to, added) in enumerate(self.classes[c]):
-                    if later[to]:
-                        counts[state] |= self._take(later[to], added)
-            ahead.append(counts)
-        return ahead[::-1]
 
 
 @dataclass
@@ -132,20 +66,22 @@ class SpanConstraint:
         self._mask_id = mask_id
         self._rules = rules
         self._cells = cells
-        self._options: dict[tuple[int, str], list[int]] = {}
+        self._options: dict[tuple[int, str], tuple[int, ...]] = {}
         self._rows: dict[tuple[int, str, frozenset[int] | None], Tensor] = {}
+        self._around: dict[tuple[object, ...], Tensor] = {}
 
     def allowed(self, x: Tensor, positions: Tensor) -> Tensor:
         """(L,) canvas, (n,) positions -> (n, V) bool: tokens that, alone, leave every span completable."""
         ids = x.tolist()
         spans = self.held(ids)
-        permitted: dict[int, list[set[int]] | None] = {}
+        permitted: dict[int, list[frozenset[int]] | None] = {}
+        may_wait = cache(partial(self._may_wait, ids))
         rows = []
         for position in positions.tolist():
             rule, _ = self._cells[position]
             if rule not in permitted:
                 permitted[rule] = self._permitted(rule, spans[rule])
-            rows.append(self._row(ids, position, permitted[rule]))
+            rows.append(self._row(ids, position, permitted[rule], may_wait))
         allowed = torch.stack(rows)
         if self._barred is not None:
             for row, position in zip(allowed, positions.tolist(), strict=True):
@@ -165,7 +101,7 @@ class SpanConstraint:
         spans = self.held(ids)
         for i, (position, wanted) in enumerate(zip(positions.tolist(), tokens.tolist(), strict=True)):
             rule, cell = self._cells[position]
-            row = self._row(ids, position, self._permitted(rule, spans[rule])).clone()
+            row = self._row(ids, position, self._permitted(rule, spans[rule]), partial(self._may_wait, ids)).clone()
             if self._barred is not None:
                 self._bar(spans, position, row)
             for token in self._preferred(wanted, row, log_probs[i]):
@@ -212,13 +148,15 @@ class SpanConstraint:
         pairs = [*((p - 1, p) for p in bound if p), *((p, p + 1) for p in bound if p + 1 < len(ids))]
         if not all(fits(ids[left], ids[right], given=right not in self._cells) for left, right in pairs):
             return False
-        if any(bool(wrong[ids[q]]) for p in bound for q in (p - 1, p, p + 1) if (wrong := self._misplaced(ids, q)) is not None):
+        may_wait = cache(partial(self._may_wait, ids))
+        beside = {q for p in bound for q in (p - 1, p, p + 1) if q in self._cells}
+        if any(bool(wrong[ids[q]]) for q in beside if (wrong := self._misplaced(ids, q, may_wait)) is not None):
             return False
         if not all(bool(spelled[ids[p]]) for p in bound if (spelled := self._spelled(ids, p)) is not None):
             return False
         spans = self.held(ids)
         return all(
-            self._rules[rule].count.reachable(self._options_of(rule, spans[rule]))
+            self._permitted(rule, spans[rule]) is not None
             for rule in {self._cells[p][0] for p in positions}
             if not self._rules[rule].count.free
         )
@@ -230,38 +168,54 @@ class SpanConstraint:
             spans[rule][cell] = ids[position]
         return spans
 
-    def _permitted(self, rule: int, tokens: list[int]) -> list[set[int]] | None:
+    def _permitted(self, rule: int, tokens: list[int]) -> list[frozenset[int]] | None:
         """The classes for each cell of a span that leave its count reachable; None: it doesn't matter, or it is out of reach."""
         count = self._rules[rule].count
         return None if count.free else count.permitted(self._options_of(rule, tokens))
 
-    def _options_of(self, rule: int, tokens: list[int]) -> list[Iterable[int]]:
+    def _options_of(self, rule: int, tokens: list[int]) -> list[tuple[int, ...]]:
         size = len(tokens)
         return [
             self._kind_classes(rule, kind_of(cell, size)) if token == self._mask_id else (self._class_of[token],)
             for cell, token in enumerate(tokens)
         ]
 
-    def _kind_classes(self, rule: int, kind: str) -> list[int]:
+    def _kind_classes(self, rule: int, kind: str) -> tuple[int, ...]:
         key = (rule, kind)
         if key not in self._options:
-            self._options[key] = self._vocabulary.class_of[getattr(self._rules[rule].edges, kind)].unique().tolist()
+            self._options[key] = tuple(self._vocabulary.class_of[getattr(self._rules[rule].edges, kind)].unique().tolist())
         return self._options[key]
 
-    def _row(self, ids: list[int], position: int, permitted: list[set[int]] | None) -> Tensor:
-        """(V,) bool: what the cell at a position may hold beside its neighbours, given the classes its span permits."""
+    def _row(self, ids: list[int], position: int, permitted: list[frozenset[int]] | None, may_wait: Callable[[int], bool]) -> Tensor:
+        """(V,) bool: what the cell at a position may hold beside its neighbours, given the classes its span permits; not to be changed."""
         rule, cell = self._cells[position]
+        classes = None if permitted is None else permitted[cell]
+        if self._rules[rule].edges.free:
+            return self._alone(rule, cell, classes)
+        right = position + 1 in self._cells and ids[position + 1] == self._mask_id and may_wait(rule)
+        speller = self._speller
+        around = None if speller is None else speller.beside(ids, position, self._cells.__contains__, self._mask_id)
+        # Most of what stands around most masks is as it was a step ago, and in the other candidates.
+        key = position, classes, right, around, *ids[max(0, position - 2) : position + 3]
+        if key not in self._around:
+            if len(self._around) * self._vocabulary.class_of.numel() >= ROWS_KEPT:
+                self._around.clear()
+            self._around[key] = self._beside(ids, position, self._alone(rule, cell, classes), may_wait, around)
+        return self._around[key]
+
+    def _alone(self, rule: int, cell: int, classes: frozenset[int] | None) -> Tensor:
+        """(V,) bool: what a cell may hold whatever stands beside it."""
         kind = kind_of(cell, len(self._rules[rule].tokens))
-        classes = None if permitted is None else frozenset(permitted[cell])
         key = (rule, kind, classes)
         if key not in self._rows:
             row: Tensor = getattr(self._rules[rule].edges, kind)
             if classes is not None:
                 row = row & torch.isin(self._vocabulary.class_of, torch.tensor(sorted(classes)))
             self._rows[key] = row
-        row = self._rows[key]
-        if self._rules[rule].edges.free:
-            return row
+        return self._rows[key]
+
+    def _beside(self, ids: list[int], position: int, row: Tensor, may_wait: Callable[[int], bool], around: Beside | None) -> Tensor:
+        """(V,) bool: what of a row may stand at a position beside its neighbours; all of it where nothing of it may."""
         beside = row
         if position and (clash := self._vocabulary.neighbours.clash_after(ids[position - 1])) is not None:
             beside = beside & ~clash
@@ -270,14 +224,14 @@ class SpanConstraint:
             and (clash := self._vocabulary.neighbours.clash_before(ids[position + 1], given=position + 1 not in self._cells)) is not None
         ):
             beside = beside & ~clash
-        if (wrong := self._misplaced(ids, position)) is not None:
+        if (wrong := self._misplaced(ids, position, may_wait)) is not None:
             beside = beside & ~wrong
-        if (spelled := self._spelled(ids, position)) is not None and bool((known := beside & spelled).any()):
+        if self._speller is not None and around is not None and bool((known := beside & self._speller.fits(around)).any()):
             return known
         return beside if beside is row or bool(beside.any()) else row
 
-    def _misplaced(self, ids: list[int], position: int) -> Tensor | None:
-        return self._adjoining.wrong(ids, position, lambda: self._may_wait(ids, self._cells[position][0]))
+    def _misplaced(self, ids: list[int], position: int, may_wait: Callable[[int], bool]) -> Tensor | None:
+        return self._adjoining.wrong(ids, position, lambda: may_wait(self._cells[position][0]))
 
     def _may_wait(self, ids: list[int], rule: int) -> bool:
         """Whether a space can stand in a span before its figure does: where words are counted, or a quote is open, there may be no room for

@@ -123,9 +123,9 @@ class Edges:
         kinds = {kind: getattr(self, kind).index_fill(0, tokens, False) for kind in KINDS}
         return replace(self, **{kind: left for kind, left in kinds.items() if left.any()})
 
-    def classes(self, class_of: Tensor, size: int) -> list[list[int]]:
+    def classes(self, class_of: Tensor, size: int) -> list[tuple[int, ...]]:
         """For each of `size` cells the word classes of its tokens."""
-        found = {kind: class_of[getattr(self, kind)].unique().tolist() for kind in KINDS}
+        found = {kind: tuple(class_of[getattr(self, kind)].unique().tolist()) for kind in KINDS}
         return [found[kind_of(cell, size)] for cell in range(size)]
 
 

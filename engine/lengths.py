@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from engine.canvas import Canvas, Window
-from engine.constraints import WordCount
 from engine.denoiser import Denoiser, KnowsLengths
 from engine.draft import Draft, Gap
 from engine.forward import subs_log_probs
@@ -21,6 +20,7 @@ from engine.rules import edges
 from engine.spacing import ENDS_PARAGRAPH
 from engine.text import is_wordlike
 from engine.vocabulary import vocabulary
+from engine.word_count import WordCount
 
 CANDIDATES = (1, 2, 3, 5, 8, 12, 18, 26)
 """Lengths in tokens that are tried for a gap without a length."""
@@ -194,7 +194,7 @@ def _reachable(model: Denoiser, canvas: Canvas, i: int, words: int) -> int:
         usual = max(usual, ENDS_PARAGRAPH[0])
     for size in range(usual, 2 * usual + 16):
         allowed, count = edges(model, canvas, i, size)
-        if WordCount(count.classes, words, words, count.quotes).reachable(allowed.classes(class_of, size)):
+        if WordCount(count.classes, words, words, count.quotes).permitted(allowed.classes(class_of, size)) is not None:
             return size
     raise ValueError("This model's tokens can't spell the words that a gap asks for.")
 

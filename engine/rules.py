@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.bans import Bans
 from engine.canvas import LONGEST_WINDOW, Canvas, Window
-from engine.constraints import SpanConstraint, SpanRule, WordCount
+from engine.constraints import SpanConstraint, SpanRule
 from engine.denoiser import Denoiser
 from engine.edges import NEWLINE_CELLS, QUOTED_CELLS, Edges
 from engine.growth import Growth
@@ -18,6 +18,7 @@ from engine.spacing import GAP_SIGN
 from engine.spans import Span
 from engine.spelling import Speller
 from engine.vocabulary import vocabulary
+from engine.word_count import WordCount
 
 GROWTH = 64
 """How many cells the gaps of a window may get, all together, beyond those that they begin with."""

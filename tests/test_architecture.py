@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     "text lines signs lexicon marks frames settings denoiser schedules ngrams attention caches model length_head tokenizer hub",
     "notation spacing neighbours casing style source wordings context forward reveal_order samplers draws checkpoint",
-    "draft vocabulary rarity repetition pace growth step reverse backends",
+    "draft vocabulary word_count rarity repetition pace growth step reverse backends",
     "spelling adjoining edges spans",
     "shown canvas constraints memory phrases reading",
     "revision",
