@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -64,33 +63,17 @@ class ContextCache:
         ranks = torch.arange(batch * count, device=active.device).view(batch, count)
         self._rank = torch.zeros(active.shape, dtype=torch.long, device=active.device).scatter_(1, self.places, ranks)
 
-    def rows(self, wanted: list[int]) -> None:
-        """Keep these rows alone, in this order."""
-        self.held = [(k[wanted], v[wanted]) for k, v in self.held]
-
-    def join(self, other: ContextCache) -> None:
-        """Hold the rows of another one behind these."""
-        pairs = zip(self.held, other.held, strict=True)
-        self.held = [(torch.cat((k, more_k)), torch.cat((v, more_v))) for (k, v), (more_k, more_v) in pairs]
-
-    @contextmanager
-    def part(self, wanted: list[int]) -> Iterator[ContextCache]:
-        """Some of the rows, as a cache of their own; what it comes to hold is kept here."""
-        if wanted == list(range(len(self.held[0][0]))):
-            yield self
-            return
-        other = self.copied(wanted)
-        yield other
-        if other.places is None:
-            return
-        theirs, own = (
-            torch.tensor(wanted, device=other.places.device)[:, None],
-            torch.arange(len(wanted), device=other.places.device)[:, None],
-        )
-        with torch.inference_mode():  # as the network was in, which made what is written to
-            for whole, part in zip(self.held, other.held, strict=True):
-                for kept, new in zip(whole, part, strict=True):
-                    kept[theirs, :, other.places] = new[own, :, other.places]
+    @classmethod
+    def of(cls, rows: Sequence[tuple[ContextCache, int]]) -> ContextCache:
+        """One that holds these rows of others, in this order."""
+        first = rows[0][0]
+        if all(cache is first for cache, _ in rows):
+            return first.copied([at for _, at in rows])
+        found = cls()
+        for pairs in zip(*([(k[at], v[at]) for k, v in cache.held] for cache, at in rows), strict=True):
+            keys, values = zip(*pairs, strict=True)
+            found.held.append((torch.stack(keys), torch.stack(values)))
+        return found
 
     def first(self, count: int) -> ContextCache:
         """The first rows as a cache of their own; what is written there is written here."""
@@ -101,8 +84,7 @@ class ContextCache:
     def copied(self, wanted: list[int]) -> ContextCache:
         """Another one that holds these rows, each as often as it is named."""
         other = ContextCache()
-        other.held = self.held
-        other.rows(wanted)
+        other.held = [(k[wanted], v[wanted]) for k, v in self.held]
         return other
 
     def among(self, where: Tensor | None) -> Tensor | None:

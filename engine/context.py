@@ -64,11 +64,11 @@ class Context:
         """`refresh` 1: the whole canvas at every step. `tokens`: of all rows together."""
         self._model, self._refresh = model, refresh
         self._keeper = keeper(model, refresh, tokens)
-        self._cache, self._stale = ContextCache(), False
-        self._rows: list[int] = []
-        """The rows that are kept."""
-        self._seen: Tensor | None = None
-        """(B, L) these as they were seen last."""
+        self._stale = False
+        self._held: dict[int, tuple[ContextCache, int]] = {}
+        """Of each row that is kept: in what cache, and which of its rows it is."""
+        self._seen: dict[int, Tensor] = {}
+        """(L,) each as it was seen last."""
 
     def due(self, step: int) -> bool:
         """Whether the whole canvas is to be read anew at this step, even if nothing has changed since the last one."""
@@ -79,26 +79,40 @@ class Context:
         if self._keeper is None:
             return self._model.logits(ids, positions, t=t, attend=attend)
         # Each row decides for itself, so that what comes of it depends on no other.
-        whole = [k for k, row in enumerate(rows) if step % self._refresh == 0 or row not in self._rows]
-        beside = [k for k in range(len(rows)) if k not in set(whole)]
+        whole = [k for k, row in enumerate(rows) if step % self._refresh == 0 or row not in self._held]
         self._stale = False
-        parts = self._read([rows[k] for k in whole], *_rows_of(whole, ids, positions, attend)) if whole else ()
-        parts += self._read_beside([rows[k] for k in beside], *_rows_of(beside, ids, positions, attend)) if beside else ()
+        if not whole:
+            return self._read_beside(rows, ids, positions, attend)
+        beside = [k for k in range(len(rows)) if k not in set(whole)]
+        parts = self._read([rows[k] for k in whole], *_rows_of(whole, ids, positions, attend))
+        if beside:
+            own, asked, seen = _rows_of(beside, ids, positions, attend)
+            parts += self._read_beside([rows[k] for k in beside], own, asked, seen).split(asked.sum(-1).tolist())
         place = {k: at for at, k in enumerate([*whole, *beside])}
         return torch.cat([parts[place[k]] for k in range(len(rows))])
 
-    def _read_beside(self, rows: list[int], ids: Tensor, positions: Tensor, attend: Tensor | None) -> tuple[Tensor, ...]:
-        """What changes, beside what is kept of the rest: logits by row."""
-        assert self._keeper is not None and self._seen is not None
-        kept = [self._rows.index(row) for row in rows]
-        active = positions | (ids != self._seen[kept])
+    def _read_beside(self, rows: list[int], ids: Tensor, positions: Tensor, attend: Tensor | None) -> Tensor:
+        """What changes, beside what is kept of the rest: logits."""
+        assert self._keeper is not None
+        active = positions | (ids != torch.stack([self._seen[row] for row in rows]))
         active = active | (active.sum(-1, keepdim=True) > WORTH_KEEPING * _widths(ids, attend))
         self._stale = not bool(active.all())
-        self._seen[kept] = ids
-        with self._cache.part(kept) as part:
-            part.only(active | self._keeper.read_from(positions, attend))
-            found = self._keeper.logits_beside(ids, positions, part, attend=attend)
-        return found.split(positions.sum(-1).tolist())
+        cache = self._cache_of(rows)
+        self._keep(rows, ids, cache)
+        cache.only(active | self._keeper.read_from(positions, attend))
+        return self._keeper.logits_beside(ids, positions, cache, attend=attend)
+
+    def _cache_of(self, rows: list[int]) -> ContextCache:
+        """A cache of these rows alone, in this order: the one that they are in, or another that they move to."""
+        found = [self._held[row] for row in rows]
+        first = found[0][0]
+        if len(first.held[0][0]) == len(rows) and all(cache is first and at == k for k, (cache, at) in enumerate(found)):
+            return first
+        return ContextCache.of(found)
+
+    def _keep(self, rows: list[int], ids: Tensor, cache: ContextCache) -> None:
+        for k, (row, seen) in enumerate(zip(rows, ids.clone(), strict=True)):
+            self._held[row], self._seen[row] = (cache, k), seen
 
     def _read(self, rows: list[int], ids: Tensor, positions: Tensor, attend: Tensor | None) -> tuple[Tensor, ...]:
         """Whole canvases, which are kept: logits by row. Those that are the same are read once, for candidates begin alike."""
@@ -111,14 +125,7 @@ class Context:
         own, asked, seen = _rows_of(first, ids, positions, attend)
         found = self._keeper.logits_beside(own, asked, cache, attend=seen)
         parts = found.split(asked.sum(-1).tolist())
-        if len(first) < len(alike):
-            cache.rows(alike)
-        stay = [k for k, row in enumerate(self._rows) if row not in rows]
-        if stay and self._seen is not None:
-            self._cache.rows(stay)
-            cache.join(self._cache)
-            rows, ids = [*rows, *(self._rows[k] for k in stay)], torch.cat([ids, self._seen[stay]])
-        self._cache, self._rows, self._seen = cache, rows, ids.clone()
+        self._keep(rows, ids, cache.copied(alike) if len(first) < len(alike) else cache)
         return tuple(parts[k] for k in alike)
 
 
