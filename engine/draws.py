@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from engine.settings import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Log-weights of any scale to draw tokens from, a row for each of N places."""
+
+    log: Tensor
+    """(N, k) float32, -inf for what is never drawn."""
+    tokens: Tensor | None
+    """(N, k) the tokens that these are of; None: token j in column j, of the whole vocabulary."""
+    vocabulary: int
+    """V, how many tokens there are."""
+
+    def whole(self) -> Tensor:
+        """(N, V) log-weights, -inf for all tokens that aren't held here."""
+        if self.tokens is None:
+            return self.log
+        return self.log.new_full((len(self.log), self.vocabulary), -torch.inf).scatter_reduce_(-1, self.tokens, self.log, "amax")
+
+
 class Noise(Protocol):
     """Where the reverse process takes its chance from. In a step it asks for tokens, when they are to be drawn, then for clocks."""
 
-    def tokens(self, step: int, positions: Tensor, log_weights: Tensor) -> Tensor:
-        """(B, L) bool with N True, (N, V) log-weights of any scale -> (N,) tokens, one drawn for each of these positions."""
+    def tokens(self, step: int, positions: Tensor, weights: Weights) -> Tensor:
+        """(B, L) bool with N True, weights of N places -> (N,) tokens, one drawn for each of these positions."""
         ...
 
     def clocks(self, step: int, positions: Tensor) -> Tensor:
@@ -36,9 +56,10 @@ class SeededNoise:
         """`candidate` is that of the first row; the next rows are the next candidates."""
         self.seed, self.candidate = seed, candidate
 
-    def tokens(self, step: int, positions: Tensor, log_weights: Tensor) -> Tensor:
+    def tokens(self, step: int, positions: Tensor, weights: Weights) -> Tensor:
         """A draw from each row; see Noise."""
-        return categorical(log_weights, self._uniforms(step, positions)[:, 0])
+        drawn = categorical(weights.log, self._uniforms(step, positions)[:, 0])
+        return drawn if weights.tokens is None else weights.tokens.gather(-1, drawn[:, None])[:, 0]
 
     def clocks(self, step: int, positions: Tensor) -> Tensor:
         """A uniform for each position; see Noise."""
@@ -85,34 +106,43 @@ COLDEST = 1e-6
 """Below this temperature float32 has no room for the quotients, and nothing but the likeliest token is drawn anyway."""
 
 
-def tempered(log_probs: Tensor, settings: Settings) -> Tensor:
-    """(N, V) log-probabilities -> (N, V) log-weights to draw from: temperature (above 0), then top-k and top-p.
+def tempered(log_probs: Tensor, settings: Settings) -> Weights:
+    """(N, V) log-probabilities -> log-weights to draw from: temperature (above 0), then top-k and top-p.
 
-    Both cuts are measured on the whole distribution and what is left passed both, so it doesn't matter which comes first.
+    Both cuts are measured on the whole distribution and what is left passed both, so it doesn't matter which comes first. What is cut
+    is held from the likeliest token on.
     """
-    weights = log_probs / max(settings.temperature, COLDEST)
-    kept = weights if settings.top_p == 1 else _nucleus(weights, settings.top_p)
-    if 0 < settings.top_k < weights.shape[-1]:
-        best = kept.topk(settings.top_k, dim=-1)
-        kept = torch.full_like(kept, -torch.inf).scatter(-1, best.indices, best.values)
-    return kept
+    weights, vocabulary = log_probs / max(settings.temperature, COLDEST), log_probs.shape[-1]
+    limit = settings.top_k if 0 < settings.top_k < vocabulary else vocabulary
+    if settings.top_p < 1:
+        log, tokens = _nucleus(weights, settings.top_p)
+        return Weights(log[:, :limit], tokens[:, :limit], vocabulary)
+    if limit < vocabulary:
+        return Weights(*weights.topk(limit, dim=-1), vocabulary)
+    return Weights(weights, None, vocabulary)
 
 
-def _nucleus(weights: Tensor, top_p: float) -> Tensor:
-    """The log-weights of the smallest set of tokens with this share of the mass, -inf elsewhere."""
-    total = weights.logsumexp(-1, keepdim=True)
-    kept = torch.full_like(weights, -torch.inf)
-    rows, width = torch.arange(len(weights), device=weights.device), NARROW
-    while len(rows):  # most nuclei are narrow, and sorting a whole vocabulary costs more than the network
-        width = min(width, weights.shape[-1])
-        best = (weights if len(rows) == len(weights) else weights[rows]).topk(width, dim=-1)
-        share = (best.values - total[rows]).exp()
-        before = share.cumsum(-1) - share  # the mass of everything likelier: 0 for the best, which always stays
-        kept[rows[:, None], best.indices] = best.values.masked_fill(before >= top_p, -torch.inf)
-        rows = rows[before[:, -1] < top_p] if width < weights.shape[-1] else rows[:0]
-        width *= 4
-    return kept
+def _nucleus(weights: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """(N, k) log-weights and tokens, the likeliest first: the smallest set of tokens with this share of the mass, and -inf for others."""
+    shares = weights.softmax(-1)
+    width = min(NARROW, weights.shape[-1])
+    log, tokens, reach = _likeliest(weights, shares, width, top_p)
+    while width < weights.shape[-1] and len(rows := (reach < top_p).nonzero()[:, 0]):
+        more = min(4 * width, weights.shape[-1]) - width
+        width += more
+        log, tokens = F.pad(log, (0, more), value=-torch.inf), F.pad(tokens, (0, more))
+        log[rows], tokens[rows], reach[rows] = _likeliest(weights[rows], shares[rows], width, top_p)
+    return log, tokens
+
+
+def _likeliest(weights: Tensor, shares: Tensor, width: int, top_p: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(N, width) log-weights of the nucleus, -inf behind it, and tokens; (N,) the share of the mass before the last of them."""
+    best = weights.topk(width, dim=-1)
+    share = shares.gather(-1, best.indices)
+    before = share.cumsum(-1) - share  # the mass of everything likelier: 0 for the best, which always stays
+    return best.values.masked_fill(before >= top_p, -torch.inf), best.indices, before[:, -1]
 
 
 NARROW = 128
-"""How many of the likeliest tokens are looked at first for a nucleus; where they are too few, four times as many."""
+"""How many of the likeliest tokens are looked at first for a nucleus; where they are too few, four times as many. Most nuclei are narrow,
+and sorting a whole vocabulary costs more than the network."""

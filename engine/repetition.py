@@ -39,9 +39,14 @@ def against_repeats(log_probs: Tensor, x: Tensor, known: Tensor, asked: Tensor, 
     """
     if not nats:
         return log_probs
-    parts = log_probs.split(asked.sum(-1).tolist())
-    rows = zip(parts, x, known, asked, strict=True)
-    return torch.cat([discouraged(part, *repeats(ids, there, places.nonzero()[:, 0]), nats) for part, ids, there, places in rows])
+    start, found = 0, []
+    for ids, there, wanted in zip(x, known, asked, strict=True):
+        places = wanted.nonzero()[:, 0]
+        index, tokens = repeats(ids, there, places)
+        found.append((index + start, tokens))
+        start += len(places)
+    index, tokens = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return discouraged(log_probs, index, tokens, nats)
 
 
 def discouraged(log_probs: Tensor, index: Tensor, tokens: Tensor, nats: float) -> Tensor:

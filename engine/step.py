@@ -124,7 +124,7 @@ class Loop:
         logits = self.context.logits(step, rows, x.to(device), positions.to(device), t=t.to(device), attend=seen)
         if guided:
             conditioned, free = logits.chunk(2)
-            logits = free + (1 + guidance) * (conditioned - free)  # LLaDA's scale: 0 is the conditioned prediction alone
+            logits = free.lerp(conditioned, 1 + guidance)  # LLaDA's scale: 0 is the conditioned prediction alone
         return logits
 
     def choose(self, step: int, now: Places, asked: Tensor, steps: dict[int, Step], log_probs: Tensor) -> Chosen:
@@ -140,14 +140,16 @@ class Loop:
         wanted = against_repeats(log_probs, now.x, known, asked, settings.repetition)
         if settings.presence:
             wanted = against_echoes(wanted, now.x, known & said_by(now.writable), asked, words_of(self.model), settings.presence)
-        tokens = best.indices if wanted is log_probs else wanted.argmax(-1)
         drawn = _are_drawn(settings, steps, asked).to(log_probs.device)
+        if not drawn.all():
+            tokens = best.indices if wanted is log_probs else wanted.max(-1).indices
         if drawn.any():
             weights = tempered(wanted, settings)
-            tokens = torch.where(drawn, self.noise.tokens(step, asked, weights), tokens)
+            found = self.noise.tokens(step, asked, weights)
+            tokens = found if drawn.all() else torch.where(drawn, found, tokens)
             if settings.scores == "tempered":  # what a constraint forbids is missing from these too
                 mass = log_probs.logsumexp(-1, keepdim=True)
-                judged = torch.where(drawn[:, None], weights.log_softmax(-1) + mass, log_probs)
+                judged = torch.where(drawn[:, None], weights.whole().log_softmax(-1) + mass, log_probs)
         surely = judged.gather(-1, tokens[:, None])[:, 0].exp().cpu()
         return Chosen(best.values, known, judged, tokens.cpu(), surely, self.noise.clocks(step, asked))
 
@@ -194,11 +196,13 @@ def constrained(raw: Tensor, x: Tensor, masked: Tensor, constraint: Constraint |
     """
     if constraint is None:
         return raw
-    found = []
-    for b, places, mine in rows_of(masked):
-        allowed = constraint.allowed(x[b], places)
-        found.append(raw[mine] if allowed is None else torch.where(allowed.to(raw.device), raw[mine], -torch.inf))
-    return torch.cat(found)
+    found = [constraint.allowed(x[b], places) for b, places, _ in rows_of(masked)]
+    if all(rows is None for rows in found):
+        return raw
+    everything = torch.ones(1, raw.shape[-1], dtype=torch.bool)
+    counts = [n for n in masked.sum(-1).tolist() if n]
+    allowed = [everything.expand(n, -1) if rows is None else rows for rows, n in zip(found, counts, strict=True)]
+    return torch.where(torch.cat(allowed).to(raw.device), raw, -torch.inf)
 
 
 def rows_of(masked: Tensor) -> Iterator[tuple[int, Tensor, slice]]:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.draws import SeededNoise, categorical, rows_at_once, tempered
+from engine.draws import SeededNoise, Weights, categorical, rows_at_once, tempered
 from engine.settings import Settings
 
 
@@ -53,7 +53,7 @@ def test_many_rows_are_drawn_as_one_at_a_time():
 @given(st.integers(0, 99), st.floats(0.05, 5), st.floats(0.01, 1), st.integers(0, 25))
 def test_temperature_top_k_and_top_p_keep_what_they_should(seed, temperature, top_p, top_k):
     row = log_probs(1, 20, seed)
-    weights = tempered(row, Settings(temperature=temperature, top_p=top_p, top_k=top_k))[0]
+    weights = tempered(row, Settings(temperature=temperature, top_p=top_p, top_k=top_k)).whole()[0]
     kept = ~torch.isneginf(weights)
     order = row[0].argsort(descending=True)
     n = int(kept.sum())
@@ -74,8 +74,22 @@ def test_a_places_chance_depends_on_its_coordinates_alone():
     assert torch.equal(SeededNoise(9, 5).clocks(7, everywhere[:1]), full[1]), "row b is the candidate b further on"
     assert torch.equal(SeededNoise(9, 4).clocks(7, everywhere[:, :8]).view(3, 8), full[:, :8]), "a longer canvas changes nothing"
     rows = log_probs(1, 50).expand(60, -1)
-    tokens = SeededNoise(9, 4).tokens(7, everywhere, rows).view(3, 20)
-    assert torch.equal(SeededNoise(9, 4).tokens(7, some, rows[: int(some.sum())]), tokens[some])
+    tokens = SeededNoise(9, 4).tokens(7, everywhere, Weights(rows, None, 50)).view(3, 20)
+    assert torch.equal(SeededNoise(9, 4).tokens(7, some, Weights(rows[: int(some.sum())], None, 50)), tokens[some])
+
+
+@given(st.integers(0, 99), st.floats(0.3, 3), st.floats(0.3, 1), st.integers(0, 300), st.integers(1, 400))
+def test_what_is_cut_is_drawn_as_from_the_whole_vocabulary(seed, temperature, top_p, top_k, width):
+    """Nuclei narrower and wider than what is looked at first, side by side: each token as often as its share of what is left says."""
+    rows = log_probs(3, width, seed) * torch.tensor([[0.1], [1.0], [4.0]])
+    weights = tempered(rows, Settings(temperature=temperature, top_p=top_p, top_k=top_k))
+    shares = torch.softmax(weights.whole().double(), -1)
+    grid = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
+    for row in range(3):
+        drawn = categorical(weights.log[row].expand(2000, -1), grid)
+        tokens = drawn if weights.tokens is None else weights.tokens[row][drawn]
+        found = tokens.bincount(minlength=width).double() / 2000
+        assert float((found - shares[row]).abs().max()) <= 1 / 2000 + 1e-5
 
 
 @pytest.mark.parametrize("other", [SeededNoise(1, 0), SeededNoise(0, 1), SeededNoise(2**63 - 1, 0)])
@@ -97,6 +111,6 @@ def test_the_stream_itself_never_changes():
 def test_the_coldest_temperature_that_can_be_asked_for_draws_the_likeliest():
     rows = log_probs(50, 300)
     weights = tempered(rows, Settings(temperature=1e-40))
-    assert not weights.isnan().any()
-    uniforms = SeededNoise(1, 0).clocks(0, torch.ones(1, 50, dtype=torch.bool))
-    assert categorical(weights, uniforms).tolist() == rows.argmax(-1).tolist()
+    assert not weights.log.isnan().any()
+    drawn = SeededNoise(1, 0).tokens(0, torch.ones(1, 50, dtype=torch.bool), weights)
+    assert drawn.tolist() == rows.argmax(-1).tolist()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.draws import Weights
 from engine.growth import NEW, Growth
 from engine.pace import even_grid
 from engine.reverse import denoise
@@ -37,7 +38,8 @@ class SavedNoise:
     def __init__(self, run: dict[str, Tensor]) -> None:
         self.run = run
 
-    def tokens(self, step: int, positions: Tensor, log_weights: Tensor) -> Tensor:
+    def tokens(self, step: int, positions: Tensor, weights: Weights) -> Tensor:
+        log_weights = weights.whole()
         probs, sampled = self.run[f"probs_{step}"], self.run[f"sampled_{step}"]
         ours = torch.softmax(log_weights, -1)
         revealed = torch.ones(len(ours), dtype=torch.bool)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from engine.draws import Weights
 from engine.pace import Pace
 from engine.schedules import SCHEDULES
 from tests.sampled import GOLDEN, Asked, after_prompt, check, distinct, model_of, published, replay, runs_of
@@ -78,7 +79,8 @@ class SavedNoise:
     def __init__(self, uniforms: Tensor) -> None:
         self.uniforms = uniforms.double()
 
-    def tokens(self, step: int, positions: Tensor, log_weights: Tensor) -> Tensor:
+    def tokens(self, step: int, positions: Tensor, weights: Weights) -> Tensor:
+        log_weights = weights.whole()
         return (log_weights.double() - torch.log(-torch.log(self.uniforms[step][positions]))).argmax(-1)
 
     def clocks(self, step: int, positions: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engine import backends
 from engine.denoiser import Denoiser
+from engine.draws import Weights
 from engine.forward import mask, nelbo, subs_log_probs
 from engine.reverse import denoise
 from engine.schedules import LogLinear
@@ -129,7 +130,8 @@ class SavedNoise:
     def __init__(self, uniforms: Tensor, mask_id: int) -> None:
         self.uniforms, self.mask_id = uniforms.double(), mask_id
 
-    def tokens(self, step: int, positions: Tensor, log_weights: Tensor) -> Tensor:
+    def tokens(self, step: int, positions: Tensor, weights: Weights) -> Tensor:
+        log_weights = weights.whole()
         if step == len(self.uniforms):  # the reference's noise removal: the likeliest of what is left
             self.lead = torch.zeros(len(log_weights)).double()
             return log_weights.argmax(-1)

@@ -14,6 +14,7 @@ from torch import Tensor
 from engine import backends
 from engine.backends.sedd import SEDD
 from engine.denoiser import Denoiser
+from engine.draws import Weights
 from engine.forward import subs_log_probs
 from engine.reverse import denoise
 from engine.schedules import LogLinear
@@ -97,7 +98,8 @@ class SavedRace:
     def __init__(self, model: WithMass, uniforms: list[Tensor], rates: list[float]) -> None:
         self.model, self.uniforms, self.rates = model, uniforms, rates
 
-    def tokens(self, step: int, positions: Tensor, log_weights: Tensor) -> Tensor:
+    def tokens(self, step: int, positions: Tensor, weights: Weights) -> Tensor:
+        log_weights = weights.whole()
         last = step == len(self.uniforms) - 1
         clocks = 1e-10 - torch.log(self.uniforms[step][positions] + 1e-10)
         mask_id = self.model.mask_id
