@@ -203,6 +203,38 @@ def test_a_pin_over_a_fill_keeps_other_pins_and_says_what_holds_no_more(page: Pa
     assert "very" in pinned(page) and len(pinned(page)) >= 2
 
 
+def test_words_of_a_fill_are_picked_by_keyboard_and_pinned_or_taken_out(page: Page):
+    open_draft(page, "It was [[6: lamp]] so.")
+    fill(page)
+    words, island = text(page), page.locator(".island.fill")
+    island.focus()
+    page.keyboard.press("End")
+    for key in ("Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+    cells = page.locator(".cell").all_inner_texts()
+    assert page.locator(".picked").all_inner_texts() == cells[:2]
+    said(page, f"Picked “{''.join(cells[:2]).strip()}”")
+    page.keyboard.press("Escape")
+    expect(page.locator(".picked")).to_have_count(0)
+    at = next(k for k, cell in enumerate(cells) if re.search(r"[^\W_]", cell) and cell.strip() != "lamp")
+    for _ in range(at + 1):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    assert page.locator(".picked").all_inner_texts() == [cells[at]]
+    page.keyboard.press("Delete")
+    said(page, "Taken out.")
+    page.keyboard.press("Control+z")
+    assert text(page) == words
+    island.focus()
+    for _ in range(at + 1):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Control+k")
+    said(page, "Pinned. Fill writes the words around them anew. What the gap asked for holds no more: its length.")
+    assert "lamp" in pinned(page) and len(pinned(page)) >= 2
+    engine.Draft.parse(saved(page))
+
+
 def picked(page: Page) -> str:
     """Drag over the second to the fourth cell of a fill: what is tinted then."""
     middle = "(cell) => { const box = cell.getClientRects()[0]; return [(box.left + box.right) / 2, (box.top + box.bottom) / 2]; }"

@@ -1,10 +1,13 @@
-// Picking words inside an island with the mouse. Browsers don't select text there, so a drag over the words of a
-// passage, or over the cells of a fill, is followed here: page.pick is {id, from, to}, places counted in the island.
+// Picking words inside an island. Browsers don't select text there, so a drag over the words of a passage, or over the
+// cells of a fill, is followed here, and Shift with an arrow: page.pick is {id, from, to}, places counted in the island.
+import { keys } from "./dom.js";
+
 const FAR = 4; // px from which on a press is a drag
 
 export function installPicks(page) {
   const { view, draft } = page;
   let press = null;
+  let ends = [0, 0]; // of what is picked: where it was begun, and where it goes on
   page.pick = null;
 
   const placeOf = (target) => {
@@ -28,9 +31,21 @@ export function installPicks(page) {
   }
   page.clearPick = clear;
   function choose(id, a, b) {
+    ends = [a, b];
     page.pick = { id, from: Math.min(a, b), to: Math.max(a, b) };
     return draw();
   }
+  /** One place of a fill more or less, from the one that is looked at. */
+  page.growPick = (span, by) => {
+    const id = Number(span.dataset.island);
+    const stops = places(span);
+    const [begun, end] = page.pick?.id === id ? [ends[0], ends[1] + by] : Array(2).fill(stops.findIndex((stop) => stop.classList.contains("current")));
+    const within = (place) => Math.max(0, Math.min(stops.length - 1, place));
+    page.popover.close();
+    const picked = choose(id, within(begun), within(end));
+    page.tools.showBeside(picked.flatMap((stop) => [...stop.getClientRects()]), true);
+    page.say(`Picked “${picked.map((stop) => stop.textContent).join("").trim()}”. ${keys("Ctrl+K")} pins it, Delete takes it out.`);
+  };
 
   view.root.addEventListener("pointerdown", (event) => {
     clear();

@@ -205,9 +205,11 @@ export function installPopovers(page) {
   }
   const direction = ({ key }) => ({ ArrowRight: 1, ArrowLeft: -1 })[key];
   root.addEventListener("keydown", (event) => {
-    if (!direction(event) || !draft.find(owner)?.island.fill) return;
+    const span = direction(event) && draft.find(owner)?.island.fill && view.islandElement(owner);
+    if (!span) return;
     event.preventDefault();
-    walk(view.islandElement(owner), direction(event));
+    if (event.shiftKey && !page.runs.live) page.growPick(span, direction(event));
+    else walk(span, direction(event));
   });
 
   view.root.addEventListener("click", (event) => {
@@ -232,6 +234,8 @@ export function installPopovers(page) {
     } else if (direction(event)) {
       if (!span.querySelector(".word, .cell")) return;
       event.preventDefault();
+      if (event.shiftKey && span.querySelector(".cell") && !page.runs.live) return page.growPick(span, direction(event));
+      page.clearPick();
       walk(span, direction(event));
     } else if (deletes) {
       event.preventDefault();
