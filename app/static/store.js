@@ -113,7 +113,7 @@ export async function openStore(current, tell) {
   return {
     found,
     touch() {
-      tell("…");
+      tell("saving");
       clearTimeout(timer);
       timer = setTimeout(async () => {
         open = await held();
