@@ -25,6 +25,7 @@ from engine.backends.dit import ContextDiT, DiTDenoiser, LengthwiseDiT
 from engine.caches import ContextCache
 from engine.denoiser import Denoiser
 from engine.filling import fill
+from engine.hub.installed import embedded_name, folder_of
 from engine.lengths import SAMPLE
 from engine.samplers import SAMPLERS
 from engine.settings import Settings, recommended
@@ -96,8 +97,9 @@ def measure(name: str | None, device: str, rounds: int) -> list[Row]:
     compare("canvas of 64 tokens, not 256", step(model, length, 16), step(model, min(64, length), 16))
     settings = {sampler: Settings(sampler=sampler, steps=32) for sampler in SAMPLERS}
     text = draft("[[32 tokens]]")
-    if isinstance(model, DiTDenoiser) and type(model) in (ContextDiT, LengthwiseDiT):
-        former = Former.of(model, EMBEDDED if name is None else Path(name))
+    folder = EMBEDDED if name == embedded_name() else folder_of(name)
+    if isinstance(model, DiTDenoiser) and type(model) in (ContextDiT, LengthwiseDiT) and folder is not None:
+        former = Former.of(model, folder)
         compare(
             f"32 tokens, {length} context, 32 steps: as now, not as at first",
             lambda: list(fill(former, text, settings["confidence"])),

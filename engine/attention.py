@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache, lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.cpu import has
+
 
 @torch.compiler.assume_constant_result  # else torch.compile computes each cosine anew in every kernel that turns something
 def rotary(length: int, head_width: int, base: float, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """(length, head_width) cosines and signed sines of the rotary embedding (arXiv 2104.09864), half-split layout, for `rotate`."""
-    return _rotary(length, head_width, base, device, dtype)
+    cos, sin = _rotary(-(-length // ROTARY_STEP) * ROTARY_STEP, head_width, base, device, dtype)
+    return cos[:length], sin[:length]
+
+
+ROTARY_STEP = 64
+"""Lengths that share a table: a twin that writes is one token longer at each step."""
 
 
 @lru_cache(16)  # a run asks for the same ones at every step
@@ -34,13 +40,15 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def attention(q: Tensor, k: Tensor, v: Tensor, attend: Tensor | None, *, causal: bool) -> Tensor:
     """Scaled dot product attention, (B, heads, n, head_width) queries to (B, heads, L, head_width) keys and values."""
     short = q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] * k.shape[2] <= PLAIN_SCORES
-    if attend is None and short and not (fused_pays() and not torch.is_grad_enabled()):
+    # In this order, for torch.compile must not ask for what the processor can do: that is no part of a graph.
+    if attend is None and short and (torch.is_grad_enabled() or not fused_pays()):
         # Without AMX torch's fused kernel takes half as long again, with gradients twice as long; it saves memory, which short rows don't
         # need.
         rows = max(1, SCORES_AT_ONCE // (q.shape[1] * q.shape[2] * k.shape[2]))
         later = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).triu(1) if causal else None
         parts = zip((q * q.shape[-1] ** -0.5).split(rows), k.split(rows), v.split(rows), strict=True)
-        return torch.cat([_plain(*part, later) for part in parts])
+        found = [_plain(*part, later) for part in parts]
+        return found[0] if len(found) == 1 else torch.cat(found)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=attend, is_causal=causal)
 
 
@@ -49,8 +57,7 @@ def fused_pays() -> bool:
     """Whether this CPU has the matrix instructions that torch's fused attention is written for: with them it takes a third to nine tenths
     of what plain products take, without them half as long again.
     """
-    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 may lack it
-    return bool(known.get("amx_bf16"))
+    return has("amx_bf16")
 
 
 def _plain(q: Tensor, k: Tensor, v: Tensor, later: Tensor | None) -> Tensor:

@@ -17,7 +17,7 @@ from engine.vocabulary import Vocabulary
 from engine.word_count import WordCount
 
 ROWS_KEPT = 2**25
-"""Bytes of rows, one of a vocabulary's width for each place and what stands around it, that are remembered."""
+"""Bytes of rows, as wide as the vocabulary, that are remembered: one for each kind of place and what stands around it."""
 NOTHING_LEFT = "Every token of this model would write a banned word here; take some of the banned words out."
 
 
@@ -68,7 +68,7 @@ class SpanConstraint:
         self._cells = cells
         self._options: dict[tuple[int, str], tuple[int, ...]] = {}
         self._rows: dict[tuple[int, str, frozenset[int] | None], Tensor] = {}
-        self._around: dict[tuple[object, ...], Tensor] = {}
+        self._known: dict[tuple[object, ...], Tensor] = {}
 
     def allowed(self, x: Tensor, positions: Tensor) -> Tensor:
         """(L,) canvas, (n,) positions -> (n, V) bool: tokens that, alone, leave every span completable."""
@@ -192,16 +192,19 @@ class SpanConstraint:
         classes = None if permitted is None else permitted[cell]
         if self._rules[rule].edges.free:
             return self._alone(rule, cell, classes)
-        right = position + 1 in self._cells and ids[position + 1] == self._mask_id and may_wait(rule)
+        later = position + 1 in self._cells and ids[position + 1] == self._mask_id and may_wait(rule)
         speller = self._speller
         around = None if speller is None else speller.beside(ids, position, self._cells.__contains__, self._mask_id)
-        # Most of what stands around most masks is as it was a step ago, and in the other candidates.
-        key = position, classes, right, around, *ids[max(0, position - 2) : position + 3]
-        if key not in self._around:
-            if len(self._around) * self._vocabulary.class_of.numel() >= ROWS_KEPT:
-                self._around.clear()
-            self._around[key] = self._beside(ids, position, self._alone(rule, cell, classes), may_wait, around)
-        return self._around[key]
+        # Many masks have the same around them: side by side, from step to step, and in the other candidates.
+        near = tuple(ids[at] if 0 <= at < len(ids) else None for at in (position - 2, position - 1, position + 1, position + 2))
+        sides = position - 1 in self._cells, position + 1 in self._cells
+        key = rule, kind_of(cell, len(self._rules[rule].tokens)), classes, later, around, near, sides
+        if key not in self._known:
+            if (len(self._known) + len(self._rows)) * self._vocabulary.class_of.numel() >= ROWS_KEPT:
+                self._known.clear()
+                self._rows.clear()
+            self._known[key] = self._beside(ids, position, self._alone(rule, cell, classes), may_wait, around)
+        return self._known[key]
 
     def _alone(self, rule: int, cell: int, classes: frozenset[int] | None) -> Tensor:
         """(V,) bool: what a cell may hold whatever stands beside it."""

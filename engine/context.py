@@ -113,6 +113,12 @@ class Context:
     def _keep(self, rows: list[int], ids: Tensor, cache: ContextCache) -> None:
         for k, (row, seen) in enumerate(zip(rows, ids.clone(), strict=True)):
             self._held[row], self._seen[row] = (cache, k), seen
+        # A cache that most of its rows have left would be held whole for those that rest in it.
+        for other in {id(held): held for held, _ in self._held.values() if held is not cache}.values():
+            rest = [row for row, (held, _) in self._held.items() if held is other]
+            if 2 * len(rest) < len(other.held[0][0]):
+                moved = ContextCache.of([self._held[row] for row in rest])
+                self._held |= {row: (moved, k) for k, row in enumerate(rest)}
 
     def _read(self, rows: list[int], ids: Tensor, positions: Tensor, attend: Tensor | None) -> tuple[Tensor, ...]:
         """Whole canvases, which are kept: logits by row. Those that are the same are read once, for candidates begin alike."""

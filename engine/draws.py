@@ -109,30 +109,38 @@ COLDEST = 1e-6
 def tempered(log_probs: Tensor, settings: Settings) -> Weights:
     """(N, V) log-probabilities -> log-weights to draw from: temperature (above 0), then top-k and top-p.
 
-    Both cuts are measured on the whole distribution and what is left passed both, so it doesn't matter which comes first. What is cut
-    is held from the likeliest token on.
+    Both cuts are measured on the whole distribution and what is left passed both, so it doesn't matter which comes first. Tokens stand
+    in their own order, so that what a uniform draws doesn't depend on how the cut was made.
     """
     weights, vocabulary = log_probs / max(settings.temperature, COLDEST), log_probs.shape[-1]
     limit = settings.top_k if 0 < settings.top_k < vocabulary else vocabulary
     if settings.top_p < 1:
-        log, tokens = _nucleus(weights, settings.top_p)
-        return Weights(log[:, :limit], tokens[:, :limit], vocabulary)
-    if limit < vocabulary:
-        return Weights(*weights.topk(limit, dim=-1), vocabulary)
-    return Weights(weights, None, vocabulary)
+        return _nucleus(weights, settings.top_p, limit)
+    return _ordered(*weights.topk(limit, dim=-1), vocabulary) if limit < vocabulary else Weights(weights, None, vocabulary)
 
 
-def _nucleus(weights: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    """(N, k) log-weights and tokens, the likeliest first: the smallest set of tokens with this share of the mass, and -inf for others."""
-    shares = weights.softmax(-1)
-    width = min(NARROW, weights.shape[-1])
+def _nucleus(weights: Tensor, top_p: float, limit: int) -> Weights:
+    """Of the `limit` likeliest tokens the smallest set with this share of the mass."""
+    shares, vocabulary = weights.softmax(-1), weights.shape[-1]
+    width = min(NARROW, limit)
     log, tokens, reach = _likeliest(weights, shares, width, top_p)
-    while width < weights.shape[-1] and len(rows := (reach < top_p).nonzero()[:, 0]):
-        more = min(4 * width, weights.shape[-1]) - width
+    while width < limit and len(rows := (reach < top_p).nonzero()[:, 0]):
+        if limit == vocabulary < 16 * width:  # few nuclei are so wide, and pairs of all places would take more room than the vocabulary
+            whole = Weights(log, tokens, vocabulary).whole()
+            for some in rows.split(rows_at_once(weights)):
+                log, tokens, _ = _likeliest(weights[some], shares[some], vocabulary, top_p)
+                whole[some] = torch.empty_like(log).scatter_(-1, tokens, log)
+            return Weights(whole, None, vocabulary)
+        more = min(4 * width, limit) - width
         width += more
         log, tokens = F.pad(log, (0, more), value=-torch.inf), F.pad(tokens, (0, more))
         log[rows], tokens[rows], reach[rows] = _likeliest(weights[rows], shares[rows], width, top_p)
-    return log, tokens
+    return _ordered(log, tokens, vocabulary)
+
+
+def _ordered(log: Tensor, tokens: Tensor, vocabulary: int) -> Weights:
+    tokens, order = tokens.sort(dim=-1)
+    return Weights(log.gather(-1, order), tokens, vocabulary)
 
 
 def _likeliest(weights: Tensor, shares: Tensor, width: int, top_p: float) -> tuple[Tensor, Tensor, Tensor]:

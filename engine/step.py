@@ -129,10 +129,10 @@ class Loop:
 
     def choose(self, step: int, now: Places, asked: Tensor, steps: dict[int, Step], log_probs: Tensor) -> Chosen:
         """A token for each place asked for, from (N, V) log-probabilities; ValueError where there is none to choose."""
-        settings, best = self.settings, log_probs.max(-1)
-        if self.constraint is not None and bool((best.values == -torch.inf).any()):
+        settings, best = self.settings, log_probs.amax(-1)
+        if self.constraint is not None and bool((best == -torch.inf).any()):
             raise ValueError("The constraint leaves no token for a masked place of the canvas.")
-        if bool(best.values.isnan().any()):
+        if bool(best.isnan().any()):
             raise ValueError(
                 f"{self.model.name} answers with what is no number: its weights are damaged, or its dtype is too narrow; try float32."
             )
@@ -140,18 +140,20 @@ class Loop:
         wanted = against_repeats(log_probs, now.x, known, asked, settings.repetition)
         if settings.presence:
             wanted = against_echoes(wanted, now.x, known & said_by(now.writable), asked, words_of(self.model), settings.presence)
-        drawn = _are_drawn(settings, steps, asked).to(log_probs.device)
-        if not drawn.all():
-            tokens = best.indices if wanted is log_probs else wanted.max(-1).indices
-        if drawn.any():
+        drawn = _are_drawn(settings, steps, asked)
+        if not drawn.any():
+            tokens = wanted.max(-1).indices
+        else:
             weights = tempered(wanted, settings)
-            found = self.noise.tokens(step, asked, weights)
-            tokens = found if drawn.all() else torch.where(drawn, found, tokens)
+            tokens = self.noise.tokens(step, asked, weights)
+            there = drawn.to(log_probs.device)
+            if not drawn.all():
+                tokens = torch.where(there, tokens, wanted.max(-1).indices)
             if settings.scores == "tempered":  # what a constraint forbids is missing from these too
                 mass = log_probs.logsumexp(-1, keepdim=True)
-                judged = torch.where(drawn[:, None], weights.whole().log_softmax(-1) + mass, log_probs)
+                judged = torch.where(there[:, None], weights.whole().log_softmax(-1) + mass, log_probs)
         surely = judged.gather(-1, tokens[:, None])[:, 0].exp().cpu()
-        return Chosen(best.values, known, judged, tokens.cpu(), surely, self.noise.clocks(step, asked))
+        return Chosen(best, known, judged, tokens.cpu(), surely, self.noise.clocks(step, asked))
 
     def reveal(self, now: Places, asked: Tensor, steps: dict[int, Step], room: dict[int, int], log_probs: Tensor, chosen: Chosen) -> Places:
         """The canvas with those of the chosen tokens in it that the sampler reveals, row by row."""
@@ -199,9 +201,9 @@ def constrained(raw: Tensor, x: Tensor, masked: Tensor, constraint: Constraint |
     found = [constraint.allowed(x[b], places) for b, places, _ in rows_of(masked)]
     if all(rows is None for rows in found):
         return raw
-    everything = torch.ones(1, raw.shape[-1], dtype=torch.bool)
+    free = torch.ones(1, raw.shape[-1], dtype=torch.bool)
     counts = [n for n in masked.sum(-1).tolist() if n]
-    allowed = [everything.expand(n, -1) if rows is None else rows for rows, n in zip(found, counts, strict=True)]
+    allowed = [free.expand(n, -1) if rows is None else rows for rows, n in zip(found, counts, strict=True)]
     return torch.where(torch.cat(allowed).to(raw.device), raw, -torch.inf)
 
 

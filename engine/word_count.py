@@ -9,14 +9,13 @@ rest of the gap can still be completed to the count asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from engine.wordings import Moves
 
 Counts = tuple[int, ...]
 """For each state of the automaton the set of counts that go with it, as the bits of an integer."""
-MOST_KEPT = 4096
-"""Steps of the dynamic programming that are remembered, each way."""
+KEPT = 2**22
+"""Bytes, roughly, that the remembered steps of the dynamic programming take, each way."""
 
 
 class WordCount:
@@ -28,7 +27,9 @@ class WordCount:
         self.low, self.high, self.quotes = low, high, quotes
         self._top = low if high is None else high + 1  # counts above are all the same, and kept as this one
         # Masks side by side take the same options, from counts that soon are the same too, step after step.
-        self._before, self._onward = lru_cache(MOST_KEPT)(self._before_anew), lru_cache(MOST_KEPT)(self._onward_anew)
+        self._most_kept = max(64, KEPT // (self._states * (32 + self._top // 8)))
+        self._befores: dict[tuple[tuple[int, ...], Counts], Counts] = {}
+        self._onwards: dict[tuple[tuple[int, ...], Counts, Counts], tuple[frozenset[int], Counts]] = {}
 
     @property
     def free(self) -> bool:
@@ -43,11 +44,16 @@ class WordCount:
         found: list[frozenset[int]] = []
         now: Counts = (1, *[0] * (self._states - 1))
         for options, goals in zip(cells, ahead[1:], strict=True):
-            good, now = self._onward(options, now, goals)
+            key = options, now, goals
+            if key not in self._onwards:
+                if len(self._onwards) >= self._most_kept:
+                    self._onwards.clear()
+                self._onwards[key] = self._onward(options, now, goals)
+            good, now = self._onwards[key]
             found.append(good)
         return found
 
-    def _onward_anew(self, options: tuple[int, ...], now: Counts, goals: Counts) -> tuple[frozenset[int], Counts]:
+    def _onward(self, options: tuple[int, ...], now: Counts, goals: Counts) -> tuple[frozenset[int], Counts]:
         """From the counts before a cell and those wanted behind it: the classes that lead from one to the other, and the counts behind."""
         good, after = set(), [0] * self._states
         for c in options:
@@ -75,10 +81,15 @@ class WordCount:
         words = 1 << self._top if self.high is None else ((1 << (self.high + 1)) - 1) & ~((1 << self.low) - 1)
         ahead: list[Counts] = [tuple(words if self.quotes in (None, state & 1) else 0 for state in range(self._states))]
         for options in reversed(cells):
-            ahead.append(self._before(options, ahead[-1]))
+            key = options, ahead[-1]
+            if key not in self._befores:
+                if len(self._befores) >= self._most_kept:
+                    self._befores.clear()
+                self._befores[key] = self._before(options, ahead[-1])
+            ahead.append(self._befores[key])
         return ahead[::-1]
 
-    def _before_anew(self, options: tuple[int, ...], later: Counts) -> Counts:
+    def _before(self, options: tuple[int, ...], later: Counts) -> Counts:
         """From the counts wanted behind a cell: those before it that lead there."""
         counts = [0] * self._states
         for c in options:

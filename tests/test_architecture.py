@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # The engine from the bottom up. A module may import those of its own line and of the lines above it, without circles.
 LAYERS = (
-    "text lines signs lexicon marks frames settings denoiser schedules ngrams attention caches model length_head tokenizer hub",
+    "text cpu lines signs lexicon marks frames settings denoiser schedules ngrams attention caches model length_head tokenizer hub",
     "notation spacing neighbours casing style source wordings context forward reveal_order samplers draws checkpoint",
     "draft vocabulary word_count rarity repetition pace growth step reverse backends",
     "spelling adjoining edges spans",

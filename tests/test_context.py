@@ -178,6 +178,19 @@ def test_nothing_is_read_twice_while_nothing_changes() -> None:
     assert len(model.places) <= 2 * changes < len(moves) / 4  # beside what was made of the rest, and once more with the rest
 
 
+def test_rows_that_rest_hold_no_caches_that_the_others_left() -> None:
+    """Sixteen candidates end one after the other: what is kept of all of them never takes twice the room that their rows do."""
+    rows, length = 16, 20
+    model, ids = network(2), torch.full((rows, length), 3)
+    ids[:, 8:12] = MASK
+    context = Context(model, 1000, ids.numel())
+    for left in range(rows, 0, -1):
+        now = list(range(rows - left, rows))
+        context.logits(rows - left, now, ids[now], ids[now] == MASK, t=torch.ones(left), attend=None)
+        caches = {id(cache): len(cache.held[0][0]) for cache, _ in context._held.values()}
+        assert len(context._held) == rows and sum(caches.values()) <= 2 * rows
+
+
 def test_what_would_take_too_much_memory_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     model = counted()
     x, _ = canvas(1, 30, 8, 2)

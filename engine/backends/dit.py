@@ -136,7 +136,8 @@ def load(folder: Folder, placement: Placement) -> ContextDiT:
     for name in (WEIGHTS, checkpoint.TOKENIZER, checkpoint.LENGTHS, checkpoint.WORDS):
         folder.file(name)  # refuses links out of the folder
     held = checkpoint.load(folder.path)
-    if placement.dtype != torch.float16:  # which has no room for squares that are scaled later
+    # On GPUs a norm is one operation; int8 weights are on a grid that folded ones leave; float16 has no room for squares scaled later.
+    if placement.device.type == "cpu" and not placement.bits and placement.dtype != torch.float16:
         fold(held.model)  # before anything is rounded
     net, tokenizer = held.model.to(placement.device, placement.dtype), held.tokenizer
     if placement.bits:

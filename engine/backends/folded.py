@@ -1,4 +1,4 @@
-"""Blocks of our own networks as a fill computes them: the same numbers but for rounding, in half as many operations.
+"""Blocks of our own networks as a fill on a CPU computes them: the same numbers but for rounding, in half as many operations.
 
 Most of what a small network costs on a CPU is not its products but the many small operations between them. What two of them do after
 each other is done by one here: a norm's weights lie in the matrix behind it, its scale is left for where something is multiplied
@@ -47,7 +47,7 @@ class FoldedBlock(nn.Module):
         x = kept + self.attention(x, turn, attend, recall, first, asked)
         hidden = self.up.rectified(x) if isinstance(self.up, PackedLinear) else F.relu(self.up(x))
         # relu(s x)² is s² relu(x)², and s² x stays what it is through the last matrix.
-        return torch.addcmul(x, self.down(hidden.square_()), _scale(x).square_())
+        return torch.addcmul(x, self.down(hidden.square_()), _mean_square(x).reciprocal_())
 
     def attention(
         self,
@@ -95,8 +95,13 @@ def _behind(norm: Tensor, linear: nn.Linear) -> nn.Linear:
 
 def _scale(x: Tensor, eps: float = NORM_EPS) -> Tensor:
     """(..., width) -> (..., 1): what RMSNorm multiplies by (arXiv 1910.07467)."""
+    return _mean_square(x, eps).rsqrt_()
+
+
+def _mean_square(x: Tensor, eps: float = NORM_EPS) -> Tensor:
+    """(..., width) -> (..., 1), with what keeps it from being nothing."""
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return torch.addcmul(length.new_full((), eps), length, length, value=1 / x.shape[-1]).rsqrt_()
+    return torch.addcmul(length.new_full((), eps), length, length, value=1 / x.shape[-1])
 
 
 def fold(network: DiT) -> None:

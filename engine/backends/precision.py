@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from engine.backends.packed import pack
+from engine.cpu import has
 from engine.settings import LARGE
 
 SHAPE = (256, 512, 2048)
@@ -22,8 +22,7 @@ def native_bf16(device: torch.device) -> bool:
     """Whether a device has instructions for bfloat16 products; emulated ones are slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 may lack it
-    return device.type == "cpu" and any(known.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
+    return device.type == "cpu" and has("avx512_bf16", "amx_bf16", "bf16")
 
 
 def computes_in_bf16(device: torch.device, numbers: int = 0) -> bool:
