@@ -61,7 +61,7 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Write the three files, and a fourth where there is a length head; each appears whole or not at all, config.json last.
+    """Write weights, tokenizer and config.json, then the length head and the words where there are any; each appears whole or not at all.
 
     dtype: of the stored weights. int8 keeps each row of a matrix as whole numbers of a 127th of its largest, the scales in float32,
     and vectors in bfloat16.
@@ -74,8 +74,8 @@ def save(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat
         tensors = {n: t for name, tensor in tensors.items() for n, t in _quantised(name, tensor.float()).items()}
     else:
         tensors = {n: t.to(dtype).contiguous() for n, t in tensors.items()}
-    _replace(folder / WEIGHTS, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
-    _replace(folder / TOKENIZER, lambda path: path.write_bytes(checkpoint.tokenizer.proto))
+    _write_tensors(folder / WEIGHTS, tensors)
+    written(folder / TOKENIZER, lambda path: path.write_bytes(checkpoint.tokenizer.proto))
     config = {
         "format": LACUNA,
         "name": checkpoint.name,
@@ -122,7 +122,7 @@ def set_length_head(folder: Path, head: LengthHead) -> None:
     """Put a length head that was trained on a finished model beside its weights, which stay as they are."""
     config = _read_config(folder)
     tensors = {n: p.detach().to("cpu", torch.bfloat16).contiguous() for n, p in head.state_dict().items()}
-    _replace(folder / LENGTHS, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+    _write_tensors(folder / LENGTHS, tensors)
     sha256 = config["sha256"] | {LENGTHS: _digest(folder / LENGTHS)}
     _write_config(folder, config | {"lengths": head.config.as_dict(), "sha256": sha256})
 
@@ -130,7 +130,7 @@ def set_length_head(folder: Path, head: LengthHead) -> None:
 def set_lexicon(folder: Path, lexicon: Lexicon) -> None:
     """Put the words of its texts beside a finished model."""
     config = _read_config(folder)
-    _replace(folder / WORDS, lexicon.save)
+    written(folder / WORDS, lexicon.save)
     _write_config(folder, config | {"sha256": config["sha256"] | {WORDS: _digest(folder / WORDS)}})
 
 
@@ -296,7 +296,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _write_config(folder: Path, config: dict[str, Any]) -> None:
-    _replace(folder / CONFIG, lambda path: path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8"))
+    written(folder / CONFIG, lambda path: path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8"))
 
 
 def _digest(path: Path) -> str:
@@ -307,7 +307,20 @@ def _digest(path: Path) -> str:
         raise CheckpointError(f"{path.name} in {path.parent.name} cannot be read; copy the model folder again.") from error
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file; OSError, as other files raise it, where that can't be done."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(None, str(error), str(path)) from error
+
+
+def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    written(path, lambda partial: write_tensors(partial, tensors, {"format": "pt"}))
+
+
+def written(path: Path, write: Callable[[Path], object]) -> None:
+    """Let something write a file, which appears whole or not at all."""
     partial = path.with_name(path.name + ".part")
     partial.unlink(missing_ok=True)
     partial.touch()

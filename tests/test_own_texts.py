@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from engine.lines import evened
 from engine.spacing import straighten
 from engine.tokenizer import Tokenizer
 from engine.training import shards, train
-from engine.training.corpus import documents, files_of
+from engine.training.corpus import CorpusError, documents, files_of, unread
 from engine.training.rows import Rows
 from engine.training.trainer import Trainer
 
@@ -61,7 +62,7 @@ def test_a_folder_of_poems_is_one_text_to_learn_from(start: Path, tmp_path: Path
     drawn = rows.draw(400, 32, np.random.default_rng(0))
     words = Tokenizer.load(start / checkpoint.TOKENIZER).decode(drawn.ravel().tolist())
     assert all(name in words for name in ("autumn", "winter", "lamp")), "all of them are drawn from"
-    assert len(checkpoint.load(tmp_path / "out" / "model").trained["epochs"]) > 20
+    assert checkpoint.load(tmp_path / "out" / "model").trained["epochs"].keys() == {"all"}, "no names of a writer's files"
 
 
 def test_a_language_that_the_tokenizer_cannot_spell_is_refused_and_single_letters_are_told(
@@ -152,9 +153,60 @@ def test_a_run_is_not_gone_on_from_with_other_texts_or_another_model(
 
 
 def test_files_are_found_whatever_their_suffix_looks_like_and_hidden_ones_are_not(tmp_path: Path) -> None:
-    for name in ("CHAPTER1.TXT", "two.md", "._two.md", "notes.docx"):
+    for name in ("CHAPTER1.TXT", "two.md", "._two.md", ".trash/old.md", "notes.docx", "more.docx", "book/three.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("text", encoding="utf-8")
-    assert [path.name for path in files_of([tmp_path])] == ["CHAPTER1.TXT", "two.md"]
+    assert [path.name for path in files_of([tmp_path])] == ["CHAPTER1.TXT", "three.txt", "two.md"]
+    assert "2 .docx" in unread([tmp_path]) and not unread([tmp_path / "book"])
+    with pytest.raises(CorpusError, match=r"notes\.docx is no plain text; save it as plain text"):
+        files_of([tmp_path / "notes.docx"])
+
+
+def test_a_run_within_the_folder_of_its_own_texts_goes_on_and_does_not_read_itself(texts: Path, start: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    (mine / "models").mkdir(parents=True)
+    (mine / "a.txt").write_text(" ".join(LINES) * 40, encoding="utf-8")
+    shutil.copytree(start, mine / "models" / "another")
+    assert tune(start, mine, mine / "runs" / "mine", "--tokens", "640", "--piece", "0") == 0
+    assert tune(start, mine, mine / "runs" / "mine", "--tokens", "640") == 0
+    assert [path.name for path in files_of([mine], out=mine / "runs" / "mine")] == ["a.txt"]
+
+
+def test_a_text_that_was_corrected_is_read_anew_though_it_is_as_long(
+    start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_text(" ".join(LINES) * 40, encoding="utf-8")
+    prepare = ["--prepare", "--data", str(mine), "--init", str(start), "--out", str(tmp_path / "corpus")]
+    assert train.main(prepare) == 0
+    mine.write_text(mine.read_text(encoding="utf-8").replace("mat", "rug"), encoding="utf-8")
+    assert train.main(prepare) == 2
+    assert "The corpus in" in capsys.readouterr().err, "hours of work are not replaced unasked"
+    assert train.main([*prepare[:-1], str(tmp_path / "again")]) == 0
+    read = [Rows.open(tmp_path / name).streams[0].tolist() for name in ("corpus", "again")]
+    assert read[0] != read[1]
+
+
+@pytest.mark.parametrize("text", ["", "Three short words.", "The lamp was low. " * 40])
+def test_too_little_text_for_a_tokenizer_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str) -> None:
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    assert train.main(["--data", str(tmp_path / "a.txt"), "--out", str(tmp_path / "run"), *RECIPE]) == 2
+    assert capfd.readouterr().err.strip().splitlines()[-1].startswith("The texts are too few for a tokenizer of 8192 pieces: add text")
+
+
+def test_options_that_would_do_nothing_are_refused(texts: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune(start, texts, tmp_path / "out", "--width", "48", "--tokens", "640") == 2
+    assert "--width is for a new model" in capsys.readouterr().err
+    assert train.main(["--prepare", "--data", str(texts), "--init", str(start), "--out", str(tmp_path / "corpus")]) == 0
+    assert tune(start, tmp_path / "corpus", tmp_path / "out", "--exclude", str(texts)) == 2
+    assert "is a corpus already" in capsys.readouterr().err
+
+
+def test_a_disk_that_takes_no_weights_is_one_sentence(texts: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out" / "state.safetensors.part").mkdir(parents=True)
+    assert tune(start, texts, tmp_path / "out", "--tokens", "640") == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "can't be read or written" in told and "state.safetensors" in told
 
 
 def test_a_long_document_is_encoded_in_parts_as_it_would_be_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,7 @@ def test_a_writers_texts_tune_the_embedded_model_from_the_command_line(tmp_path:
     assert after < before
     assert re.search(r"some [\d.]+ [MG]B of memory\.\n", done.stderr) and re.search(r"[\d.]+ [MG]B of memory at most\.\n", done.stderr)
     assert re.search(r"This takes about \d+ (seconds|minutes)\.", done.stderr)
-    folder = re.findall(r"Open it with: python launch\.py --model '?(.+?)'?\n", done.stderr)[0]
+    folder = re.findall(r"Open it with: python3? launch\.py --model '?(.+?)'?\n", done.stderr)[0]
     assert folder == str(Path("runs") / "my texts" / "model")
     model = engine.load(tmp_path / folder, device="cpu")
     assert model.name == f"{checkpoint.load(ROOT / 'assets' / 'model').name} on my texts"

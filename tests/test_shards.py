@@ -62,6 +62,7 @@ def test_stopped_anywhere_or_run_by_processes_it_is_the_same_corpus(
 ) -> None:
     monkeypatch.setattr(shards, "SHARD_TOKENS", 3000)
     monkeypatch.setattr(shards, "TASK_CHARACTERS", 5000)
+    monkeypatch.setattr(shards, "INDEX_EVERY", 0.0)
     build(texts, tokenizer, tmp_path / "once")
     once = contents(tmp_path / "once")
     assert len(once) > 6

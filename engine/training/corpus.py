@@ -5,10 +5,12 @@ from __future__ import annotations
 import fnmatch
 import lzma
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from engine.hub.installed import WEIGHTS
 from engine.spacing import straighten
 
 SEPARATOR = "<|doc|>"
@@ -19,6 +21,8 @@ _SEPARATORS = re.compile(rf"^{re.escape(SEPARATOR)}$", re.MULTILINE)
 
 
 SUFFIXES = {".txt", ".md", ".xz"}
+FORMATTED = {".doc", ".docx", ".epub", ".htm", ".html", ".odt", ".pages", ".pdf", ".rtf", ".tex"}
+"""Files that hold text among other things, some of which can be read as text."""
 
 
 class CorpusError(ValueError):
@@ -30,12 +34,16 @@ def unusable(error: OSError, path: Path | None) -> str:
     return f"{error.filename or path} can't be read or written: {error.strerror or error}."
 
 
-def files_of(paths: Sequence[Path]) -> list[Path]:
-    """The text files named, folders opened (their .txt, .md and .xz files, sorted); CorpusError when there are none."""
+def files_of(paths: Sequence[Path], *, out: Path | None = None) -> list[Path]:
+    """The text files named, folders opened: their .txt, .md and .xz files, sorted, without hidden ones, those of models, and what lies
+    in a run's own folder `out`. CorpusError when there are none, or one that is named is no plain text.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith("."))
+            found += [p for p in _within(path, out) if p.suffix.lower() in SUFFIXES]
+        elif path.is_file() and path.suffix.lower() in FORMATTED:
+            raise CorpusError(f"{path.name} is no plain text; save it as plain text (.txt, UTF-8).")
         elif path.is_file():
             found.append(path)
         else:
@@ -43,6 +51,25 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     if not found:
         raise CorpusError(f"No .txt, .md or .xz file lies in {', '.join(map(str, paths))}; put your texts there.")
     return found
+
+
+def unread(paths: Sequence[Path], *, out: Path | None = None) -> str:
+    """A sentence on files in the folders named that hold text but are no plain text; empty where there are none."""
+    found = Counter(p.suffix.lower() for path in paths if path.is_dir() for p in _within(path, out) if p.suffix.lower() in FORMATTED)
+    told = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.items()))
+    return f"Files left out, for they are no plain text (save them as .txt, UTF-8): {told}." if found else ""
+
+
+def _within(folder: Path, out: Path | None) -> list[Path]:
+    """The files below a folder, sorted: none that are hidden, or in a hidden folder, none of a model, none of the run itself."""
+    own = None if out is None else out.resolve()
+
+    def wanted(path: Path) -> bool:
+        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
+            return False
+        return not (path.parent / WEIGHTS).is_file() and (own is None or own not in path.resolve().parents)
+
+    return sorted(path for path in folder.rglob("*") if wanted(path))
 
 
 def documents(path: Path) -> Iterator[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import shlex
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 
 from engine import checkpoint
 from engine.lexicon import Lexicon
+from engine.text import command
 from engine.training import length_head, tuning
 from engine.training.corpus import CorpusError, files_of, training_documents
 from engine.training.crew import Crew
@@ -29,7 +28,7 @@ def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray
     folder = run.export()
     whole = plan.done(run.progress.tokens, run.progress.seconds) >= 1
     if whole and not args.causal and not is_corpus(args.data):
-        files = files_of(args.data)
+        files = files_of(args.data, out=args.out)
         learn_lengths(folder, files, run)
         learn_words(folder, files, run)
     if not whole:
@@ -42,8 +41,7 @@ def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray
         began_at = tuning.judge(before, held, crew.device, causal=args.causal) if before else None
         print(tuning.verdict(began_at, tuning.judge(folder, held, crew.device, causal=args.causal)), file=sys.stderr)
     run.finish()
-    quoted = subprocess.list2cmdline([str(folder)]) if sys.platform == "win32" else shlex.quote(str(folder))
-    opened = "" if args.causal else f" Open it with: python launch.py --model {quoted}"
+    opened = "" if args.causal else f" Open it with: {command('--model', str(folder))}"
     print(f"The model is in {folder}.{opened}", file=sys.stderr)
 
 

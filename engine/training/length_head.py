@@ -23,11 +23,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from engine import checkpoint
-from engine.backends import EMBEDDED, load
+from engine.backends import load
 from engine.backends.dit import DiTDenoiser
 from engine.length_head import LONGEST, PLACES, LengthHead, LengthHeadConfig, around, normal, reading
 from engine.lengths import ROWS, batch, fit_length_bias
-from engine.training.corpus import CorpusError, files_of, training_documents
+from engine.training.corpus import CorpusError, files_of, training_documents, unusable
 from engine.training.gaps import Cut, beginnings, mixed_cuts
 from engine.training.options import seed, whole
 
@@ -139,18 +139,21 @@ def main(argv: list[str]) -> int:
     """Train; 2 with one sentence when the model or the data cannot be used."""
     parser = argparse.ArgumentParser(prog="launch.py train-lengths", description=__doc__)
     add = parser.add_argument
-    add("--model", type=Path, default=EMBEDDED, help="the folder of a finished model; the head is put there")
+    add("--model", type=Path, required=True, help="the folder of a finished model; the head is put there")
     add("--data", nargs="+", type=Path, required=True, help="texts in the corpus format, plain or .xz, or folders of them")
     add("--gaps", type=whole, default=GAPS, help="gaps to learn from")
-    add("--hidden", type=whole, default=128)
+    add("--hidden", type=whole, default=128, help="units inside the head (%(default)s)")
     add("--layers", type=whole, nargs="+", help="blocks whose states are read, counted from 1; the middle one and the last when left out")
-    add("--seed", type=seed, default=0)
+    add("--seed", type=seed, default=0, help="what chance begins from (%(default)s)")
     args = parser.parse_args(argv)
     try:
         files = files_of(args.data)
         fit(args.model, files, gaps=args.gaps, seed=args.seed, hidden=args.hidden, layers=args.layers)
     except ValueError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(unusable(error, args.model), file=sys.stderr)
         return 2
     print(f"The length head is in {args.model / checkpoint.LENGTHS}.", file=sys.stderr)
     try:

@@ -3,56 +3,66 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, TypeVar
 
 from engine.checkpoint import STORED
 
 NEW = {"muon_rate": 0.02, "adam_rate": 3e-3, "hold": 0.55, "held_out": 0.0}
 DEPTH = 6
 """Blocks of a new model."""
+WIDTH, HEADS, MLP_RATIO = 320, 5, 4
+ACTIVATION: Literal["relu2"] = "relu2"
+"""The shape of a new model's blocks."""
+STAGES = "0:24x128,0.12:48x128,0.5:24x256"
+"""The batches of a new model."""
 VOCABULARY = 8192
 """Pieces of a new tokenizer."""
 TUNING = {"muon_rate": 0.01, "adam_rate": 1.2e-3, "hold": 0.2, "held_out": 0.1}
 """With --init: small rates, falling soon, and a tenth of the texts kept apart to see what it did."""
 
 
+def _default(name: str) -> str:
+    """What an option is when left out, for its help."""
+    return f"{NEW[name]}; with --init and no --done {TUNING[name]}"
+
+
 def above_zero(text: str) -> float:
     """A number above 0, as argparse reads one."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("give a number above 0")
-    return value
+    return _number(float, text, lambda value: 0 < value < float("inf"), "give a number above 0")
 
 
 def share(text: str) -> float:
     """A number from 0 to below 1."""
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError("give a share from 0 to below 1")
-    return value
+    return _number(float, text, lambda value: 0 <= value < 1, "give a share from 0 to below 1")
 
 
 def whole(text: str) -> int:
     """A whole number above 0."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("give a whole number above 0")
-    return value
+    return _number(int, text, lambda value: value >= 1, "give a whole number above 0")
 
 
 def seed(text: str) -> int:
     """A number that chance begins from."""
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError("give a number from 0 to 2^63 - 1")
-    return value
+    return _number(int, text, lambda value: 0 <= value < 2**63, "give a whole number from 0 to 2^63 - 1")
 
 
 def zero_or_more(text: str) -> float:
     """A finite number from 0 on."""
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError("give a number from 0 on")
+    return _number(float, text, lambda value: 0 <= value < float("inf"), "give a number from 0 on")
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _number(kind: Callable[[str], Number], text: str, fits: Callable[[Number], bool], advice: str) -> Number:
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is none: {advice}") from error
+    if not fits(value):
+        raise argparse.ArgumentTypeError(advice)
     return value
 
 
@@ -74,7 +84,7 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
         help="train the autoregressive twin, each token predicted from earlier ones; either kind can begin from the other (--init)",
     )
 
-    add("--recipe", type=Path, help="make a model in several runs, as this file tells; with --data, --exclude, --out and --scale alone")
+    add("--recipe", type=Path, help="make a model in several runs, as this file tells; its own options: --recipe FILE --help")
 
     corpus = parser.add_argument_group("corpus")
     add = corpus.add_argument
@@ -93,9 +103,9 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar=("SOURCE", "TIMES"),
-        help="how often a source's tokens are drawn (*fiction* 2)",
+        help="how often a source's tokens are drawn (*fiction* 2); a source is a file's name without its number and ending",
     )
-    add("--held-out", type=share, help="share of the texts that is not trained on, but judged before and after")
+    add("--held-out", type=share, help=f"share of the texts that is not trained on, but judged before and after ({_default('held_out')})")
 
     budget = parser.add_argument_group("budget")
     add = budget.add_argument
@@ -111,17 +121,16 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
 
     recipe = parser.add_argument_group("recipe")
     add = recipe.add_argument
-    add("--width", type=whole, default=320)
+    add("--width", type=whole, help=f"numbers a token is to a new model ({WIDTH})")
     add("--depth", type=whole, help=f"blocks ({DEPTH}); with --init, more than the model has are added to it")
-    add("--heads", type=whole, default=5)
+    add("--heads", type=whole, help=f"attention heads of a new model ({HEADS})")
     add("--tied", action="store_true", help="the head uses the embedding matrix")
     add(
         "--activation",
         choices=("relu2", "gelu", "swiglu"),
-        default="relu2",
-        help="swiglu has three matrices: --mlp-ratio 3 for about as many weights",
+        help="of a new model (relu2); swiglu has three matrices: --mlp-ratio 3 for about as many weights",
     )
-    add("--mlp-ratio", type=whole, default=4)
+    add("--mlp-ratio", type=whole, help=f"how many times as wide a new model's blocks are inside ({MLP_RATIO})")
     add(
         "--value-residual",
         action="store_true",
@@ -129,25 +138,25 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     )
     add("--embedding-residual", action="store_true", help="mix each block's input with the embeddings")
     add("--ngrams", type=int, default=0, metavar="ROWS", help="add a table of hashed pairs of neighbours with so many rows (32768)")
-    add("--stages", help="from which share of the run on: ROWSxLENGTH, comma-separated; + mixes shapes (0:24x128,0.12:48x128,0.5:24x256)")
+    add("--stages", help=f"from which share of the run on: ROWSxLENGTH, comma-separated; + mixes shapes ({STAGES}; less when tuning)")
     add("--accumulate", type=whole, default=1, help="batches a step")
-    add("--muon-rate", type=above_zero)
-    add("--adam-rate", type=above_zero)
-    add("--hold", type=share, help="share of the run after which the rates fall to zero")
-    add("--clip", type=above_zero, default=1.0, help="gradient norm of the parameters that AdamW trains")
-    add("--average", type=share, default=0.998, help="share of the averaged weights that a step keeps")
+    add("--muon-rate", type=above_zero, help=f"learning rate of the blocks' matrices ({_default('muon_rate')})")
+    add("--adam-rate", type=above_zero, help=f"learning rate of all else ({_default('adam_rate')})")
+    add("--hold", type=share, help=f"share of the run after which the rates fall to zero ({_default('hold')})")
+    add("--clip", type=above_zero, default=1.0, help="gradient norm of the parameters that AdamW trains (%(default)s)")
+    add("--average", type=share, default=0.998, help="share of the averaged weights that a step keeps (%(default)s)")
     add(
         "--levels",
         choices=("bell", "learned"),
         default="bell",
         help="where masking levels are drawn from; learned: by the schedule in --init",
     )
-    add("--gap-rows", type=share, default=0.0625, help="share of the rows that are masked in runs")
-    add("--seed", type=seed, default=0)
+    add("--gap-rows", type=share, default=0.0625, help="share of the rows that are masked in runs (%(default)s)")
+    add("--seed", type=seed, default=0, help="what chance begins from (%(default)s)")
 
     machine = parser.add_argument_group("machine")
     add = machine.add_argument
-    add("--device", default="auto")
+    add("--device", default="auto", help="cpu, cuda or mps; auto takes what is there")
     add("--no-compile", action="store_true", help="run without torch.compile (it needs a C++ compiler)")
     add("--store", choices=STORED, default="bfloat16", help="numbers that exported weights are kept in")
     add("--save-every", type=above_zero, default=10.0, help="minutes between saved states")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
+from engine.checkpoint import written
 from engine.tokenizer import Tokenizer
-from engine.training.corpus import CorpusError, files_of, sample, spread
+from engine.training.corpus import CorpusError, files_of, sample, spread, unread
 from engine.training.options import VOCABULARY
 from engine.training.rows import Rows
 from engine.training.run import STATE
@@ -28,11 +29,15 @@ def prepare(args: argparse.Namespace, tokenizer: Tokenizer | None) -> tuple[Rows
     """
     weights = args.weight
     if is_corpus(args.data):
+        if args.prepare or args.exclude or args.tokenizer or args.vocab:
+            raise CorpusError(f"{args.data[0]} is a corpus already; --prepare, --exclude, --tokenizer and --vocab are for texts.")
         own = Tokenizer.load(args.data[0] / TOKENIZER)
         if tokenizer and not extends(own, tokenizer):
             raise CorpusError(f"The corpus in {args.data[0]} was made with another tokenizer than the model's; make it again with --init.")
         return Rows.open(args.data[0], weights), own
-    files = files_of(args.data)
+    files = files_of(args.data, out=args.out)
+    if told := unread(args.data, out=args.out):
+        print(told, file=sys.stderr)
     exclude = files_of(args.exclude) if args.exclude else []
     folder = args.out if args.prepare else args.out / CORPUS
     args.out.mkdir(parents=True, exist_ok=True)
@@ -46,11 +51,14 @@ def prepare(args: argparse.Namespace, tokenizer: Tokenizer | None) -> tuple[Rows
         path = args.tokenizer or args.out / "tokenizer.model"
         if not args.tokenizer and not path.exists():
             print("Training the tokenizer.", file=sys.stderr)
-            path.write_bytes(train_tokenizer(sample(files, weights, 2_500_000), args.vocab or VOCABULARY).proto)
+            proto = train_tokenizer(sample(files, weights, 2_500_000), args.vocab or VOCABULARY).proto
+            written(path, lambda partial: partial.write_bytes(proto))
         tokenizer = Tokenizer.load(path)
-    if (args.out / STATE).is_file() and is_corpus([folder]) and not made_of(folder, files, tokenizer, exclude):
+    other = is_corpus([folder]) and not made_of(folder, files, tokenizer, exclude)
+    if other and (args.prepare or (args.out / STATE).is_file()):
+        what = "corpus" if args.prepare else "run"
         raise CorpusError(
-            f"The run in {args.out} began with other texts; to begin again with these, name another --out or delete that folder."
+            f"The {what} in {args.out} began with other texts; to begin again with these, name another --out or delete that folder."
         )
     index = build(files, tokenizer, folder, exclude=exclude)
     if not index.shards:

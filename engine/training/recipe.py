@@ -21,7 +21,7 @@ from typing import Any
 from engine import checkpoint
 from engine.hub.installed import WEIGHTS
 from engine.settings import Settings, SettingsError
-from engine.training.corpus import CorpusError, files_of
+from engine.training.corpus import CorpusError, files_of, unusable
 from engine.training.options import arguments
 from engine.training.run import FINISHED
 
@@ -128,11 +128,20 @@ def main(argv: list[str]) -> int:
         files = files_of(args.data)
         found = commands(recipe, files, args.exclude, out, args.scale)
         _keep_to(out, recipe, files, args.scale)
-    except (RecipeError, CorpusError, OSError) as error:
+    except (RecipeError, CorpusError) as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(unusable(error, args.recipe), file=sys.stderr)
         return 2
     try:
         return _follow(recipe, found)
+    except (checkpoint.CheckpointError, SettingsError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(unusable(error, out), file=sys.stderr)
+        return 2
     except KeyboardInterrupt:  # while something is taught; `train` ends with a whole step
         print("Stopped; the same command goes on.", file=sys.stderr)
         return 130
@@ -205,8 +214,9 @@ def _keep_to(out: Path, recipe: Recipe, files: list[Path], scale: float) -> None
     now, kept = json.dumps(told, sort_keys=True), out / MADE
     if kept.is_file() and kept.read_text(encoding="utf-8") != now:
         raise RecipeError(f"In {out} another recipe was followed, or this one with other texts or another --scale; name another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    kept.write_text(now, encoding="utf-8")
+    if not kept.is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        checkpoint.written(kept, lambda partial: partial.write_text(now, encoding="utf-8"))
 
 
 def _weights(command: Command) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from engine import checkpoint
-from engine.backends import EMBEDDED, LoadError, load
+from engine.backends import LoadError, load
 from engine.backends.dit import DiTDenoiser
 from engine.denoiser import Denoiser
 from engine.draws import SeededNoise, tempered
@@ -32,7 +32,7 @@ from engine.repetition import against_repeats
 from engine.reveal_order import FEATURES, HIDDEN, SIZES, RevealOrder, Row, echo, features, rising, score
 from engine.reverse import denoise
 from engine.settings import Settings
-from engine.training.corpus import CorpusError, files_of
+from engine.training.corpus import CorpusError, files_of, unusable
 from engine.training.gaps import Cut, beginnings, even_cuts
 from engine.training.options import whole
 
@@ -222,7 +222,7 @@ def main(argv: list[str]) -> int:
     """Train; 2 with one sentence when the model or the data cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m engine.training.reveal_order", description=__doc__)
     add = parser.add_argument
-    add("--model", type=Path, default=EMBEDDED, help="the folder of a finished model; the order is put into its config.json")
+    add("--model", type=Path, required=True, help="the folder of a finished model; the order is put into its config.json")
     add("--data", nargs="+", type=Path, required=True, help="texts in the corpus format, plain or .xz, or folders of them")
     add("--check", nargs="+", type=Path, default=[], help="texts to measure on; a tenth of the documents when left out")
     add("--gaps", type=whole, default=GAPS, help="gaps of each of four kinds to fill")
@@ -233,6 +233,9 @@ def main(argv: list[str]) -> int:
         found = fit(args.model, files_of(args.data), check=check, gaps=args.gaps, seed=args.seed)
     except (CorpusError, LoadError, checkpoint.CheckpointError) as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(unusable(error, args.model), file=sys.stderr)
         return 2
     print("| order | first is right | pairs in order |\n| --- | --- | --- |")
     for name, (first, pairs) in found.items():

@@ -57,8 +57,12 @@ class Rows:
             row[:] = self.streams[s][start : start + length]
         return rows
 
-    def epochs(self, tokens: int) -> dict[str, float]:
-        """How many times the tokens of each source are seen in a run of `tokens`, on average."""
+    def epochs(self, tokens: int, *, alone: bool = False) -> dict[str, float]:
+        """How many times the tokens of each source are seen in a run of `tokens`, on average. alone: of all together, for the names of a
+        writer's files are nobody's business but the writer's.
+        """
+        if alone:
+            return {"all": round(tokens / max(1, self.tokens), 3)}
         sizes = np.array([len(stream) for stream in self.streams], dtype=np.float64)
         times = tokens * self._weights / (sizes * self._weights).sum()
         return {source: round(float(t), 3) for sources, t in zip(self._sources, times, strict=True) for source in sources}

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from engine.checkpoint import Checkpoint, CheckpointError, save
+from engine.checkpoint import Checkpoint, CheckpointError, save, write_tensors, written
 from engine.length_head import LengthHead
 from engine.lexicon import Lexicon
 from engine.model import DiT
@@ -103,9 +101,8 @@ class Run:
             "causal": self.model.config.causal,
             "begun": self.begun,
         }
-        partial = self._state.with_suffix(".part")
-        save_file({n: t.cpu().contiguous().clone() for n, t in tensors.items()}, partial, metadata={"facts": json.dumps(facts)})
-        os.replace(partial, self._state)
+        held = {n: t.cpu().contiguous().clone() for n, t in tensors.items()}
+        written(self._state, lambda partial: write_tensors(partial, held, {"facts": json.dumps(facts)}))
 
     def resume(self) -> bool:
         """Take up a saved state, if there is one; CheckpointError when it is damaged, another network's, or of other texts."""
@@ -126,7 +123,8 @@ class Run:
     def _restore(self) -> dict[str, Any]:
         with safe_open(self._state, "pt") as opened:
             facts = json.loads(opened.metadata()["facts"])
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            # Copies, for the optimiser keeps what it is given, and Windows lets no file be replaced that is mapped.
+            tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
 
         def part(prefix: str) -> dict[str, torch.Tensor]:
             return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

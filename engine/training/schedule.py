@@ -22,7 +22,7 @@ from engine import checkpoint
 from engine.backends import LoadError, load
 from engine.denoiser import Denoiser
 from engine.forward import low_variance_t, nelbo
-from engine.training.corpus import CorpusError, files_of, training_documents
+from engine.training.corpus import CorpusError, files_of, training_documents, unusable
 from engine.vocabulary import vocabulary
 
 LEVELS = 16
@@ -103,6 +103,9 @@ def main(argv: list[str]) -> int:
             checkpoint.set_schedule(args.model, times)
     except (CorpusError, LoadError, checkpoint.CheckpointError) as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(unusable(error, args.model), file=sys.stderr)
         return 2
     return 0
 

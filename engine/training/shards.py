@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -34,6 +36,10 @@ SHARD_TOKENS = 2**23
 READ = 3
 """Which way of reading texts shards were made with; others are made again. 2: signs as `signs.Plain` reads them. 3: white space as `lines`
 does."""
+MAPPED = 2**18
+"""Tokens from which on a shard is mapped: a folder of a thousand notes has as many shards, and a process may not open so many files."""
+INDEX_EVERY = 1.0
+"""Seconds between two writings of the index while shards come: it names all of them each time."""
 TASK_CHARACTERS = 1_000_000
 """Text that is tokenised at once by one process."""
 WORTH_PROCESSES = 20_000_000
@@ -58,7 +64,7 @@ class Index:
     """What index.json holds."""
 
     made_from: str
-    """Digest of the inputs' names and sizes, the tokenizer and the excluded texts: another one means another corpus."""
+    """Digest of the inputs with their names, the tokenizer and the excluded texts: another one means another corpus."""
     shards: list[Shard] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     """Tokens left out since the run that finished it began, by reason."""
@@ -127,9 +133,12 @@ def build(
     large = sum(path.stat().st_size for path in files) >= WORTH_PROCESSES
     workers = (processes or min(16, os.cpu_count() or 1)) if large or processes else 1
     start = index.shards[-1].read if index.shards else (0, 0)
+    told = time.monotonic()
     for shard in _shards(_encoded(files, start, tokenizer, workers), files, filters, folder, tokenizer.document_id, len(index.shards)):
         index.shards.append(shard)
-        index.write(folder)
+        if time.monotonic() - told >= INDEX_EVERY:
+            index.write(folder)
+            told = time.monotonic()
     index.dropped, index.whole = dict(filters.dropped), True
     index.write(folder)
     return index
@@ -144,10 +153,12 @@ def made_of(folder: Path, files: Sequence[Path], tokenizer: Tokenizer, exclude: 
 
 
 def read_shard(folder: Path, shard: Shard) -> np.ndarray:
-    """(tokens,) uint16, memory-mapped; CorpusError when the file is not as long as the index says."""
+    """(tokens,) uint16, memory-mapped if there are many; CorpusError when the file is not as long as the index says."""
     path = folder / shard.file
     if not path.is_file() or path.stat().st_size != 2 * shard.tokens:
         raise CorpusError(f"The shard {shard.file} is missing or not whole; make the corpus again with the same command.")
+    if shard.tokens < MAPPED:
+        return np.fromfile(path, dtype="<u2")
     return np.memmap(path, dtype="<u2", mode="r")
 
 
@@ -174,8 +185,13 @@ def _kept(folder: Path, made_from: str) -> Index:
 
 
 def _digest_of_inputs(files: Sequence[Path], tokenizer: Tokenizer, exclude: Sequence[Path]) -> str:
-    told = [[(path.name, path.stat().st_size) for path in paths] for paths in (files, exclude)]
+    told = [[(path.name, _digest(path)) for path in paths] for paths in (files, exclude)]
     return hashlib.sha256(json.dumps([READ, *told]).encode() + tokenizer.proto).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 Place = tuple[int, int]
@@ -211,7 +227,8 @@ def _encoded(files: Sequence[Path], start: Place, tokenizer: Tokenizer, workers:
         for end, texts in _tasks(files, start):
             yield from _placed(end, _encode(texts, tokenizer))
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (tokenizer.proto,)) as pool:
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (tokenizer.proto,))
+    try:
         ahead: deque[tuple[Place, Future[list[Marked]]]] = deque()
         for end, texts in _tasks(files, start):
             ahead.append((end, pool.submit(_encode_there, texts)))
@@ -220,6 +237,8 @@ def _encoded(files: Sequence[Path], start: Place, tokenizer: Tokenizer, workers:
                 yield from _placed(place, done.result())
         for place, done in ahead:
             yield from _placed(place, done.result())
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _placed(end: Place, found: Sequence[Marked]) -> Iterator[tuple[Place, Marked]]:
@@ -231,6 +250,7 @@ _worker: list[Tokenizer] = []
 
 
 def _start_worker(proto: bytes) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches all of a console's processes, and the first one answers it
     _worker.append(Tokenizer(proto))
 
 

@@ -24,29 +24,34 @@ LONGEST = 20
 def train_tokenizer(texts: Iterator[str], vocab_size: int) -> Tokenizer:
     """A BPE tokenizer of `vocab_size` pieces learned from documents, with byte fallback, identity normalisation and our control pieces.
 
-    A paragraph is one training sentence.
+    A paragraph is one training sentence. TokenizerError where the texts don't hold so many.
     """
     proto = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=_paragraphs(texts),
-        model_writer=proto,
-        vocab_size=vocab_size,
-        model_type="bpe",
-        byte_fallback=True,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        split_digits=True,
-        control_symbols=[MASK, DOCUMENT],
-        user_defined_symbols=["\n\n", "\n"],
-        bos_id=-1,
-        eos_id=-1,
-        pad_id=-1,
-        character_coverage=0.9998,
-        max_sentence_length=20000,
-        num_threads=2,
-        minloglevel=2,
-    )
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_paragraphs(texts),
+            model_writer=proto,
+            vocab_size=vocab_size,
+            model_type="bpe",
+            byte_fallback=True,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            split_digits=True,
+            control_symbols=[MASK, DOCUMENT],
+            user_defined_symbols=["\n\n", "\n"],
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            character_coverage=0.9998,
+            max_sentence_length=20000,
+            num_threads=2,
+            minloglevel=2,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise TokenizerError(
+            f"The texts are too few for a tokenizer of {vocab_size} pieces: add text, give a smaller --vocab, or --init with a model."
+        ) from error
     return Tokenizer(proto.getvalue())
 
 

@@ -27,7 +27,7 @@ from engine.training.finish import finish
 from engine.training.loop import TrainingError, loop
 from engine.training.objective import MaskingRecipe
 from engine.training.optimiser import Average, Optimiser
-from engine.training.options import DEPTH, arguments
+from engine.training.options import ACTIVATION, DEPTH, HEADS, MLP_RATIO, STAGES, WIDTH, arguments
 from engine.training.plan import Plan
 from engine.training.prepare import CORPUS, prepare
 from engine.training.rows import Rows
@@ -81,25 +81,10 @@ def train(args: argparse.Namespace, began: float) -> int:
         print(lacks, file=sys.stderr)
     plan = plan_of(args, rows.tokens, start.model.config.max_length if start else 0)
     if args.done >= plan.tokens:
-        raise CorpusError(
-            f"--done says that {args.done:.3g} tokens lie behind, and the run is to have {plan.tokens:.3g} in all: give more --tokens."
-        )
+        lies = f"--done says that {args.done:.3g} tokens lie behind, and the" if args.done else "The"
+        raise CorpusError(f"{lies} run is to have {plan.tokens:.3g} tokens in all: give more --tokens.")
     torch.manual_seed(args.seed)
-    shape = ModelConfig(
-        tokenizer.vocab_size,
-        args.width,
-        args.depth or DEPTH,
-        args.heads,
-        plan.longest,
-        mlp_ratio=args.mlp_ratio,
-        activation=args.activation,
-        tied=args.tied,
-        value_residual=args.value_residual,
-        embedding_residual=args.embedding_residual,
-        ngram_rows=args.ngrams,
-        causal=args.causal,
-    )
-    model = grown(start, tokenizer, args) if start else DiT(shape)
+    model = grown(start, tokenizer, args) if start else new(tokenizer, plan.longest, args)
     if start and plan.longest > model.config.max_length:  # rotary positions have no table to outgrow
         model.config = replace(model.config, max_length=plan.longest)
     model.to(crew.device).train()
@@ -145,9 +130,35 @@ def train(args: argparse.Namespace, began: float) -> int:
     return 0
 
 
+def new(tokenizer: Tokenizer, longest: int, args: argparse.Namespace) -> DiT:
+    """A model that has learned nothing, for rows of `longest` tokens. ConfigError where its shape makes none."""
+    config = ModelConfig(
+        tokenizer.vocab_size,
+        args.width or WIDTH,
+        args.depth or DEPTH,
+        args.heads or HEADS,
+        longest,
+        mlp_ratio=args.mlp_ratio or MLP_RATIO,
+        activation=args.activation or ACTIVATION,
+        tied=args.tied,
+        value_residual=args.value_residual,
+        embedding_residual=args.embedding_residual,
+        ngram_rows=args.ngrams,
+        causal=args.causal,
+    )
+    return DiT(config)
+
+
 def grown(start: checkpoint.Checkpoint, tokenizer: Tokenizer, args: argparse.Namespace) -> DiT:
-    """The model to begin with, with the parts that the recipe asks for and the pieces that the corpus has besides."""
+    """The model to begin with, with the parts that the recipe asks for and the pieces that the corpus has besides. ConfigError where
+    another shape is asked for than it has.
+    """
     model = start.model
+    for name in ("width", "heads", "mlp_ratio", "activation", "tied"):
+        wanted, has = getattr(args, name), getattr(model.config, name)
+        if wanted and wanted != has:
+            option = "--" + name.replace("_", "-")
+            raise ConfigError(f"{option} is for a new model: the one in {args.init} has {has}; leave it away, or leave --init away.")
     if tokenizer.vocab_size > start.tokenizer.vocab_size:
         model = with_vocabulary(model, start.tokenizer, tokenizer)
     return enlarged(
@@ -174,7 +185,7 @@ def levels_of(args: argparse.Namespace, start: checkpoint.Checkpoint | None) -> 
 
 def plan_of(args: argparse.Namespace, tokens: int, longest: int) -> Plan:
     """The plan asked for or, tuning, the one that so many tokens of text call for."""
-    stages = args.stages or (tuning.stages(tokens, longest) if args.tunes else "0:24x128,0.12:48x128,0.5:24x256")
+    stages = args.stages or (tuning.stages(tokens, longest) if args.tunes else STAGES)
     budget = args.tokens or (tuning.budget(tokens, causal=args.causal) if args.tunes else 30e6)
     return Plan.of(stages, int(budget), args.minutes, args.seed)
 
@@ -187,7 +198,7 @@ def run_of(
     told = {
         "stages": args.stages,
         "weights": args.weight,
-        "epochs": rows.epochs(plan.tokens),
+        "epochs": rows.epochs(plan.tokens, alone=args.tunes),
         "rates": [args.muon_rate, args.adam_rate],
         "hold": args.hold,
         "average": args.average,
