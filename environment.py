@@ -23,7 +23,8 @@ VENV, OLD_VENV = os.path.join(ROOT, ".venv"), os.path.join(ROOT, ".venv.old")
 PYTHON = os.path.join(VENV, "Scripts", "python.exe") if os.name == "nt" else os.path.join(VENV, "bin", "python")
 STATE = os.path.join(VENV, "lacuna.json")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-DISK_FULL = f"The disk is full: Lacuna needs about 2 GB in {ROOT}, with PyTorch for CUDA several more; make room and start again."
+DISK_FULL_SIGNS = ("No space left on device", "[Errno 28]", "[WinError 112]", "No usable temporary directory")
+LOCKED_SIGNS = ("[WinError 5]", "[WinError 32]")
 NOT_MADE_SIGNS = ("No matching distribution found", "Could not find a version that satisfies")
 OFFLINE_SIGNS = ("connection broken by", "Max retries exceeded", "Failed to establish", "name resolution", "ConnectTimeout", "ProxyError")
 
@@ -50,11 +51,12 @@ def prepare(requirements: list[str], flag: str) -> None:
         raise Problem("Stopped while preparing; the next start goes on from here.") from None
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise Problem(DISK_FULL) from None
+            raise Problem(disk_full()) from None
         reason = error.strerror or str(error)
-        raise Problem(
-            f"Lacuna cannot write {error.filename or VENV} ({reason}): make it writable, or move Lacuna to a folder that is."
-        ) from None
+        cure = "make it writable, or move Lacuna to a folder that is"
+        if sys.platform == "win32":  # where nobody can move or write over what is in use
+            cure = f"close every Lacuna that is running and start again, or {cure}"
+        raise Problem(f"Lacuna cannot write {error.filename or VENV} ({reason}): {cure}.") from None
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
@@ -189,11 +191,18 @@ def explain(lines: list[str]) -> str:
     text = "\n".join(lines)
     said = next((line for line in reversed(lines) if line.startswith("ERROR:")), next(filter(None, reversed(lines)), "nothing"))
     said = said.replace("ERROR:", "").strip().rstrip(".")
-    if "No space left on device" in text or "[Errno 28]" in text:
-        return DISK_FULL
+    if any(sign in text for sign in DISK_FULL_SIGNS):
+        return disk_full()
+    if any(sign in text for sign in LOCKED_SIGNS):
+        return f"The packages could not be installed: a file is in use; close every Lacuna that is running, and start again (pip: {said})."
     if any(sign in text for sign in OFFLINE_SIGNS):
         return f"The packages could not be fetched, and the first start needs the network: check it, and start again (pip: {said})."
     if any(sign in text for sign in NOT_MADE_SIGNS):
+        if sys.platform == "darwin" and platform.machine() == "x86_64" and "torch" in said:
+            return (
+                "PyTorch is not made for Macs with Intel processors any more, so Lacuna cannot run on one; on a Mac with Apple's own "
+                f"processor start with a Python that is made for it, which this one is not (pip: {said})."
+            )
         python = f"Python {sys.version_info.major}.{sys.version_info.minor} on {platform.machine()}"
         return (
             f"The packages could not be installed: one is not to be had for {python}; start with another Python, of 64 bits (pip: {said})."
@@ -201,13 +210,28 @@ def explain(lines: list[str]) -> str:
     return f"The packages could not be installed: check the network and the disk, and start again (pip: {said})."
 
 
+def disk_full() -> str:
+    """The sentence for a full disk. pip unpacks what it fetches in the temporary folder, which may lie on a small disk of its own."""
+    import tempfile
+
+    temporary = "the temporary folder"
+    with suppress(OSError):  # none that can be written
+        temporary = tempfile.gettempdir()
+    return (
+        f"The disk is full: Lacuna needs about 2 GB in {ROOT} and room for the downloads in {temporary}, with PyTorch for CUDA several "
+        "more; make room, or for the downloads name another folder in the variable TMPDIR, and start again."
+    )
+
+
 def choose_torch(flag: str, installed: str | None) -> str:
-    """The build of torch to install: "cpu" (from PyTorch's own index) or "usual" (what pip takes by itself)."""
+    """The build of torch to install: "cpu" (from PyTorch's own index) or "usual" (what pip takes by itself, which on Linux is for CUDA)."""
     linux = sys.platform.startswith("linux")
     if flag == "cuda" and not linux:
-        raise Problem("--cuda installs PyTorch for CUDA on Linux only: elsewhere install it yourself and set LACUNA_PYTHON=this.")
+        raise Problem("--cuda installs PyTorch for CUDA on Linux only: docs/GPU.md says how Windows gets it, and Macs have none.")
     if not flag and installed:
         return installed
+    if sys.platform == "win32" and not flag and has_nvidia_driver():
+        say("PyTorch comes without CUDA on Windows, so the GPU will not be used: docs/GPU.md says how to change that afterwards.")
     if not linux or flag == "cuda" or (not flag and has_nvidia_driver()):
         return "usual"
     if installed == "cpu" or answers(CPU_INDEX + "/torch/"):

@@ -17,16 +17,16 @@ from importlib import metadata
 from environment import ROOT, VENV, Problem, enter, prepare, say
 
 HELP = """\
-usage: python launch.py [--cpu | --cuda] [command] [options]
+usage: {launch} [--cpu | --cuda] [command] [options]
 
 Lacuna fills gaps in text with a masked diffusion language model. The first start
 prepares everything in the folder .venv beside this file; that happens once.
 
 commands (each but extras and test has its own --help):
   (none)     the app, in the browser
-  fill       fill a draft on the command line: python launch.py fill "It was [[]] when the door opened."
+  fill       fill a draft on the command line: {fill}
   models     list the models: those that are here, and those to download
-  download   fetch a published model: python launch.py download kuleshov-group/mdlm-owt
+  download   fetch a published model: {download}
   extras     install what BERT and its relatives need besides (transformers)
   train      train a model
   train-lengths
@@ -74,9 +74,10 @@ KEEP = {
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
 }
 VARIABLES = dict.fromkeys(("train", "train-lengths", "evaluate"), KEEP)
-"""What a command's environment has besides. A training step, or a batch of long rows, gives hundreds of megabytes back and takes them
-again, and with glibc's own thresholds the kernel clears new pages each time, a quarter of the time on a CPU (DECISIONS, Training). Other
-systems don't read it."""
+"""What a command that runs in .venv has besides in its environment; with LACUNA_PYTHON=this nothing, for glibc reads it when a process
+starts, and that one runs already. A training step, or a batch of long rows, gives hundreds of megabytes back and takes them again, and
+with glibc's own thresholds the kernel clears new pages each time, a quarter of the time on a CPU (DECISIONS, Training). Other systems
+don't read it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -86,7 +87,7 @@ def main(arguments: list[str]) -> int:
         if command in ("extras", "test") and rest in (["--help"], ["-h"]):
             command = "help"  # these are told here alone, and asking must not install or run anything
         if command in ("help", "version"):
-            print(HELP if command == "help" else "Lacuna " + version())
+            print(helped() if command == "help" else "Lacuna " + version())
             return 0
         here = os.environ.get("LACUNA_PYTHON", "")
         if here not in ("", "this"):
@@ -130,6 +131,14 @@ def understand(arguments: list[str]) -> tuple[str, str, list[str]]:
     if command == "test" and "--cuda" in rest:  # tests on a GPU need a torch for it, and the option themselves
         flag = "cuda"
     return command, flag, rest
+
+
+def helped() -> str:
+    """The help, with commands as they are typed on this system."""
+    from engine.text import command  # the one part of the engine that is at home here, and it needs no packages
+
+    examples = {"fill": command("fill", "It was [[]] when the door opened."), "download": command("download", "kuleshov-group/mdlm-owt")}
+    return HELP.format(launch=command(), **examples)
 
 
 def version() -> str:

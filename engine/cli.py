@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
+import stat
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any, NoReturn, get_args
@@ -29,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str]) -> int:
-    """Fill a draft and print it: 0 done, 1 failed, 2 wrong draft or setting, 130 interrupted; errors are one sentence on stderr."""
+    """Fill a draft and print or keep it: 0 done, 1 failed, 2 wrong draft or setting, 130 interrupted; errors are one sentence on stderr."""
     try:
         return _run(_parser().parse_args(arguments))
     except KeyboardInterrupt:
@@ -42,14 +45,27 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return WRONG
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"The draft could not be filled: {reason}", file=sys.stderr)
+        print(_failure(error), file=sys.stderr)
         return FAILED
+
+
+def _failure(error: Exception) -> str:
+    from engine.backends.room import is_out_of_memory
+
+    if is_out_of_memory(error):
+        return (
+            "There is not enough memory to fill this: close other programs, or try --candidates 1, --dtype int8 or, on a GPU, --device cpu."
+        )
+    return f"The draft could not be filled: {' '.join(str(error).split()) or type(error).__name__}"
 
 
 def _run(options: argparse.Namespace) -> int:
     source, bom = _read(options)
     draft = Draft.parse(source)
+    if options.out is not None:
+        if options.json:
+            raise _Wrong("--out keeps the filled text and --json prints every step: give one of the two.")
+        _keep(options.out, None)  # what can't be written is told before the work, not after it
     given = {field.name: getattr(options, field.name) for field in fields(Settings) if hasattr(options, field.name)}
 
     from engine.backends import load
@@ -68,7 +84,11 @@ def _run(options: argparse.Namespace) -> int:
         print(note, file=sys.stderr)
     if not options.json:
         typed = options.file is None and options.draft != "-"  # what was read from a file ends as the file does
-        _write(out, bom + event["text"] + ("\n" if typed and not event["text"].endswith("\n") else ""))
+        text = bom + event["text"] + ("\n" if typed and not event["text"].endswith("\n") else "")
+        if options.out is None:
+            _write(out, text)
+        else:
+            _keep(options.out, text)
     return DONE
 
 
@@ -87,6 +107,35 @@ def _progress(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _write(out: IO[bytes], text: str) -> None:
     out.write(text.encode("utf-8", "replace"))
     out.flush()
+
+
+def _keep(name: str, text: str | None) -> None:
+    """Write a file, whole or not at all; without a text only see whether that can be done."""
+    path = Path(os.path.realpath(name))  # what a link leads to is written, and the link stays
+    try:
+        if not path.parent.is_dir():
+            raise _Wrong(f"--out {name} can't be written: there is no folder {path.parent}; make it, or name another one.")
+        kind = 0
+        with suppress(FileNotFoundError):
+            kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise _Wrong(f"--out {name} can't be written: it is a folder; name a file in it.")
+        if kind:
+            if not stat.S_ISREG(kind):
+                raise _Wrong(f"--out {name} can't be written: it is no ordinary file; name another one.")
+            path.open("r+b").close()  # a file that may not be changed is not to be replaced either
+        partial = path.with_name(f".lacuna-{os.getpid()}.part")
+        try:
+            with partial.open("wb") as file:
+                _write(file, text or "")
+            if text is not None:
+                if kind:
+                    shutil.copymode(path, partial)
+                os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise _Wrong(f"--out {name} can't be written: {error.strerror}; name another file.") from error
 
 
 def _read(options: argparse.Namespace) -> tuple[str, str]:
@@ -123,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("draft", nargs="?", metavar="DRAFT", help="the text with its gaps; - reads it from standard input")
     parser.add_argument("--file", metavar="FILE", help="read the draft from this file (UTF-8)")
+    parser.add_argument("--out", metavar="FILE", help="write the filled text to this file, byte for byte, whole or not at all")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line: every frame, then the result")
     parser.add_argument("--model", metavar="MODEL", help="a folder or a name on the hub; the embedded model by default")
     parser.add_argument("--revision", metavar="REVISION", help="the model's branch, tag or commit on the hub (default: main)")

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from typing import IO
 
 from engine.hub import HubError, Progress, download, models
-from engine.text import amount
+from engine.text import amount, command
 
 DONE, FAILED, STOPPED = 0, 1, 130
 
@@ -69,4 +69,4 @@ def progress_bar(stream: IO[str]) -> Iterator[Callable[[Progress], None]]:
 
 
 def _state(here: bool, needs: str) -> str:
-    return ("yes" if here else "no") + (f", needs {needs} (launch.py extras)" if needs else "")
+    return ("yes" if here else "no") + (f", needs {needs} ({command('extras')})" if needs else "")

@@ -1,8 +1,11 @@
-"""What a word is: the one definition that drafts, lengths and constraints share. No torch."""
+"""What a word is: the one definition that drafts, lengths and constraints share; how amounts and commands are said. No torch."""
 
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 
@@ -92,3 +95,10 @@ def _last_letter(text: str, start: int, end: int) -> int:
 def amount(count: float) -> str:
     """Bytes as a person says them: "15.9 GB", "940 MB"."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def command(*words: str) -> str:
+    """A command of Lacuna's as its user types it: "python3 launch.py extras", and `python` on Windows, which has no python3."""
+    if sys.platform == "win32":
+        return subprocess.list2cmdline(["python", "launch.py", *words])
+    return shlex.join(["python3", "launch.py", *words])

@@ -216,7 +216,7 @@ def _classes(texts: Sequence[str]) -> tuple[list[int], list[Moves]]:
 
 
 _INITIAL = re.compile(" [A-HJ-Z]")
-TITLES = {"Mr", "Mrs", "Ms", "Dr", "Messrs", "Prof", "Rev", "Capt", "Col", "Gen", "Lieut", "Sgt"}
+TITLES = {"Mr", "Mrs", "Ms", "Dr", "Messrs", "Prof", "Rev", "Hon", "Gov", "Capt", "Col", "Gen", "Lieut", "Lt", "Maj", "Sgt", "St", "Mt"}
 """Abbreviations after which a stop ends no sentence, for a name has to follow."""
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,46 @@ def test_a_file_keeps_its_bytes(tmp_path: Path):
     assert run("-", stdin=given.removesuffix(b"\n")) == (0, out.removesuffix(b"\n"), "")
 
 
+def test_out_keeps_the_bytes_that_would_have_been_printed(tmp_path: Path):
+    given = "\ufeffOne\r\n\ttwo [[2]] thrée 🙂\n".encode()
+    draft, out = tmp_path / "draft.txt", tmp_path / "filled.txt"
+    draft.write_bytes(given)
+    printed = run("--file", str(draft))[1]
+    assert run("--file", str(draft), "--out", str(out)) == (0, b"", "")
+    assert out.read_bytes() == printed
+    draft.chmod(0o640)
+    (link := tmp_path / "link").symlink_to(draft)
+    assert run("--file", str(draft), "--out", str(link)) == (0, b"", ""), "in the draft's own place"
+    assert draft.read_bytes() == printed and draft.stat().st_mode & 0o777 == 0o640 and link.is_symlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"draft.txt", "filled.txt", "link"}
+
+
+def test_a_fill_that_fails_or_is_stopped_writes_nothing(tmp_path: Path, capsys):
+    out = tmp_path / "filled.txt"
+    out.write_text("as before")
+    assert main(["--model", "no/such/folder", "--out", str(out), "It was [[3]]."]) == 1
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    assert main(["--model", "toy", "--steps", "2000", "--out", str(out), "[[2000 tokens]]"]) == 130
+    assert out.read_text() == "as before" and list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nowhere/filled.txt", "there is no folder "),
+        (".", "it is a folder; name a file in it."),
+        ("/dev/null", "it is no ordinary file; name another one."),
+        ("x" * 300, "File name too long; name another file."),
+    ],
+)
+def test_an_out_that_cannot_be_written_is_named_before_the_work(tmp_path: Path, name: str, sentence: str, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--model", "no/such/folder", "--out", name, "It was [[3]]."]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"--out {name} can't be written: {sentence}") and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json_is_the_engine_s_own_stream():
     code, out, err = run("--json", "--seed", "3", "--steps", "4", "--sampler", "margin", "It was [[3]] [[~ an {{old}} lamp]]")
     assert (code, err) == (0, "")
@@ -89,6 +130,7 @@ def test_banned_words_are_given_one_by_one():
         (["--sampler", "best", "[[]]"], b"", "There is no sampler called 'best'; there are ancestral"),
         (["--schedule", "best", "[[]]"], b"", "There is no schedule called 'best'; there are loglinear"),
         ([], b"", "Give either a draft or --file"),
+        (["--json", "--out", "x", "[[]]"], b"", "--out keeps the filled text and --json prints every step: give one of the two."),
         (["-"], b"\xff[[]]", "Standard input is not UTF-8 text: the byte 0xff in line 1 is no character; save it as UTF-8."),
         (["--file", "no such file"], b"", "no such file can't be read: No such file or directory."),
         (["--flie", "x", "y"], b"", "Unrecognized arguments: --flie"),
@@ -106,6 +148,27 @@ def test_a_missing_model_is_one_sentence(capsys):
     assert main(["--model", "no/such/folder", "It was [[3]]."]) == 1
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and "no/such/folder" in err
+
+
+if sys.platform == "linux":
+
+    def test_a_full_memory_is_one_sentence():
+        code = """if True:
+            import re, resource, sys
+            from pathlib import Path
+            from engine.cli import main
+
+            main(["--model", "toy", "Everything is imported now and [[3]]."])
+            size = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+            resource.setrlimit(resource.RLIMIT_AS, (size + 2**20, size + 2**20))
+            sys.exit(main(["--model", "toy", "--candidates", "64", "[[500 tokens]]"]))"""
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 1
+        assert done.stderr == (
+            "There is not enough memory to fill this: close other programs, or try --candidates 1, --dtype int8 or, on a GPU, "
+            "--device cpu.\n"
+        )
 
 
 def test_a_reader_that_leaves_ends_it_quietly():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.text import command
 from tests import folders, hub_server
 from tests.hub_server import Hub
 
@@ -26,19 +27,20 @@ def server(tmp_path: Path) -> Iterator[Hub]:
         yield running
 
 
-def start(tmp_path: Path, server: Hub, *arguments: str) -> subprocess.Popen[str]:
+def start(tmp_path: Path, server: Hub, *arguments: str, **changes: str) -> subprocess.Popen[str]:
     environment = os.environ | {
         "LACUNA_PYTHON": "this",
         "HF_HUB_OFFLINE": "0",
         "HF_ENDPOINT": server.url,
         "HF_HUB_CACHE": str(tmp_path / "cache"),
+        **changes,
     }
     command = [sys.executable, "launch.py", *arguments]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def run(tmp_path: Path, server: Hub, *arguments: str) -> tuple[int, str, str]:
-    process = start(tmp_path, server, *arguments)
+def run(tmp_path: Path, server: Hub, *arguments: str, **changes: str) -> tuple[int, str, str]:
+    process = start(tmp_path, server, *arguments, **changes)
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err
 
@@ -59,6 +61,30 @@ def test_a_failed_download_is_one_sentence(tmp_path: Path, server: Hub) -> None:
     assert (code, out) == (1, "") and err.count("\n") == 1 and err.startswith("There is no model called 'someone/else'")
     code, out, err = run(tmp_path, server, "fill", "--model", NAME, "--revision", "v9", "It was [[3]].")
     assert (code, out) == (1, "") and err.splitlines()[-1].endswith(f"{NAME} has no revision 'v9' on the hub.")
+
+
+def test_a_proxy_of_an_unknown_kind_is_named_by_its_variable_without_its_password(tmp_path: Path, server: Hub) -> None:
+    code, out, err = run(tmp_path, server, "download", NAME, ALL_PROXY="socks://me:secret@127.0.0.1:1080/")
+    assert (code, out) == (1, "") and "secret" not in err
+    assert (
+        err == "The variable ALL_PROXY names a proxy of the kind socks://, which can't be used: unset it, or name one of http:// in it.\n"
+    )
+
+
+def test_certificates_that_cannot_be_read_are_named(tmp_path: Path, server: Hub) -> None:
+    (wrong := tmp_path / "wrong.pem").write_text("no certificate")
+    for file in (wrong, tmp_path / "none.pem"):
+        code, out, err = run(tmp_path, server, "download", NAME, SSL_CERT_FILE=str(file))
+        assert (code, out, err.count("\n")) == (1, "", 1) and err.startswith(
+            f"SSL_CERT_FILE names {file}, where no certificates can be read"
+        )
+
+
+def test_a_list_tells_what_is_missing_by_a_command_that_can_be_typed(tmp_path: Path, server: Hub) -> None:
+    code = "import sys; sys.modules['transformers'] = None; from engine.cli_hub import list_models; list_models([])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    row = next(line for line in done.stdout.splitlines() if line.startswith("google-bert/bert-base-cased"))
+    assert row.endswith(f"no, needs transformers ({command('extras')})")
 
 
 def test_ctrl_c_stops_a_download_and_keeps_what_has_come(tmp_path: Path, server: Hub) -> None:

@@ -225,6 +225,36 @@ def test_the_list_survives_a_damaged_cache(server: Hub, published: Path) -> None
         engine.load(NAME)
 
 
+def test_the_list_survives_folders_and_files_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installed, "FOLDERS", tmp_path)
+    mine = folders.mdlm(tmp_path / "mine")
+    size = sum(path.stat().st_size for path in mine.iterdir())
+    odd = folders.mdlm(tmp_path / "odd")
+    (odd / "config.json").unlink()
+    closed = folders.mdlm(tmp_path / "closed")
+    for link in (mine / "notes", mine / "more.safetensors", odd / "config.json", tmp_path / "link"):
+        link.symlink_to("x" * 300)  # a name longer than any can be: to look at it is an error, for root, too
+    closed.chmod(0)
+    try:
+        listed = {info.name: info for info in engine.models()}  # root may look into the closed one
+    finally:
+        closed.chmod(0o700)
+    assert (listed[str(mine)].size, listed[str(mine)].installed) == (size, True) and str(odd) not in listed
+    assert installed.weights(mine) == (mine / MAIN).stat().st_size
+
+
+@pytest.mark.parametrize(("cuda", "bytes_a_parameter"), [("'13.0'", 2), ("None", 4)])
+def test_memory_is_told_for_a_gpu_only_where_the_installed_torch_can_use_it(tmp_path: Path, cuda: str, bytes_a_parameter: int) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('this costs seconds')\n")
+    (tmp_path / "torch" / "version.py").write_text(f"__version__ = '2.13.0'\ncuda: Optional[str] = {cuda}\nhip: Optional[str] = None\n")
+    (tmp_path / "nvidia-smi").touch(0o755)
+    changes = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), "PATH": os.pathsep.join([str(tmp_path), os.environ["PATH"]])}
+    code = "import engine; print({info.name: info.memory for info in engine.models()}['kuleshov-group/mdlm-owt'])"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | changes, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == bytes_a_parameter * 169_600_000
+
+
 def test_listing_costs_no_torch() -> None:
     code = "import sys, engine; engine.models(); engine.resolve('a/b'); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "False\n"

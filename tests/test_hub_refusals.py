@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
+import sys
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from huggingface_hub import constants
 
 import engine
 from engine.hub import installed
+from engine.text import command
 from tests import folders, hub_server
 from tests.hub_server import MAIN, NAME, Hub, fetch, partials, published, refused, server  # noqa: F401
 
@@ -44,6 +47,26 @@ def test_no_network_is_one_sentence(server: Hub, published: Path, monkeypatch: p
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
         assert "is no folder and no whole model on this machine, and the hub can't be reached" in refused()
+
+
+def test_no_network_says_that_a_model_is_here_all_the_same(server: Hub, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        said = f"{NAME} is on this machine; whether it is the newest can't be asked now, because the hub can't be reached."
+        assert refused() == said
+        assert engine.load(NAME, device="cpu").vocab_size == 97
+
+
+def test_a_missing_package_is_told_before_anything_large(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.publish(NAME, folders.mdlm(tmp_path / "made", model_type="bert"))
+    monkeypatch.setitem(sys.modules, "transformers", None)  # as where it isn't installed
+    said = f"{NAME} needs the package transformers, as all BERT models do: run `{command('extras')}` and start again."
+    assert refused() == said
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        engine.load(NAME, device="cpu")
+    assert {name for name, _ in server.fetched()} == {"config.json"}
 
 
 def test_offline_says_what_is_missing(server: Hub, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:

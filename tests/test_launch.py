@@ -5,20 +5,24 @@ from __future__ import annotations
 import ast
 import errno
 import os
+import platform
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import environment
 import launch
+from engine.text import command
 
 ROOT = Path(__file__).resolve().parent.parent
 CLI = """
@@ -54,6 +58,7 @@ def checkout(folder: Path) -> Path:
     for package, module, text in (("engine", "cli.py", CLI), ("app", "main.py", ECHO)):
         (folder / package).mkdir()
         (folder / package / module).write_text(text)
+    shutil.copy(ROOT / "engine" / "text.py", folder / "engine")
     for version in ("1.0", "2.0"):
         wheel(folder / "wheels", version)
     return folder
@@ -248,8 +253,18 @@ def test_help_and_version_need_no_environment(tmp_path: Path) -> None:
     assert [
         word for word in (*launch.COMMANDS, "--host", "--port", "--model", "--no-browser", "--cuda", "LACUNA_PYTHON") if word not in shown
     ] == []
+    assert f"usage: {command()} [--cpu | --cuda]" in shown and command("fill", "It was [[]] when the door opened.") in shown
     assert start(folder, "--version").stdout == f"Lacuna {launch.version()}\n"
     assert not (folder / ".venv").exists()
+
+
+def test_commands_are_told_as_they_are_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert command("extras") == "python3 launch.py extras"
+    assert command("--model", "my runs/it's") == "python3 launch.py --model 'my runs/it'\"'\"'s'"
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert command("--model", "C:\\my runs\\new") == 'python launch.py --model "C:\\my runs\\new"'
+    assert "usage: python launch.py" in launch.helped()
 
 
 def test_python_without_venv_is_told_how_to_get_it(tmp_path: Path) -> None:
@@ -286,16 +301,48 @@ def test_full_disk_is_called_that() -> None:
         "Installing collected packages: torch",
         "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
     ]
-    assert environment.explain(lines) == environment.DISK_FULL
+    said = environment.explain(lines)
+    assert said.startswith("The disk is full: ") and f"2 GB in {environment.ROOT} and" in said and f" {tempfile.gettempdir()}, " in said
+    assert environment.explain(["FileNotFoundError: [Errno 2] No usable temporary directory found in ['/small']"]) == said
+
+
+def failing(number: int, path: str | None = None) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number), path)
+
+    return fail
 
 
 def test_full_disk_while_making_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(environment, "is_ready", full)
+    monkeypatch.setattr(environment, "is_ready", failing(errno.ENOSPC))
     with pytest.raises(environment.Problem, match="disk is full"):
         environment.prepare(["requirements.txt"], "")
+
+
+@pytest.mark.parametrize(("system", "closes"), [("win32", True), ("linux", False)])
+def test_what_windows_locks_is_told(monkeypatch: pytest.MonkeyPatch, system: str, closes: bool) -> None:
+    monkeypatch.setattr(environment, "is_ready", failing(errno.EACCES, environment.VENV))
+    monkeypatch.setattr(environment, "choose_torch", lambda *_: "usual")
+    monkeypatch.setattr(sys, "platform", system)
+    with pytest.raises(environment.Problem, match="make it writable, or move Lacuna") as caught:
+        environment.prepare(["requirements.txt"], "")
+    assert ("close every Lacuna that is running" in str(caught.value)) == closes
+    locked = ["ERROR: Could not install packages due to an OSError: [WinError 5] Access is denied: 'torch.dll'"]
+    assert "close every Lacuna that is running" in environment.explain(locked)
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "says"),
+    [
+        ("darwin", "x86_64", "not made for Macs with Intel processors"),
+        ("darwin", "arm64", "another Python"),
+        ("linux", "i686", "another Python"),
+    ],
+)
+def test_a_machine_without_a_pytorch_is_told_so(monkeypatch: pytest.MonkeyPatch, system: str, machine: str, says: str) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert says in environment.explain(["ERROR: No matching distribution found for torch==2.13.0"])
 
 
 @pytest.mark.parametrize(
@@ -320,6 +367,20 @@ def test_build_of_torch(
     monkeypatch.setattr(environment, "has_nvidia_driver", lambda: driver)
     monkeypatch.setattr(environment, "answers", lambda url: index)
     assert environment.choose_torch(flag, installed) == build
+
+
+@pytest.mark.parametrize(("driver", "flag", "told"), [(True, "", True), (True, "cpu", False), (False, "", False)])
+def test_windows_is_told_that_its_pytorch_leaves_the_gpu_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], driver: bool, flag: str, told: bool
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(environment, "has_nvidia_driver", lambda: driver)
+    assert environment.choose_torch(flag, None) == "usual"
+    assert ("docs/GPU.md" in capsys.readouterr().err) == told
+    environment.choose_torch("", "usual")
+    assert capsys.readouterr().err == "", "once, before anything is installed"
+    with pytest.raises(environment.Problem, match="docs/GPU"):
+        environment.choose_torch("cuda", None)
 
 
 def test_address_that_does_not_answer_in_time() -> None:

@@ -121,7 +121,7 @@ export function buildPicker(page) {
       }
       if (download?.state === "failed") remark(download.error, true);
       else if (refused && !loading) remark(refused, true);
-      else if (info.needs) remark(`Needs the Python package ${info.needs}: run "python launch.py extras", then start Lacuna again.`);
+      else if (info.needs) remark(`Needs the Python package ${info.needs}: run launch.py extras, then start Lacuna again.`);
       else if (tight) remark(`More than the ${bytes(Math.max(0, room))} of memory that are free here${dtype && `; in ${dtype} it fits`}.`);
       else remark(download?.state === "stopped" ? "Stopped; what has come is kept." : "");
 

@@ -15,7 +15,7 @@ from engine.backends.precision import computes_in_bf16
 from engine.backends.toy import Toy
 from engine.denoiser import Denoiser
 from engine.hub import HubError, Progress
-from engine.hub.families import FAMILIES, kind_of, refusal
+from engine.hub.families import FAMILIES, kind_of, lack, refusal
 from engine.hub.installed import EMBEDDED, TOKENIZER_FILES, embedded_name, folder_of
 from engine.settings import DTYPES
 
@@ -55,8 +55,8 @@ def load(
     if kind not in FAMILIES:
         raise LoadError(refusal(folder.name, kind))
     family = FAMILIES[kind]
-    if family.needs:
-        raise LoadError(f"{folder.name} needs the package {family.needs}, as all {family.name} models do: run `python launch.py extras`.")
+    if lacking := lack(folder.name, family):
+        raise LoadError(lacking)
     if family.tokenizer and not any(folder.file(file) for file in TOKENIZER_FILES) and _speaks_gpt2(folder):
         folder = Folder(folder.path, name, beside=hub.vocabulary(fetch_it=name is not None))
     model: Denoiser = import_module(f"engine.backends.{family.module}").load(folder, _placement(dtype, where, folder))

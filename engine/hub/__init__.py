@@ -7,6 +7,7 @@ import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from engine.hub import installed
@@ -45,15 +46,16 @@ def models() -> list[ModelInfo]:
     found = [("", EMBEDDED)] if installed.is_whole(EMBEDDED) else []
     found += [*installed.cached(), *((str(folder), folder) for folder in installed.folders())]
     known: dict[str, ModelInfo] = {}
+    cuda = _uses_cuda()
     for name, folder in found:
         if family := FAMILIES.get(kind_of(installed.read_json(folder / CONFIG))):
             called = name or installed.embedded_name()
             licence = licences.get(name, "") if name else EMBEDDED_LICENCE
-            memory = _memory(installed.parameters(folder), installed.weights(folder))
+            memory = _memory(installed.parameters(folder), installed.weights(folder), cuda)
             known[called] = ModelInfo(called, family.name, installed.size(folder), licence, memory, True, family.needs)
     for entry in CATALOGUE:
         family = FAMILIES[entry.kind]
-        memory = _memory(entry.parameters, entry.size)
+        memory = _memory(entry.parameters, entry.size, cuda)
         known.setdefault(entry.name, ModelInfo(entry.name, family.name, entry.size, entry.licence, memory, False, family.needs))
     return list(known.values())
 
@@ -64,14 +66,25 @@ def resolve(name: str, revision: str | None = None) -> Path | None:
     return installed.whole_snapshot(name, revision)
 
 
-def _memory(parameters: int, stored: int) -> int:
+def _memory(parameters: int, stored: int, cuda: bool) -> int:
     """Bytes that a network takes in the default dtype, which `engine.load` tells; at most, of a small one on a CPU. stored: bytes of its
     weights on disk.
     """
-    if os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi"):
+    if cuda:
         return 2 * parameters
     with suppress(OSError):
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
         if parameters >= LARGE and stored < 3 * parameters and re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags):
             return 2 * parameters
     return 4 * parameters
+
+
+def _uses_cuda() -> bool:
+    """Whether there is an NVIDIA GPU and the installed torch was built for it, as its version.py says: importing it takes seconds."""
+    if not os.path.exists("/proc/driver/nvidia/version") and not shutil.which("nvidia-smi"):
+        return False
+    with suppress(ImportError, ValueError, OSError):
+        if (torch := find_spec("torch")) and torch.origin:
+            built = Path(torch.origin).with_name("version.py").read_text(encoding="utf-8")
+            return not re.search(r"^cuda\b.*= *None", built, re.MULTILINE)
+    return False

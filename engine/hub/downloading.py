@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import ssl
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.hub import installed
-from engine.hub.families import FAMILIES, GPT2, kind_of, refusal, supported
-from engine.hub.fetching import TIMEOUT, HubError, Remote, Stopped, fetch
+from engine.hub.families import FAMILIES, GPT2, kind_of, lack, refusal, supported
+from engine.hub.fetching import TIMEOUT, HubError, Remote, Stopped, distrust, fetch
 from engine.hub.installed import CONFIG, INDEX, TOKENIZER_FILES, WEIGHTS
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -25,6 +26,8 @@ SMALL_FILES = TOKENIZER_FILES | {
     "chat_template.jinja", "chat_template.json",
 }  # fmt: skip
 """What is fetched beside the weights."""
+PROXIES = ("http", "https", "socks5", "socks5h")
+"""The kinds of proxies that the library of the network knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def vocabulary(*, fetch_it: bool = False) -> Path | None:
 
 def _with_vocabulary() -> Path | None:
     folder = installed.snapshot(GPT2)
-    return folder if folder and all((folder / name).is_file() for name in ("vocab.json", "merges.txt")) else None
+    return folder if folder and all(installed.is_file(folder / name) for name in ("vocab.json", "merges.txt")) else None
 
 
 def download(name: str, revision: str | None = None) -> Generator[Progress, None, None]:
@@ -127,6 +130,8 @@ class _Download:
         config = installed.read_json(files[CONFIG].link)
         if (kind := kind_of(config)) not in FAMILIES:
             raise HubError(refusal(name, kind))
+        if lacking := lack(name, FAMILIES[kind]):
+            raise HubError(lacking)
         return files, config
 
     def _weights(self, files: dict[str, Remote]) -> list[Remote]:
@@ -245,19 +250,39 @@ def _sentences(name: str, revision: str | None) -> Iterator[None]:
             raise HubError(f"The hub does not give out {name} (it answers {code}); log in with `hf auth login`.") from error
         raise HubError(f"The hub does not answer as it should ({code}); try again later.") from error
     except (httpx2.RequestError, httpx2.StreamError, httpx2.InvalidURL, errors.OfflineModeIsEnabled) as error:
-        raise HubError(
-            f"{name} is no folder and no whole model on this machine, and the hub can't be reached: check the name and the network, and "
-            "start again."
-        ) from error
+        raise HubError(_unreached(name, revision, distrust(error))) from error
     except ImportError as error:
         raise HubError(f"The network's proxy needs the package {error.name or 'socksio'}, which is not installed; use another.") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, HubError):
             raise
-        raise HubError("The hub's answer makes no sense; try again later.") from error
+        raise HubError(_odd_proxy() or "The hub's answer makes no sense; try again later.") from error
     except OSError as error:
+        certificates = os.environ.get("SSL_CERT_FILE")
+        if certificates and not error.filename and isinstance(error, (ssl.SSLError, FileNotFoundError)):
+            raise HubError(f"SSL_CERT_FILE names {certificates}, where no certificates can be read: mend it or unset it.") from error
         if error.errno == errno.ENOSPC:
             raise HubError(
                 f"The disk is full: make room for {name} in {installed.home()}, and start again; it goes on where it was."
             ) from error
         raise HubError(f"{name} can't be written to {error.filename or installed.home()} ({error.strerror or error}).") from error
+
+
+def _unreached(name: str, revision: str | None, distrusted: str) -> str:
+    """The sentence for a hub that can't be reached; `distrusted`: what is wrong with its certificate, if that is why."""
+    why = f"the hub can't be reached, for its certificate is not trusted ({distrusted})" if distrusted else "the hub can't be reached"
+    if installed.whole_snapshot(name, revision):
+        return f"{name} is on this machine; whether it is the newest can't be asked now, because {why}."
+    cure = "check the name and the network, and start again"
+    if distrusted:
+        cure = "where a proxy or a virus scanner reads along, put the file of its certificate into the variable SSL_CERT_FILE"
+    return f"{name} is no folder and no whole model on this machine, and {why}: {cure}."
+
+
+def _odd_proxy() -> str:
+    """The sentence for a variable with a proxy of a kind that nothing here speaks; empty when there is none."""
+    for name, value in os.environ.items():
+        kind, mark, _ = value.partition("://")
+        if name.lower() in ("http_proxy", "https_proxy", "all_proxy") and mark and kind.lower() not in PROXIES:
+            return f"The variable {name} names a proxy of the kind {kind}://, which can't be used: unset it, or name one of http:// in it."
+    return ""

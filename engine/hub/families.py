@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from engine.text import command
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -70,3 +72,9 @@ def refusal(name: str, kind: str) -> str:
     """The sentence for a model of a family that isn't known, or that doesn't say which it is of."""
     said = f"is of the family {kind[:40]!r}" if kind else "does not say of which family it is"
     return f"{name} {said}, which can't be loaded; there are {supported()}."
+
+
+def lack(name: str, family: Family) -> str:
+    """The sentence for a model whose family needs a package that is missing; empty when none is."""
+    needs = family.needs
+    return needs and f"{name} needs the package {needs}, as all {family.name} models do: run `{command('extras')}` and start again."

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import ssl
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,8 +111,9 @@ def _fill(file: Remote, stop: threading.Event) -> None:
         except (httpx2.TransportError, httpx2.StreamError) as error:
             tries = 0 if file.here > have else tries + 1
             if tries == TRIES:
+                why = f" (a certificate is not trusted: {distrusted})" if (distrusted := distrust(error)) else ""
                 raise HubError(
-                    f"The connection breaks off while {file.name} is fetched; start again, and it goes on where it was."
+                    f"The connection breaks off while {file.name} is fetched{why}; start again, and it goes on where it was."
                 ) from error
             stop.wait(0.1 * 2**tries)
     if not file.partial.exists():
@@ -120,6 +122,16 @@ def _fill(file: Remote, stop: threading.Event) -> None:
         file.partial.unlink()
         raise HubError(f"{file.name} did not arrive as the hub describes it; start again.")
     os.replace(file.partial, file.blob)
+
+
+def distrust(error: BaseException) -> str:
+    """What is wrong with a server's certificate, when that is why a connection failed; empty otherwise."""
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return " ".join((getattr(one, "verify_message", "") or str(one)).split())
+        one = one.__cause__ or one.__context__
+    return ""
 
 
 def _stream(file: Remote, have: int, stop: threading.Event) -> None:

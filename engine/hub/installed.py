@@ -94,12 +94,20 @@ def whole_snapshot(name: str, revision: str | None = None) -> Path | None:
 
 def is_whole(folder: Path) -> bool:
     """Whether a folder holds a config and all of its weights."""
-    if not (folder / CONFIG).is_file():
+    if not is_file(folder / CONFIG):
         return False
-    if (folder / WEIGHTS).is_file():
+    if is_file(folder / WEIGHTS):
         return True
     shards = shards_of(folder / INDEX)
-    return bool(shards) and all((folder / shard).is_file() for shard in shards)
+    return bool(shards) and all(is_file(folder / shard) for shard in shards)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file that can be looked at: one in a folder that this user may not enter counts as none."""
+    try:
+        return path.is_file()
+    except OSError:  # before Python 3.14
+        return False
 
 
 def shards_of(index: Path) -> set[str]:
@@ -140,17 +148,23 @@ def folders() -> Iterator[Path]:
 
 def size(folder: Path) -> int:
     """Bytes of a model's files; links are followed."""
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return sum(map(_bytes, _files(folder)))
 
 
 def weights(folder: Path) -> int:
     """Bytes of a model's safetensors."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return sum(map(_bytes, _files(folder, ".safetensors")))
 
 
 def parameters(folder: Path) -> int:
     """How many numbers a model's weights hold, from the headers of its safetensors."""
-    return sum(_numbers(path) for path in folder.glob("*.safetensors"))
+    return sum(map(_numbers, _files(folder, ".safetensors")))
+
+
+def _bytes(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
 
 
 def _numbers(path: Path) -> int:
@@ -163,8 +177,17 @@ def _numbers(path: Path) -> int:
         return 0
 
 
+def _files(folder: Path, ending: str = "") -> list[Path]:
+    """The files of a folder whose names end so."""
+    return [path for path in _entries(folder) if path.name.endswith(ending) and is_file(path)]
+
+
 def _folders(parent: Path) -> list[Path]:
+    return [path for path in _entries(parent) if os.path.isdir(path)]
+
+
+def _entries(folder: Path) -> list[Path]:
     try:
-        return sorted(Path(entry) for entry in os.scandir(parent) if entry.is_dir())
-    except OSError:
+        return sorted(folder.iterdir())
+    except OSError:  # none there, or one that this user may not read
         return []
