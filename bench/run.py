@@ -66,7 +66,13 @@ class Former(DiTDenoiser):
         return cls(net, model.tokenizer, name=model.name, mask_id=model.mask_id, document_id=model.document_id)
 
     def network_rows(
-        self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None, context: ContextCache | None = None
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        sigma: Tensor | None,
+        attend: Tensor | None,
+        context: ContextCache | None = None,
+        guidance: float = 0.0,
     ) -> Tensor:
         """(N, V) float32."""
         with patch.object(attention, "PLAIN_SCORES", 0):  # none are short enough for plain products

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from engine.caches import ContextCache
 from engine.denoiser import Denoiser, KeepsContext
+from engine.forward import guided
 
 WORTH_KEEPING = 0.5
 """The share of a canvas up to which it pays to compute its changing places alone."""
@@ -74,24 +75,28 @@ class Context:
         """Whether the whole canvas is to be read anew at this step, even if nothing has changed since the last one."""
         return self._stale and step % self._refresh == 0
 
-    def logits(self, step: int, rows: list[int], ids: Tensor, positions: Tensor, *, t: Tensor, attend: Tensor | None) -> Tensor:
-        """`Denoiser.logits` of these rows of a run, which stay the same canvases from step to step; rows may leave and come back."""
+    def logits(
+        self, step: int, rows: list[int], ids: Tensor, positions: Tensor, *, t: Tensor, attend: Tensor | None, guidance: float = 0.0
+    ) -> Tensor:
+        """`Denoiser.logits` of these rows of a run, which stay the same canvases from step to step; rows may leave and come back. Under
+        guidance the second half of the rows doesn't know the given text, and the logits are those of `forward.guided`.
+        """
         if self._keeper is None:
-            return self._model.logits(ids, positions, t=t, attend=attend)
+            return guided(self._model.logits(ids, positions, t=t, attend=attend), guidance)
         # Each row decides for itself, so that what comes of it depends on no other.
         whole = [k for k, row in enumerate(rows) if step % self._refresh == 0 or row not in self._held]
         self._stale = False
         if not whole:
-            return self._read_beside(rows, ids, positions, attend)
+            return self._read_beside(rows, ids, positions, attend, guidance)
         beside = [k for k in range(len(rows)) if k not in set(whole)]
         parts = self._read([rows[k] for k in whole], *_rows_of(whole, ids, positions, attend))
         if beside:
             own, asked, seen = _rows_of(beside, ids, positions, attend)
             parts += self._read_beside([rows[k] for k in beside], own, asked, seen).split(asked.sum(-1).tolist())
         place = {k: at for at, k in enumerate([*whole, *beside])}
-        return torch.cat([parts[place[k]] for k in range(len(rows))])
+        return guided(torch.cat([parts[place[k]] for k in range(len(rows))]), guidance)
 
-    def _read_beside(self, rows: list[int], ids: Tensor, positions: Tensor, attend: Tensor | None) -> Tensor:
+    def _read_beside(self, rows: list[int], ids: Tensor, positions: Tensor, attend: Tensor | None, guidance: float = 0.0) -> Tensor:
         """What changes, beside what is kept of the rest: logits."""
         assert self._keeper is not None
         active = positions | (ids != torch.stack([self._seen[row] for row in rows]))
@@ -100,7 +105,7 @@ class Context:
         cache = self._cache_of(rows)
         self._keep(rows, ids, cache)
         cache.only(active | self._keeper.read_from(positions, attend))
-        return self._keeper.logits_beside(ids, positions, cache, attend=attend)
+        return self._keeper.logits_beside(ids, positions, cache, attend=attend, guidance=guidance)
 
     def _cache_of(self, rows: list[int]) -> ContextCache:
         """A cache of these rows alone, in this order: the one that they are in, or another that they move to."""

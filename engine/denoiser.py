@@ -82,8 +82,12 @@ class KeepsContext(Denoiser, Protocol):
         """(B, L) bool, the places whose rows of the network predict these (B, L) bool positions."""
         ...
 
-    def logits_beside(self, ids: Tensor, positions: Tensor, context: ContextCache, *, attend: Tensor | None = None) -> Tensor:
-        """As `logits`, but only the places that `context` names are computed, those that the positions are read from among them."""
+    def logits_beside(
+        self, ids: Tensor, positions: Tensor, context: ContextCache, *, attend: Tensor | None = None, guidance: float = 0.0
+    ) -> Tensor:
+        """As `logits`, but only the places that `context` names are computed, those that the positions are read from among them. With
+        guidance the rows come in two halves, and the logits are `forward.guided` of them.
+        """
         ...
 
 

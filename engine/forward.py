@@ -69,6 +69,16 @@ def subs_log_probs(logits: Tensor, suppressed: Sequence[int]) -> Tensor:
     return torch.log_softmax(logits.float().index_fill(-1, ids, -torch.inf), dim=-1)
 
 
+def guided(logits: Tensor, guidance: float) -> Tensor:
+    """(2N, V) raw logits, first those that know the given text, then those that don't -> (N, V), further from the latter (classifier-free
+    guidance, arXiv 2207.12598, on LLaDA's scale: at 0 the logits that there are). What a linear head reads may be mixed so as well.
+    """
+    if not guidance:
+        return logits
+    conditioned, free = logits.chunk(2)
+    return free.lerp(conditioned, 1 + guidance)
+
+
 def surprisal(log_probs: Tensor) -> Tensor:
     """(n,) on the CPU, in nats: how surprising to the model a token drawn from what is allowed is, in expectation.
 

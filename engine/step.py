@@ -115,17 +115,14 @@ class Loop:
         x, positions, attend = now.x[rows], asked[rows], now.attend[rows]
         t = torch.tensor(list(told.values()), dtype=torch.float32)
         given = ~now.writable[rows]
-        guided = guidance > 0 and bool(given.any())
-        if guided:  # the second half is what the model would write without the given text
+        halved = guidance > 0 and bool(given.any())
+        if halved:  # the second half is what the model would write without the given text
             x = torch.cat([x, x.masked_fill(given, self.model.mask_id)])
             positions, attend, t = positions.repeat(2, 1), attend.repeat(2, 1), t.repeat(2)
             rows = [*rows, *(len(now.x) + b for b in rows)]
         seen = None if attend.all() else attend.to(device)
-        logits = self.context.logits(step, rows, x.to(device), positions.to(device), t=t.to(device), attend=seen)
-        if guided:
-            conditioned, free = logits.chunk(2)
-            logits = free.lerp(conditioned, 1 + guidance)  # LLaDA's scale: 0 is the conditioned prediction alone
-        return logits
+        strength = guidance if halved else 0.0
+        return self.context.logits(step, rows, x.to(device), positions.to(device), t=t.to(device), attend=seen, guidance=strength)
 
     def choose(self, step: int, now: Places, asked: Tensor, steps: dict[int, Step], log_probs: Tensor) -> Chosen:
         """A token for each place asked for, from (N, V) log-probabilities; ValueError where there is none to choose."""

@@ -26,6 +26,7 @@ from engine.revision import revised
 from engine.settings import PUBLISHED, Settings, SettingsError
 
 VOCABULARY, MASK = 40, 39
+Keeper = ContextDiT | DecoderDenoiser
 
 
 def network(depth: int, ngram_rows: int = 0, *, seed: int = 0) -> ContextDiT:
@@ -56,11 +57,17 @@ class Counted(ContextDiT):
         return "".join(f" {token}" for token in ids)
 
     def network_rows(
-        self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None, context: ContextCache | None = None
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        sigma: Tensor | None,
+        attend: Tensor | None,
+        context: ContextCache | None = None,
+        guidance: float = 0.0,
     ) -> Tensor:
         self.rows.append(len(ids))
         self.places.append(ids.shape[1] if context is None or context.places is None else context.places.shape[1])
-        return super().network_rows(ids, positions, sigma, attend, context)
+        return super().network_rows(ids, positions, sigma, attend, context, guidance)
 
 
 def counted(depth: int = 2, ngram_rows: int = 0, *, seed: int = 0) -> Counted:
@@ -176,6 +183,24 @@ def test_nothing_is_read_twice_while_nothing_changes() -> None:
     moves = run(model, x, sampler="ancestral", steps=400, refresh=4)
     changes = sum(bool(move.revealed.any()) for move in moves)
     assert len(model.places) <= 2 * changes < len(moves) / 4  # beside what was made of the rest, and once more with the rest
+
+
+@pytest.mark.parametrize("model", [network(2), decoder(2, shifted=True, seed=0)], ids=["ours", "shifted"])
+def test_guidance_beside_a_kept_context_mixes_the_two_halves(model: Keeper) -> None:
+    ids = torch.randint(0, MASK, (4, 20), generator=torch.Generator().manual_seed(0))
+    ids[:, 8:12] = MASK
+    ids[2:] = ids[:2]
+    ids[2:, :8] = MASK
+    asked = torch.zeros(4, 20, dtype=torch.bool)
+    asked[:, 8:12] = True
+    found = []
+    for strength in (0.0, 1.5):
+        context = ContextCache()
+        model.logits_beside(ids, asked, context)
+        context.only(asked | model.read_from(asked, None))
+        found.append(model.logits_beside(ids, asked, context, guidance=strength))
+    conditioned, free = found[0].chunk(2)
+    torch.testing.assert_close(found[1], free + 2.5 * (conditioned - free), rtol=1e-4, atol=1e-4)
 
 
 def test_rows_that_rest_hold_no_caches_that_the_others_left() -> None:

@@ -20,6 +20,7 @@ from engine.backends.folder import Folder, LoadError, Placement, Rename
 from engine.backends.hub_tokenizer import HubTokenizer
 from engine.backends.speech import Speech
 from engine.caches import ContextCache, Recall
+from engine.forward import guided
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +194,11 @@ class DecoderDenoiser(Speech):
         return read
 
     @torch.inference_mode()
-    def logits_beside(self, ids: Tensor, positions: Tensor, context: ContextCache, *, attend: Tensor | None = None) -> Tensor:
+    def logits_beside(
+        self, ids: Tensor, positions: Tensor, context: ContextCache, *, attend: Tensor | None = None, guidance: float = 0.0
+    ) -> Tensor:
         """As `logits` (KeepsContext); the context's places are on the network's device."""
-        return self._predictions(ids, positions, attend, context)
+        return guided(self._predictions(ids, positions, attend, context), guidance)
 
     def _predictions(self, ids: Tensor, positions: Tensor, attend: Tensor | None, context: ContextCache | None = None) -> Tensor:
         where = self._rows_of(positions, attend).to(self.device)

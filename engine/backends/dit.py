@@ -16,6 +16,7 @@ from engine.backends.packed import pack
 from engine.backends.quantised import quantise
 from engine.backends.speech import Speech
 from engine.caches import ContextCache
+from engine.forward import guided
 from engine.hub.installed import WEIGHTS
 from engine.length_head import LengthHead, around, reading
 from engine.lexicon import Lexicon
@@ -83,12 +84,22 @@ class DiTDenoiser(Speech):
         return SCHEDULES["loglinear"].sigma(t).to(self.device, torch.float32)
 
     def network_rows(
-        self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None, context: ContextCache | None = None
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        sigma: Tensor | None,
+        attend: Tensor | None,
+        context: ContextCache | None = None,
+        guidance: float = 0.0,
     ) -> Tensor:
         """(N, V) float32, what the network says at the positions; `attend` (B, L) or (B, L, L) as the network takes it."""
         where = positions.reshape(-1).nonzero()[:, 0].to(self.device)
         seen = None if attend is None else attend.to(self.device)
-        return self.network(ids.to(self.device), where, sigma, seen, context=context).float()
+        states = self.network.states(ids.to(self.device), sigma, seen, None, where, context)
+        if guidance:  # before the head, which then reads half as much
+            states = guided(states.float(), guidance).to(states.dtype)
+        rows: Tensor = self.network.head(states)
+        return rows.float()
 
 
 class ContextDiT(DiTDenoiser):
@@ -104,9 +115,11 @@ class ContextDiT(DiTDenoiser):
         return positions
 
     @torch.inference_mode()
-    def logits_beside(self, ids: Tensor, positions: Tensor, context: ContextCache, *, attend: Tensor | None = None) -> Tensor:
+    def logits_beside(
+        self, ids: Tensor, positions: Tensor, context: ContextCache, *, attend: Tensor | None = None, guidance: float = 0.0
+    ) -> Tensor:
         """(B, L) ids, (B, L) bool positions -> (N, V) float32 raw logits, as `logits`; the context's places are on the network's device."""
-        return self.network_rows(ids, positions, None, attend, context).to(ids.device)
+        return self.network_rows(ids, positions, None, attend, context, guidance).to(ids.device)
 
 
 class LengthwiseDiT(ContextDiT):
