@@ -23,6 +23,7 @@ from engine.spacing import straighten
 from engine.tokenizer import Tokenizer
 from engine.training import shards, train
 from engine.training.corpus import CorpusError, documents, files_of, unread
+from engine.training.lock import alone_in
 from engine.training.rows import Rows
 from engine.training.trainer import Trainer
 
@@ -200,6 +201,13 @@ def test_options_that_would_do_nothing_are_refused(texts: Path, start: Path, tmp
     assert train.main(["--prepare", "--data", str(texts), "--init", str(start), "--out", str(tmp_path / "corpus")]) == 0
     assert tune(start, tmp_path / "corpus", tmp_path / "out", "--exclude", str(texts)) == 2
     assert "is a corpus already" in capsys.readouterr().err
+
+
+def test_two_runs_don_t_write_in_one_folder(texts: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with alone_in(tmp_path / "out"):
+        assert tune(start, texts, tmp_path / "out", "--tokens", "640") == 2
+    assert "Another run is at work in" in capsys.readouterr().err
+    assert tune(start, texts, tmp_path / "out", "--tokens", "640") == 0
 
 
 def test_a_disk_that_takes_no_weights_is_one_sentence(texts: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import math
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -24,6 +25,7 @@ from engine.training.corpus import CorpusError, unusable
 from engine.training.crew import Crew
 from engine.training.enlarge import enlarged, with_vocabulary
 from engine.training.finish import finish
+from engine.training.lock import alone_in
 from engine.training.loop import TrainingError, loop
 from engine.training.objective import MaskingRecipe
 from engine.training.optimiser import Average, Optimiser
@@ -69,6 +71,11 @@ def main(argv: list[str]) -> int:
 def train(args: argparse.Namespace, began: float) -> int:
     """One run, from nothing, from `--init` or from its saved state, to the end of its budget or of its piece."""
     crew = Crew.of_environment(args.device)
+    with alone_in(args.out) if crew.leads else nullcontext():
+        return _train(args, began, crew)
+
+
+def _train(args: argparse.Namespace, began: float, crew: Crew) -> int:
     machine.set_up(crew.device)
     start = checkpoint.load(args.init, causal=None) if args.init else None
     rows, tokenizer = crew.first_alone(lambda: prepare(args, start.tokenizer if start else None))
