@@ -15,6 +15,7 @@ from engine import checkpoint
 from engine.backends import EMBEDDED
 from engine.evaluation import card
 from engine.evaluation.nelbo import evaluate
+from engine.evaluation.session import training_of
 from engine.lexicon import Lexicon
 from engine.rarity import words_of
 from engine.settings import recommended
@@ -35,6 +36,8 @@ def test_it_is_really_trained_and_small_enough_to_ship(figures: dict[str, Any]) 
     held = checkpoint.load(EMBEDDED)
     assert sum(p.numel() for p in held.model.parameters()) >= 10_000_000
     assert held.trained["tokens"] >= 180_000_000
+    whole = f"{sum(p.numel() for p in held.model.parameters()):,}"
+    assert whole in CARD and training_of(None, engine.load(device="cpu"))["parameters"] == whole, "however it is computed"
     assert figures["dev"]["bits_per_char"] <= 1.60
     assert sum(p.stat().st_size for p in EMBEDDED.iterdir()) <= 48e6
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from engine.backends import EMBEDDED, load
@@ -25,6 +26,7 @@ from engine.evaluation.order import left_to_right
 from engine.evaluation.report import Report, markdown
 from engine.evaluation.store import Store, fingerprint_of_model
 from engine.memory import dtype_of
+from engine.model import DiT
 from engine.settings import Settings, recommended
 from engine.training.corpus import CorpusError, files_of
 from engine.training.gaps import EVEN, even_cuts, mixed_cuts
@@ -238,6 +240,9 @@ def training_of(name: str | None, model: Denoiser) -> dict[str, str]:
     }
     net = getattr(model, "network", None)
     if isinstance(net, nn.Module):
+        if isinstance(net, DiT):  # as it was trained: when a fill computes, some of its numbers lie in others (engine.backends.folded)
+            with torch.device("meta"):
+                net = DiT(net.config)
         parameters = sum(p.numel() for p in net.parameters())
         embedded = sum(m.weight.numel() for m in net.modules() if isinstance(m, nn.Embedding))
         told["parameters"] = f"{parameters:,}"
