@@ -186,7 +186,7 @@ def levels_of(args: argparse.Namespace, start: checkpoint.Checkpoint | None) -> 
     if args.levels == "bell":
         return None
     if start is None or start.schedule is None:
-        raise CorpusError("--levels learned needs --init and a model with a schedule: run `.venv/bin/python -m engine.training.schedule` on it first.")
+        raise CorpusError("--levels learned needs --init and a model with a schedule: run engine.training.schedule on it first (README).")
     return start.schedule
 
 
