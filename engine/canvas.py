@@ -7,6 +7,7 @@ the given strings as they are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -29,6 +30,10 @@ from engine.vocabulary import vocabulary
 LONGEST_WINDOW = 512
 """Windows are no longer than this many tokens, however much the model could read: the cost of a step grows with them."""
 _CHARS_A_TOKEN = 8
+_CLOSED = re.compile(r"[.,;:!?…]*(?:[\"”»)\]}]|['’](?![^\W_]))+\s*")
+"""What a pin is closed with."""
+_OPENED = re.compile(r"\s*[\"“„«(\[{'‘]+$")
+"""What a pin is opened with."""
 
 
 Piece: TypeAlias = str | Length
@@ -71,6 +76,8 @@ class Canvas:
         self.given: list[str] = [""]
         """The given text before each span, and after the last one; in sentence case, if the draft is in other letters."""
         self._tokens_between: dict[int, int] = {}
+        self._behind_keywords: set[int] = set()
+        """Spans that go on with a gap behind one of its keywords."""
         raw: list[tuple[int, str, Length | None]] = []
         gap = -1
 
@@ -90,24 +97,31 @@ class Canvas:
                 continue
             gap += 1
             if isinstance(part, Gap):
-                for here in placed.get(gap, [part.length]):
+                for number, here in enumerate(placed.get(gap, [part.length])):
                     if isinstance(here, str):
-                        fixed(here, Fixed(gap, here))
+                        fixed(here, Fixed(gap, self.style.case.alone(here) if self.style.case.capitals else here))
                     else:
+                        if number:
+                            self._behind_keywords.add(len(raw))
                         span("", here)
                 continue
-            for piece in part.pieces:
+            for number, piece in enumerate(part.pieces):
                 if isinstance(piece, Pin):
                     fixed(piece.text, Fixed(gap, piece.text))
                     continue
-                words = piece.strip()
-                start = piece.index(words)
-                if not any(map(is_wordlike, words)):  # nothing in it to rewrite
+                if not any(map(is_wordlike, piece)):  # nothing in it to rewrite
                     fixed(piece, Fixed(gap, piece))
                     continue
+                # Signs that embrace a pin stay with it, as blanks do: what is written anew could put them anywhere.
+                start = len(piece) - len(piece.lstrip())
+                end = len(piece.rstrip())
+                if number and (closed := _CLOSED.match(piece)):
+                    start = closed.end()
+                if number + 1 < len(part.pieces) and (opened := _OPENED.search(piece, start)):
+                    end = opened.start()
                 fixed(piece[:start], Fixed(gap, piece[:start]))
-                span(words, None)
-                fixed(piece[start + len(words) :], Fixed(gap, piece[start + len(words) :]))
+                span(piece[start:end], None)
+                fixed(piece[end:], Fixed(gap, piece[end:]))
         self.spans = self._spans(raw)
         if self.style.case != Case():
             if any(span.code for span in self.spans):
@@ -119,7 +133,11 @@ class Canvas:
 
     def _spans(self, raw: Sequence[tuple[int, str, Length | None]]) -> list[Span]:
         fenced, capitals = list(accumulate(map(fences, self.given))), self.style.case.capitals
-        return [span_of(self._known, self.given, i, *about, fenced=fenced[i] % 2 == 1, capitals=capitals) for i, about in enumerate(raw)]
+        found = [span_of(self._known, self.given, i, *about, fenced=fenced[i] % 2 == 1, capitals=capitals) for i, about in enumerate(raw)]
+        # A gap that is long enough to end a sentence ends it, however little is left behind its last keyword.
+        return [
+            replace(span, ends_sentence=1) if span.ends_sentence and i in self._behind_keywords else span for i, span in enumerate(found)
+        ]
 
     def _read_case(self, raw: list[tuple[int, str, Length | None]]) -> None:
         """Put the given texts, and the words that spans replace, in sentence case."""

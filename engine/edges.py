@@ -74,7 +74,7 @@ class Edges:
         if takes_space:
             first &= v.leads_space & ~v.starts_closing
         elif not before or before[-1].isspace() or opens(before):
-            first &= ~v.leads_space & ~v.starts_closing & ~v.fragment
+            first &= ~v.leads_space & ~v.starts_closing & ~v.fragment & ~v.clitic
         elif v.carries_spaces and is_wordlike(before[-1]):
             first &= ~v.starts_word
         if v.glued is not None:
@@ -110,6 +110,8 @@ class Edges:
         first, last = inner, inner
         if takes_space:
             first = first & v.leads_space & ~v.newline
+        elif before and (before[-1] in "`>" or opens(before)) and bool((first & ~v.leads_space).any()):
+            first = first & ~v.leads_space
         if v.glued is not None:
             first = first & ~v.glued
         if not after or after[0].isspace():

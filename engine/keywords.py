@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from engine.canvas import Canvas, Piece
+from engine.casing import Case
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap, Length, words
 from engine.draws import categorical
 from engine.forward import subs_log_probs
 from engine.lengths import tokens_of_words
 from engine.settings import Settings
-from engine.spacing import space_after, space_before
+from engine.spacing import ends_sentence, space_after, space_before
 from engine.text import SPACELESS, is_wordlike
+from engine.vocabulary import vocabulary
 
 READINGS = 8
 """At most so many for the keywords of a gap; where it has more of them, several are placed by each."""
@@ -66,7 +68,10 @@ def place(
         lengths = _in_words(beside[i], between)
         in_tokens = mark.length is not None and mark.length.unit == "tokens"
         stop = not in_tokens and 0 < canvas.spans[i].ends_sentence <= len(tokens[i])
-        placed[canvas.spans[i].gap] = _pieces(canvas, i, [mark.keywords[k] for k in order], lengths, stop=stop)
+        held_words = [mark.keywords[k] for k in order]
+        if not lengths[0] and vocabulary(model).evened and _begins_sentence(canvas, i, held_words[0]):
+            held_words[0] = held_words[0][0].upper() + held_words[0][1:]
+        placed[canvas.spans[i].gap] = _pieces(canvas, i, held_words, lengths, stop=stop)
         yield
     return placed
 
@@ -223,3 +228,11 @@ def _pieces(canvas: Canvas, i: int, keywords: Sequence[str], lengths: Sequence[L
         elif space_after(keywords[-1], canvas.given[i + 1]):
             pieces.append(" ")
     return pieces
+
+
+def _begins_sentence(canvas: Canvas, i: int, keyword: str) -> bool:
+    """Whether a keyword in small letters would begin a sentence of span i, in a draft that begins its sentences with capitals."""
+    given, first = canvas.given[i], keyword.split()[0]
+    before = given.rstrip()
+    parted = not before or (given != before and ends_sentence(before))
+    return parted and first.islower() and not canvas.spans[i].code and canvas.style.case == Case()

@@ -181,6 +181,8 @@ class _Reader:
                 self.fail(offset, "A gap's mark must be on one line; expected `]]` before the line end.")
             elif kind in ("pin", "unpin"):
                 self.fail(offset, f"`{piece}` marks a pin and belongs in a passage, `[[~ ...]]`; expected a {what}.")
+            elif piece == "," and self.text[offset - 1].isdecimal() and self.text[offset + 1 : offset + 2].isdecimal():
+                phrase.append(piece)  # "1,000"
             elif piece == ";" and not ends:
                 self.fail(offset, "Expected `,` or `]]` here; write `\\;` for a semicolon.")
             else:

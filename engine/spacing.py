@@ -65,6 +65,7 @@ _ENDED = re.compile(rf"(?:[.!?…][\"'”’)\]]*|{GAP_SIGN})\s*$")
 _WHOLE_SENTENCE = re.compile(rf"(?:[^\W\d_A-Z]{{3}}|{GAP_SIGN})[.!?…][\"'”’)\]]*\s")
 _PARAGRAPH_END = re.compile(r"[ \t]*(?:\r?\n[ \t]*(?:\r?\n|$)|$)")
 _LINE_END = re.compile(r"[ \t]*\r?\n")
+_LINE_BREAK = re.compile(r"\r\n|[\r\n]")
 _ITEM = re.compile(r"\s*(?:[-*•#>|+]|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,4})[.)]\s|\w+: )|.*\b(?:regards|wishes|truly|sincerely|love),\s*$")
 """How items of lists, headers of letters and signatures begin."""
 SENTENCE, LINE = 24, 48
@@ -94,12 +95,15 @@ def opens(before: str) -> bool:
 
 
 def line_of(texts: Iterable[str], reach: int, *, backwards: bool) -> str:
-    """What texts that follow each other hold up to the first line end, read forwards or backwards; `reach` characters of each at most."""
+    """What texts that follow each other hold up to the first line end, read forwards or backwards; of `reach` characters at most, and of
+    the text that they end in.
+    """
     found = ""
     for text in texts:
         near = text[-reach:] if backwards else text[:reach]
-        found = near.rpartition("\n")[2] + found if backwards else found + near.partition("\n")[0]
-        if "\n" in near or len(near) < len(text):
+        lines = _LINE_BREAK.split(near)
+        found = lines[-1] + found if backwards else found + lines[0]
+        if len(lines) > 1 or len(near) < len(text) or len(found) >= reach:
             break
     return found
 

@@ -48,6 +48,8 @@ class Vocabulary:
         self.blank = _flags(map(str.isspace, self.texts))
         self.leads_space = _flags(s[:1].isspace() for s in self.texts)
         self.ends_space = _flags(s[-1:].isspace() for s in self.texts)
+        self.clitic = _flags(_CLITIC.match(s) is not None for s in bare)
+        """What only goes on with a word: "'s", "'ll"."""
         self.starts_closing = _flags(s != "" and s[0] in CLOSING for s in bare)
         self.starts_word = _flags(s[:1].isalnum() for s in self.texts)
         self.ends_stop = _flags(s != "" and s[-1] in STOPS for s in self.texts)
@@ -216,6 +218,7 @@ def _classes(texts: Sequence[str]) -> tuple[list[int], list[Moves]]:
 
 
 _INITIAL = re.compile(" [A-HJ-Z]")
+_CLITIC = re.compile(r"['’](?:s|d|m|re|ve|ll)(?![^\W_])")
 TITLES = {"Mr", "Mrs", "Ms", "Dr", "Messrs", "Prof", "Rev", "Hon", "Gov", "Capt", "Col", "Gen", "Lieut", "Lt", "Maj", "Sgt", "St", "Mt"}
 """Abbreviations after which a stop ends no sentence, for a name has to follow."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.backends.toy import Toy
-from engine.canvas import Canvas
+from engine.canvas import Canvas, Fixed
 from engine.draft import Draft
 from engine.filling import fill
 from engine.settings import Settings
@@ -157,3 +157,17 @@ def test_the_text_between_gaps_is_counted_once_however_often_windows_are_laid_ou
     model.encode = read.append  # type: ignore[method-assign,assignment]
     assert canvas.windows([5] * 300) == first
     assert canvas.windows([1] * 300) and not read
+
+
+@pytest.mark.parametrize(
+    ("draft", "fixed"),
+    [
+        ("[[~ He read “{{Emma}}” twice]], and slept.", [" “", "Emma", "” "]),
+        ("[[~ so ({{it}}, he said) went]].", [" (", "it"]),
+        ("[[~ the “{{Iliad}},” and {{more}}]].", [" “", "Iliad", ",” ", " ", "more"]),
+        ("[[~ was {{it}}, too]].", [" ", "it"]),
+    ],
+)
+def test_signs_that_embrace_a_pin_stay_with_it(draft: str, fixed: list[str]) -> None:
+    canvas = Canvas(Toy(), Draft.parse(draft))
+    assert [item.text for item in canvas.items if isinstance(item, Fixed)] == fixed

@@ -154,3 +154,10 @@ def test_a_function_keeps_its_lines_on_the_page(home, browser):
         on_page.open_draft(page, f"{before}[[{len(model.wish)} tokens]]\n{after}")
         on_page.fill(page)
         assert on_page.text(page) == f"{before}{says}\n{after}"
+
+
+def test_nothing_is_written_apart_from_the_sign_that_opens_code() -> None:
+    for draft in ("Type `[[1]]` to begin.", "Call `f([[1]])` twice.", "<p>[[3]]</p>"):
+        *_, last = engine.fill(engine.load(device="cpu", dtype="float32"), draft, engine.Settings(seed=0))
+        before, _, _ = draft.partition("[[")
+        assert last.text.startswith(before) and not last.text[len(before)].isspace(), last.text

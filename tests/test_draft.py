@@ -74,6 +74,7 @@ def one(text: str) -> Any:
         (r"[[: a\, b\; c, d\]\]e, f\\, {g}, h]i]]", Gap(None, ("a, b; c", "d]]e", "f\\", "{g}", "h]i"))),
         ("[[: 10:30, C:\\x]]", Gap(None, ("10:30", "C:\\x"))),
         ("[[: silver, silver]]", Gap(None, ("silver", "silver"))),
+        ("[[: 1,000, x; 2,5,y]]", Gap(None, ("1,000", "x"), ("2,5", "y"))),
         ("[[~ the old house was quiet]]", Rewrite(("the old house was quiet",))),
         ("[[~the old  house ]]", Rewrite(("the old  house",))),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ import engine
 from engine.canvas import Canvas
 from engine.draft import Draft
 from engine.lines import evened
-from engine.spacing import GAP_SIGN, ends_paragraph
+from engine.spacing import GAP_SIGN, ends_paragraph, line_of
 from engine.vocabulary import vocabulary
 
 STORY = "The rain had stopped before noon. Nobody came to the house, and the lamp was not lit."
@@ -240,3 +241,17 @@ def test_no_sentence_ends_with_the_initial_of_a_name(model: engine.Denoiser) -> 
     assert last.after == "."
     *_, frame = engine.fill(model, "We regret to inform you that [[1]].", engine.recommended(model, {"seed": 0}))
     assert not re.search(r" [A-HJ-Z]\.$", frame.text)
+
+
+def test_a_line_is_looked_at_as_far_as_it_matters_and_ends_with_any_kind_of_line_end() -> None:
+    """With a thousand gaps on one line the texts between them are not all read for each."""
+    taken: list[str] = []
+
+    def texts() -> Iterator[str]:
+        for _ in range(1000):
+            taken.append("ten letters")
+            yield taken[-1]
+
+    assert line_of(texts(), 100, backwards=True) == "ten letters" * 10 and len(taken) == 10
+    for end in ("\n", "\r", "\r\n"):
+        assert line_of([f"before{end}line"], 100, backwards=True) == "line" == line_of([f"line{end}behind"], 100, backwards=False)

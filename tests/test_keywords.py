@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import engine
 from engine.backends.toy import Toy
 from engine.draft import Draft, DraftError, Gap, Length, words
 from engine.filling import fill, stream
@@ -174,3 +176,21 @@ def test_a_reader_may_leave_before_the_first_frame() -> None:
 )
 def test_a_keyword_that_ends_a_sentence_gets_its_stop(draft: str, text: str) -> None:
     assert text in filled(Toy(), draft) and ".." not in filled(Toy(), draft)
+
+
+@pytest.mark.parametrize(
+    ("draft", "holds"),
+    [
+        ("HE WAS [[3: silver]] AND WENT HOME.", r"HE WAS [^a-z]*SILVER[^a-z]* AND WENT HOME\."),
+        ("He sat still. [[2: silver]] was what he liked.", r"He sat still\. (Silver \S+|\S+ silver) was what he liked\."),
+        ("he sat still. [[1: silver]] was what he liked. he said so.", r"he sat still\. silver was what he liked\. he said so\."),
+        ("It rained. [[3: silver]] The river rose and sank.", r"It rained\. .*[Ss]ilver.*[.!?] The river rose and sank\."),
+        ("It cost [[2: 1,000]] pounds.", r"It cost .*1,000.* pounds\."),
+    ],
+)
+def test_a_keyword_is_written_as_its_place_asks(draft: str, holds: str) -> None:
+    """In the draft's capitals, with a capital where it begins a sentence, with the stop of a sentence that it is the end of."""
+    model = engine.load(device="cpu", dtype="float32")
+    for seed in range(3):
+        *_, last = fill(model, draft, engine.recommended(model, {"seed": seed, "candidates": 1, "revise": 0}))
+        assert re.fullmatch(holds, last.text), last.text

@@ -2,7 +2,7 @@
 import { cellsText, isFilled, isOpen } from "./document.js";
 import { button, el } from "./dom.js";
 import { composes } from "./keys.js";
-import { LONGEST, WORD } from "./marks.js";
+import { COMMA, LONGEST, WORD } from "./marks.js";
 import { toPlainText } from "./segments.js";
 
 const LONG_VERSION = 140; // characters of a fill that are shown in the list
@@ -100,7 +100,7 @@ export function installPopovers(page) {
       const take = () => {
         const now = draft.find(island.id)?.island;
         if (!now) return close();
-        const given = input.value.split(",").map((phrase) => phrase.trim()).filter(Boolean);
+        const given = input.value.split(COMMA).map((phrase) => phrase.trim()).filter(Boolean);
         if (name === "keywords" && !given.every((phrase) => WORD.test(phrase))) {
           input.value = now[name].join(", ");
           page.say("What a gap must hold needs a letter or a digit.");
