@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from types import MappingProxyType
 from typing import TypeAlias
 
-from engine.casing import Case
+from engine.casing import Case, lines_in_capitals
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap, Length, Part, Pin, Rewrite
 from engine.frames import MASKED_TEXT
@@ -30,6 +31,8 @@ from engine.vocabulary import vocabulary
 LONGEST_WINDOW = 512
 """Windows are no longer than this many tokens, however much the model could read: the cost of a step grows with them."""
 _CHARS_A_TOKEN = 8
+HEADLINE = Case(capitals=True)
+"""Of a line in capitals."""
 _CLOSED = re.compile(r"[.,;:!?…]*(?:[\"”»)\]}]|['’](?![^\W_]))+\s*")
 """What a pin is closed with."""
 _OPENED = re.compile(r"\s*[\"“„«(\[{'‘]+$")
@@ -79,6 +82,7 @@ class Canvas:
         self._behind_keywords: set[int] = set()
         """Spans that go on with a gap behind one of its keywords."""
         raw: list[tuple[int, str, Length | None]] = []
+        keywords: list[tuple[int, int, int]] = []  # which given text, from where on, how many characters
         gap = -1
 
         def fixed(text: str, item: str | Fixed) -> None:
@@ -99,6 +103,7 @@ class Canvas:
             if isinstance(part, Gap):
                 for number, here in enumerate(placed.get(gap, [part.length])):
                     if isinstance(here, str):
+                        keywords.append((len(raw), len(self.given[-1]), len(here)))
                         fixed(here, Fixed(gap, self.style.case.alone(here) if self.style.case.capitals else here))
                     else:
                         if number:
@@ -129,11 +134,16 @@ class Canvas:
             else:
                 self._read_case(raw)
                 self.spans = self._spans(raw)
+        elif self._known.evened:
+            self._read_headlines(raw, keywords, set(placed))
         self._shown = Shown(model, self.style)
 
-    def _spans(self, raw: Sequence[tuple[int, str, Length | None]]) -> list[Span]:
-        fenced, capitals = list(accumulate(map(fences, self.given))), self.style.case.capitals
-        found = [span_of(self._known, self.given, i, *about, fenced=fenced[i] % 2 == 1, capitals=capitals) for i, about in enumerate(raw)]
+    def _spans(self, raw: Sequence[tuple[int, str, Length | None]], headlines: AbstractSet[int] = frozenset()) -> list[Span]:
+        fenced = list(accumulate(map(fences, self.given)))
+        found = []
+        for i, about in enumerate(raw):
+            capitals = self.style.case.capitals or i in headlines
+            found.append(span_of(self._known, self.given, i, *about, fenced=fenced[i] % 2 == 1, capitals=capitals))
         # A gap that is long enough to end a sentence ends it, however little is left behind its last keyword.
         return [
             replace(span, ends_sentence=1) if span.ends_sentence and i in self._behind_keywords else span for i, span in enumerate(found)
@@ -141,14 +151,45 @@ class Canvas:
 
     def _read_case(self, raw: list[tuple[int, str, Length | None]]) -> None:
         """Put the given texts, and the words that spans replace, in sentence case."""
+        pieces = self._pieces(raw)
+        self._put(raw, pieces, self.style.case.read("".join(pieces), self._known.names))
+
+    def _read_headlines(
+        self, raw: list[tuple[int, str, Length | None]], keywords: Sequence[tuple[int, int, int]], placed: AbstractSet[int]
+    ) -> None:
+        """The same for lines in capitals of a draft that is in ordinary letters. Keywords, of the gaps in `placed`, may be typed in any."""
+        pieces = self._pieces(raw)
+        ends = list(accumulate(map(len, pieces)))
+        seen = text = "".join(pieces)
+        for k, start, size in keywords:
+            at = ends[2 * k] - len(pieces[2 * k]) + start
+            seen = seen[:at] + GAP_SIGN * size + seen[at + size :]
+        spans = [end for end, span in zip(ends[1::2], self.spans, strict=True) if not span.code]
+        lines = [(a, b) for a, b in lines_in_capitals(seen) if any(a < end <= b for end in spans)]
+        if not lines:
+            return
+        inside = {i for i, end in enumerate(ends[1::2]) if any(a < end <= b for a, b in lines)}
+        for a, b in lines:
+            text = text[:a] + HEADLINE.read(text[a:b], self._known.names) + text[b:]
+        self._put(raw, pieces, text)
+        held = {raw[i][0] for i in inside} & placed
+        items = ((item, isinstance(item, Fixed) and item.gap in held) for item in self.items)
+        self.items = [Fixed(item.gap, HEADLINE.alone(item.text)) if own and isinstance(item, Fixed) else item for item, own in items]
+        self.spans = [replace(span, capitals=i in inside) for i, span in enumerate(self._spans(raw, inside))]
+
+    def _pieces(self, raw: Sequence[tuple[int, str, Length | None]]) -> list[str]:
+        """Given texts and, between them, what spans replace, or a sign for a gap."""
         pieces = [self.given[0]]
         for (_, was, _), text in zip(raw, self.given[1:], strict=True):
             pieces += [was or GAP_SIGN, text]
-        ends = list(accumulate(map(len, pieces)))
-        read = self.style.case.read("".join(pieces), self._known.names)
-        pieces = [read[end - len(piece) : end] for piece, end in zip(pieces, ends, strict=True)]
-        self.given[:] = pieces[::2]
-        raw[:] = [(gap, was and words, length) for (gap, was, length), words in zip(raw, pieces[1::2], strict=True)]
+        return pieces
+
+    def _put(self, raw: list[tuple[int, str, Length | None]], pieces: Sequence[str], read: str) -> None:
+        """Put what is read, of the same length, in the place of the pieces."""
+        ends = accumulate(map(len, pieces))
+        found = [read[end - len(piece) : end] for piece, end in zip(pieces, ends, strict=True)]
+        self.given[:] = found[::2]
+        raw[:] = [(gap, was and words, length) for (gap, was, length), words in zip(raw, found[1::2], strict=True)]
 
     def rewritten_tokens(self, i: int) -> int:
         """How many tokens the words hold that a rewrite's span replaces."""

@@ -53,9 +53,7 @@ class Case:
         """The case of a text, with GAP_SIGN for its gaps: ordinary where there is too little to tell by."""
         if not any(map(str.islower, text)):
             lines = [line[0] for line in _LINE.finditer(text) if GAP_SIGN in line[0]]
-            letters = [char for line in lines for char in _without_label(line) if char.isalpha()]
-            capitals = sum(map(str.isupper, letters))
-            return cls(capitals=capitals >= LETTERS and capitals > len(letters) * MOST)
+            return cls(capitals=_in_capitals("".join(map(_without_label, lines))))
         first = [text[at] for at in _starts(text, stops=".") if not _LABEL.match(text, at)]
         small = sum(map(str.islower, first)) + len(_SURELY_I.findall(text))
         capitals = sum(map(str.isupper, first)) + len(_CAPITAL_I.findall(text))
@@ -111,6 +109,19 @@ def _starts(text: str, *, stops: str = ".!?", lines: bool = False) -> Iterator[i
     for place in places:
         if (found := _FIRST_LETTER.match(text, place)) and not text[found.end() : found.end() + 1].isupper():  # no "eBay", "iPhone"
             yield found.start(1)
+
+
+def lines_in_capitals(text: str) -> Iterator[tuple[int, int]]:
+    """Where in a text of ordinary letters the lines stand that are in capitals: headlines."""
+    for line in _LINE.finditer(text):
+        if not any(map(str.islower, line[0])) and _in_capitals(_without_label(line[0])):
+            yield line.span()
+
+
+def _in_capitals(text: str) -> bool:
+    letters = [char for char in text if char.isalpha()]
+    capitals = sum(map(str.isupper, letters))
+    return capitals >= LETTERS and capitals > len(letters) * MOST
 
 
 def _without_label(line: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from engine.canvas import Canvas, Window
+from engine.canvas import HEADLINE, Canvas, Window
 from engine.denoiser import Denoiser
 from engine.frames import Candidate, Cell, State
 from engine.growth import NEW
@@ -167,7 +167,8 @@ class Cells:
 
     def _alone(self, i: int, c: int, text: str) -> str:
         """A token's text as it could stand in cell c of span i: without the space, or the quote, that the given text has."""
-        text = self._canvas.style.case.alone(text.strip(" ") if c == 0 else text)
+        case = HEADLINE if self._canvas.spans[i].capitals else self._canvas.style.case
+        text = case.alone(text.strip(" ") if c == 0 else text)
         return text.removesuffix(self._canvas.spans[i].brings_quote) if c == len(self._slots[i]) - 1 else text
 
     def _relay(self, window: Window, ids: list[int], origin: list[int]) -> tuple[Window, set[int]]:

@@ -23,6 +23,7 @@ class Shown:
     def __init__(self, model: Denoiser, style: Style) -> None:
         self._model, self._style = model, style
         self._style_read = replace(style, case=Case())
+        self._style_of_headlines = replace(style, case=Case(capitals=True))
         self._known = vocabulary(model)
         self._glued = None if self._known.glued is None else self._known.glued.tolist()
 
@@ -31,7 +32,7 @@ class Shown:
 
         `read`: in sentence case, as the model reads what it wrote, whatever the draft's letters.
         """
-        style = self._style_read if read else self._style
+        style = self._style_read if read else self._style_of_headlines if span.capitals else self._style
         texts = [""] * len(tokens)
         chars = self._characters(tokens, quoted=span.quoted)
         if span.code:

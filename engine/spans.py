@@ -67,6 +67,8 @@ class Span:
     """Figures belong in it: some stand in its sentence."""
     bracketed: bool
     """Brackets belong in it: one is open before it, on its line, or closed behind it, or its passage holds some."""
+    capitals: bool = False
+    """It stands in a line in capitals of a draft that is not."""
 
 
 def span_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -194,3 +195,23 @@ def test_models_that_read_drafts_as_they_are_get_no_other_letters() -> None:
     toy = engine.load("toy")
     assert not vocabulary(toy).evened
     assert Canvas(toy, Draft.parse(HEADLINE)).style.case == ORDINARY
+
+
+@pytest.mark.parametrize(
+    ("draft", "holds"),
+    [
+        (
+            "STORM OVER LONDON\n\nTHE ROADS WERE [[3: silver]] AND CLOSED.\n\nShe read it and [[3]].",
+            r"STORM OVER LONDON\n\n[^a-z]+SILVER[^a-z]+\n\nShe read it and .*[a-z].*",
+        ),
+        (
+            "Dear all,\n\nURGENT: PLEASE [[2]] BEFORE YOU LEAVE.\n\nThank you.",
+            r"Dear all,\n\nURGENT: PLEASE [^a-z]+ BEFORE YOU LEAVE\.\n\nThank you\.",
+        ),
+        ("[[~ It was {{late}}.\n\nTHE OLD {{HOUSE}} WAS QUIET AND COLD]]", r"[^\n]*late[^\n]*\n\n[^a-z]*HOUSE[^a-z]*"),
+        ("He worked for NASA [[2]] years.", r"He worked for NASA .*[a-z].* years\."),
+    ],
+)
+def test_a_line_in_capitals_is_filled_in_capitals_and_the_others_are_not(model: engine.Denoiser, draft: str, holds: str) -> None:
+    for seed in range(2):
+        assert re.fullmatch(holds, filled(model, draft, seed)), filled(model, draft, seed)
