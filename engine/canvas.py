@@ -15,7 +15,7 @@ from itertools import accumulate
 from types import MappingProxyType
 from typing import TypeAlias
 
-from engine.casing import Case, lines_in_capitals
+from engine.casing import HEADLINE, Case, lines_in_capitals
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap, Length, Part, Pin, Rewrite
 from engine.frames import MASKED_TEXT
@@ -31,8 +31,6 @@ from engine.vocabulary import vocabulary
 LONGEST_WINDOW = 512
 """Windows are no longer than this many tokens, however much the model could read: the cost of a step grows with them."""
 _CHARS_A_TOKEN = 8
-HEADLINE = Case(capitals=True)
-"""Of a line in capitals."""
 _CLOSED = re.compile(r"[.,;:!?…]*(?:[\"”»)\]}]|['’](?![^\W_]))+\s*")
 """What a pin is closed with."""
 _OPENED = re.compile(r"\s*[\"“„«(\[{'‘]+$")

@@ -98,6 +98,10 @@ class Case:
         return _small(text) if self.small and (not self.names or text.strip() == "I") else text
 
 
+HEADLINE = Case(capitals=True)
+"""Of a line in capitals."""
+
+
 def _starts(text: str, *, stops: str = ".!?", lines: bool = False) -> Iterator[int]:
     """Where sentences begin, as far as signs tell: not behind a quote, for "he said" may follow. `lines`: at every line end, too."""
     places = [0] if text[:1].strip() else []

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from engine.canvas import HEADLINE, Canvas, Window
+from engine.canvas import Canvas, Window
+from engine.casing import HEADLINE
 from engine.denoiser import Denoiser
 from engine.frames import Candidate, Cell, State
 from engine.growth import NEW

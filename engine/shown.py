@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from engine.casing import Case
+from engine.casing import HEADLINE, Case
 from engine.denoiser import Denoiser
 from engine.lines import MASKED, as_written, tidy
 from engine.spacing import DOUBLE_QUOTES, space_after, space_before, stands_apart, unwanted
@@ -23,7 +23,7 @@ class Shown:
     def __init__(self, model: Denoiser, style: Style) -> None:
         self._model, self._style = model, style
         self._style_read = replace(style, case=Case())
-        self._style_of_headlines = replace(style, case=Case(capitals=True))
+        self._style_of_headlines = replace(style, case=HEADLINE)
         self._known = vocabulary(model)
         self._glued = None if self._known.glued is None else self._known.glued.tolist()
 
