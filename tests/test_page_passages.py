@@ -225,10 +225,9 @@ def test_words_of_a_fill_are_picked_by_keyboard_and_pinned_or_taken_out(page: Pa
     said(page, "Taken out.")
     page.keyboard.press("Control+z")
     assert text(page) == words
-    island.focus()
-    for _ in range(at + 1):
-        page.keyboard.press("ArrowRight")
+    island.focus()  # where the same word is still the one that is looked at
     page.keyboard.press("Shift+ArrowRight")
+    assert page.locator(".picked").all_inner_texts() == [cells[at]]
     page.keyboard.press("Control+k")
     said(page, "Pinned. Fill writes the words around them anew. What the gap asked for holds no more: its length.")
     assert "lamp" in pinned(page) and len(pinned(page)) >= 2
