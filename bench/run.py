@@ -22,7 +22,6 @@ from torch import Tensor
 from engine import attention, checkpoint
 from engine.backends import EMBEDDED, load
 from engine.backends.dit import ContextDiT, DiTDenoiser, LengthwiseDiT
-from engine.caches import ContextCache
 from engine.denoiser import Denoiser
 from engine.filling import fill
 from engine.hub.installed import embedded_name, folder_of
@@ -65,16 +64,8 @@ class Former(DiTDenoiser):
         net = checkpoint.load(folder).model.to(model.device, model.network.embedding.weight.dtype)
         return cls(net, model.tokenizer, name=model.name, mask_id=model.mask_id, document_id=model.document_id)
 
-    def network_rows(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        sigma: Tensor | None,
-        attend: Tensor | None,
-        context: ContextCache | None = None,
-        guidance: float = 0.0,
-    ) -> Tensor:
-        """(N, V) float32."""
+    def network_rows(self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None, *_: Any) -> Tensor:
+        """(N, V) float32; nothing is kept, and there is no guidance."""
         with patch.object(attention, "PLAIN_SCORES", 0):  # none are short enough for plain products
             states = self.network.states(ids, sigma, attend)
         rows: Tensor = self.network.head(states.flatten(0, 1)[positions.flatten()])

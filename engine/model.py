@@ -131,6 +131,23 @@ class First:
     """(B, heads, L, head_width), of the first block's attention."""
 
 
+def attended(
+    q: Tensor, k: Tensor, v: Tensor, attend: Tensor | None, recall: Recall | None, asked: Tensor | None, *, causal: bool
+) -> Tensor:
+    """What places, or those `asked` for, take from all others, (B, n, width), of (B, heads, L, head_width) queries, keys and values; the
+    keys and values kept before are `recall`'s.
+    """
+    length = q.shape[2]
+    if asked is not None:
+        q = taken(q, asked[:, None])
+        attend = attend if attend is None or attend.shape[2] == 1 else taken(attend, asked[:, None])
+    if recall is not None:
+        k, v = recall(k, v)
+    # A single new token sees every key there is; several behind a cache come with a mask of their own.
+    mixed = attention(q, k, v, attend, causal=causal and attend is None and k.shape[2] == length)
+    return mixed.transpose(1, 2).flatten(2)
+
+
 class Block(nn.Module):
     """Attention and MLP, each behind a norm and, in a conditioned network, an adaptive scale, shift and gate."""
 
@@ -191,19 +208,11 @@ class Block(nn.Module):
         # Autocast leaves what is turned in float32, and the fast kernels want one dtype.
         qk = rotate(qk, cos[..., None, None, :], sin[..., None, None, :]).to(v.dtype)
         q, k = qk[:, :, 0].transpose(1, 2), qk[:, :, 1].transpose(1, 2)
-        if asked is not None:
-            q = taken(q, asked[:, None])
-            attend = attend if attend is None or attend.shape[2] == 1 else taken(attend, asked[:, None])
         if self.value_mix is not None and first is not None:
             first.values = v if first.values is None else first.values
             mix = self.value_mix.to(v.dtype)
             v = mix[0] * v + mix[1] * first.values
-        if recall is not None:
-            k, v = recall(k, v)
-        # A single new token sees every key there is; several behind a cache come with a mask of their own.
-        causal = self.causal and attend is None and k.shape[2] == length
-        mixed = attention(q, k, v, attend, causal=causal)
-        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.out(attended(q, k, v, attend, recall, asked, causal=self.causal))
         return out
 
     def mlp(self, x: Tensor) -> Tensor:

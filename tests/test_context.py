@@ -57,17 +57,11 @@ class Counted(ContextDiT):
         return "".join(f" {token}" for token in ids)
 
     def network_rows(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        sigma: Tensor | None,
-        attend: Tensor | None,
-        context: ContextCache | None = None,
-        guidance: float = 0.0,
+        self, ids: Tensor, positions: Tensor, sigma: Tensor | None, attend: Tensor | None, context: ContextCache | None = None, *more: float
     ) -> Tensor:
         self.rows.append(len(ids))
         self.places.append(ids.shape[1] if context is None or context.places is None else context.places.shape[1])
-        return super().network_rows(ids, positions, sigma, attend, context, guidance)
+        return super().network_rows(ids, positions, sigma, attend, context, *more)
 
 
 def counted(depth: int = 2, ngram_rows: int = 0, *, seed: int = 0) -> Counted:

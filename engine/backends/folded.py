@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.attention import attention, rotate, taken
+from engine.attention import rotate, taken
 from engine.backends.packed import PackedLinear
 from engine.caches import Recall
-from engine.model import NORM_EPS, Block, DiT, First
+from engine.model import NORM_EPS, Block, DiT, First, attended
 
 
 class FoldedBlock(nn.Module):
@@ -68,19 +68,12 @@ class FoldedBlock(nn.Module):
         by = _scale(qk, torch.finfo(qk.dtype).tiny) if self.qk_norm else scale[..., None, None]
         qk = rotate(qk, cos[..., None, None, :], sin[..., None, None, :]) * by
         q, k = qk[:, :, 0].transpose(1, 2), qk[:, :, 1].transpose(1, 2)
-        if asked is not None:
-            q = taken(q, asked[:, None])
-            attend = attend if attend is None or attend.shape[2] == 1 else taken(attend, asked[:, None])
         v = (v * scale[..., None]).transpose(1, 2)
         if self.value_mix is not None and first is not None:
             first.values = v if first.values is None else first.values
             own, begun = self.value_mix
             v = torch.add(v * own, first.values, alpha=begun)
-        if recall is not None:
-            k, v = recall(k, v)
-        causal = self.causal and attend is None and k.shape[2] == length
-        mixed = attention(q, k, v, attend, causal=causal)
-        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.out(attended(q, k, v, attend, recall, asked, causal=self.causal))
         return out
 
 
