@@ -7,46 +7,28 @@ the given strings as they are.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from types import MappingProxyType
-from typing import TypeAlias
 
-from engine.casing import HEADLINE, Case, lines_in_capitals
+from engine.casing import Case
 from engine.denoiser import Denoiser
-from engine.draft import Draft, Gap, Length, Part, Pin, Rewrite
+from engine.draft import Draft, Part, Pin, Rewrite
 from engine.frames import MASKED_TEXT
+from engine.layout import Fixed, Layout, Piece
 from engine.lines import INSIDE
 from engine.shown import Shown
 from engine.source import fences
 from engine.spacing import GAP_SIGN, space_after
 from engine.spans import Span, on_line, span_of
 from engine.style import Style
-from engine.text import is_wordlike
 from engine.vocabulary import vocabulary
 
 LONGEST_WINDOW = 512
 """Windows are no longer than this many tokens, however much the model could read: the cost of a step grows with them."""
 _CHARS_A_TOKEN = 8
-_CLOSED = re.compile(r"[.,;:!?…]*(?:[\"”»)\]}]|['’](?![^\W_]))+\s*")
-"""What a pin is closed with."""
-_OPENED = re.compile(r"\s*[\"“„«(\[{'‘]+$")
-"""What a pin is opened with."""
-
-
-Piece: TypeAlias = str | Length
-"""Of a gap with keywords: one of them with the spaces beside it, or how long what is written between them is to be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fixed:
-    """Given text inside a mark: a pin or a keyword, or the spaces and signs around one."""
-
-    gap: int
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,123 +53,35 @@ class Canvas:
         self._model = model
         self._known = known = vocabulary(model)
         self._beyond: str = getattr(model, "beyond", "")
-        self.style = Style.of("".join(map(_as_was, draft.parts)), evened=known.evened)
-        self.items: list[str | Fixed | int] = []
-        """In reading order: given text, fixed text of a mark, or the index of a span."""
-        self.given: list[str] = [""]
-        """The given text before each span, and after the last one; in sentence case, if the draft is in other letters."""
         self._tokens_between: dict[int, int] = {}
-        self._behind_keywords: set[int] = set()
-        """Spans that go on with a gap behind one of its keywords."""
-        raw: list[tuple[int, str, Length | None]] = []
-        keywords: list[tuple[int, int, int]] = []  # which given text, from where on, how many characters
-        gap = -1
-
-        def fixed(text: str, item: str | Fixed) -> None:
-            if text:
-                self.items.append(item)
-                self.given[-1] += text
-
-        def span(was: str, length: Length | None) -> None:
-            self.items.append(len(raw))
-            raw.append((gap, was, length))
-            self.given.append("")
-
-        for part in draft.parts:
-            if isinstance(part, str):
-                fixed(part, part)
-                continue
-            gap += 1
-            if isinstance(part, Gap):
-                for number, here in enumerate(placed.get(gap, [part.length])):
-                    if isinstance(here, str):
-                        keywords.append((len(raw), len(self.given[-1]), len(here)))
-                        fixed(here, Fixed(gap, self.style.case.alone(here) if self.style.case.capitals else here))
-                    else:
-                        if number:
-                            self._behind_keywords.add(len(raw))
-                        span("", here)
-                continue
-            for number, piece in enumerate(part.pieces):
-                if isinstance(piece, Pin):
-                    fixed(piece.text, Fixed(gap, piece.text))
-                    continue
-                if not any(map(is_wordlike, piece)):  # nothing in it to rewrite
-                    fixed(piece, Fixed(gap, piece))
-                    continue
-                # Signs that embrace a pin stay with it, as blanks do: what is written anew could put them anywhere.
-                start = len(piece) - len(piece.lstrip())
-                end = len(piece.rstrip())
-                if number and (closed := _CLOSED.match(piece)):
-                    start = closed.end()
-                if number + 1 < len(part.pieces) and (opened := _OPENED.search(piece, start)):
-                    end = opened.start()
-                fixed(piece[:start], Fixed(gap, piece[:start]))
-                span(piece[start:end], None)
-                fixed(piece[end:], Fixed(gap, piece[end:]))
-        self.spans = self._spans(raw)
+        self.style = Style.of("".join(map(_as_was, draft.parts)), evened=known.evened)
+        layout = Layout(draft, placed, self.style.case)
+        self.spans = self._spans(layout)
+        in_code = {i for i, span in enumerate(self.spans) if span.code}
         if self.style.case != Case():
-            if any(span.code for span in self.spans):
+            if in_code:
                 self.style = replace(self.style, case=Case())
             else:
-                self._read_case(raw)
-                self.spans = self._spans(raw)
-        elif self._known.evened:
-            self._read_headlines(raw, keywords, set(placed))
+                layout.read_in_sentence_case(self.style.case, known.names)
+                self.spans = self._spans(layout)
+        elif known.evened and (headlines := layout.read_headlines(known.names, in_code)):
+            self.spans = [replace(span, capitals=i in headlines) for i, span in enumerate(self._spans(layout, headlines))]
+        self.items = layout.items
+        """In reading order: given text, fixed text of a mark, or the number of a span."""
+        self.given = layout.given
+        """The given text before each span, and after the last one; in sentence case, if the draft is in other letters."""
         self._shown = Shown(model, self.style)
 
-    def _spans(self, raw: Sequence[tuple[int, str, Length | None]], headlines: AbstractSet[int] = frozenset()) -> list[Span]:
-        fenced = list(accumulate(map(fences, self.given)))
+    def _spans(self, layout: Layout, headlines: AbstractSet[int] = frozenset()) -> list[Span]:
+        fenced = list(accumulate(map(fences, layout.given)))
         found = []
-        for i, about in enumerate(raw):
+        for i, stretch in enumerate(layout.stretches):
             capitals = self.style.case.capitals or i in headlines
-            found.append(span_of(self._known, self.given, i, *about, fenced=fenced[i] % 2 == 1, capitals=capitals))
+            found.append(span_of(self._known, layout.given, i, stretch, fenced=fenced[i] % 2 == 1, capitals=capitals))
         # A gap that is long enough to end a sentence ends it, however little is left behind its last keyword.
         return [
-            replace(span, ends_sentence=1) if span.ends_sentence and i in self._behind_keywords else span for i, span in enumerate(found)
+            replace(span, ends_sentence=1) if span.ends_sentence and i in layout.behind_keywords else span for i, span in enumerate(found)
         ]
-
-    def _read_case(self, raw: list[tuple[int, str, Length | None]]) -> None:
-        """Put the given texts, and the words that spans replace, in sentence case."""
-        pieces = self._pieces(raw)
-        self._put(raw, pieces, self.style.case.read("".join(pieces), self._known.names))
-
-    def _read_headlines(
-        self, raw: list[tuple[int, str, Length | None]], keywords: Sequence[tuple[int, int, int]], placed: AbstractSet[int]
-    ) -> None:
-        """The same for lines in capitals of a draft that is in ordinary letters. Keywords, of the gaps in `placed`, may be typed in any."""
-        pieces = self._pieces(raw)
-        ends = list(accumulate(map(len, pieces)))
-        seen = text = "".join(pieces)
-        for k, start, size in keywords:
-            at = ends[2 * k] - len(pieces[2 * k]) + start
-            seen = seen[:at] + GAP_SIGN * size + seen[at + size :]
-        spans = [end for end, span in zip(ends[1::2], self.spans, strict=True) if not span.code]
-        lines = [(a, b) for a, b in lines_in_capitals(seen) if any(a < end <= b for end in spans)]
-        if not lines:
-            return
-        inside = {i for i, end in enumerate(ends[1::2]) if any(a < end <= b for a, b in lines)}
-        for a, b in lines:
-            text = text[:a] + HEADLINE.read(text[a:b], self._known.names) + text[b:]
-        self._put(raw, pieces, text)
-        held = {raw[i][0] for i in inside} & placed
-        items = ((item, isinstance(item, Fixed) and item.gap in held) for item in self.items)
-        self.items = [Fixed(item.gap, HEADLINE.alone(item.text)) if own and isinstance(item, Fixed) else item for item, own in items]
-        self.spans = [replace(span, capitals=i in inside) for i, span in enumerate(self._spans(raw, inside))]
-
-    def _pieces(self, raw: Sequence[tuple[int, str, Length | None]]) -> list[str]:
-        """Given texts and, between them, what spans replace, or a sign for a gap."""
-        pieces = [self.given[0]]
-        for (_, was, _), text in zip(raw, self.given[1:], strict=True):
-            pieces += [was or GAP_SIGN, text]
-        return pieces
-
-    def _put(self, raw: list[tuple[int, str, Length | None]], pieces: Sequence[str], read: str) -> None:
-        """Put what is read, of the same length, in the place of the pieces."""
-        ends = accumulate(map(len, pieces))
-        found = [read[end - len(piece) : end] for piece, end in zip(pieces, ends, strict=True)]
-        self.given[:] = found[::2]
-        raw[:] = [(gap, was and words, length) for (gap, was, length), words in zip(raw, found[1::2], strict=True)]
 
     def rewritten_tokens(self, i: int) -> int:
         """How many tokens the words hold that a rewrite's span replaces."""

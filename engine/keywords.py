@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.canvas import Canvas, Piece
+from engine.canvas import Canvas
 from engine.casing import Case
 from engine.denoiser import Denoiser
 from engine.draft import Draft, Gap, Length, words
 from engine.draws import categorical
 from engine.forward import subs_log_probs
+from engine.layout import Piece
 from engine.lengths import tokens_of_words
 from engine.settings import Settings
 from engine.spacing import ends_sentence, space_after, space_before

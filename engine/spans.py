@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.draft import Length
+from engine.layout import Stretch
 from engine.lines import BLANKS, INSIDE, evened, is_broken, joined, with_spaces
 from engine.source import in_code
 from engine.spacing import (
@@ -71,13 +72,12 @@ class Span:
     """It stands in a line in capitals of a draft that is not."""
 
 
-def span_of(
-    known: Vocabulary, given: Sequence[str], i: int, gap: int, was: str, length: Length | None, *, fenced: bool, capitals: bool
-) -> Span:
-    """Span i of a draft: it stands between `given` texts i and i + 1, in mark `gap`. `fenced`: a fence of code is open before it.
+def span_of(known: Vocabulary, given: Sequence[str], i: int, stretch: Stretch, *, fenced: bool, capitals: bool) -> Span:
+    """Span i of a draft: it stands between `given` texts i and i + 1. `fenced`: a fence of code is open before it.
 
     `capitals`: the draft is all in capitals (engine.casing), so that a line without a stop is a headline.
     """
+    was, length = stretch.was, stretch.length
     lead = (GAP_SIGN * (i > 0) + given[i])[-LINE:]
     before, after = lead[-_NEAR:], given[i + 1][:_NEAR]
     # What was written in pairs stays so: a rewrite keeps the parity of its words, a gap in a paragraph of pairs holds pairs.
@@ -118,7 +118,20 @@ def span_of(
     quotes = None if code else quotes
     figures = code or _has_figures(line, was, below)
     return Span(
-        gap, was, length, before, after, takes_space, brings_space, brings_quote, ends, quotes, code, open_before, figures, bracketed
+        stretch.gap,
+        was,
+        length,
+        before,
+        after,
+        takes_space,
+        brings_space,
+        brings_quote,
+        ends,
+        quotes,
+        code,
+        open_before,
+        figures,
+        bracketed,
     )
 
 

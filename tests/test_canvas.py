@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from engine.backends.toy import Toy
-from engine.canvas import Canvas, Fixed
+from engine.canvas import Canvas
 from engine.draft import Draft
 from engine.filling import fill
+from engine.layout import Fixed
 from engine.settings import Settings
 from tests.pieces import PIECES, Pieces
 from tests.wild import Wild
