@@ -163,6 +163,19 @@ def test_a_word_that_an_input_method_is_still_at_is_part_of_the_draft(page: Page
     assert text(page).startswith("The old hou")
 
 
+def test_a_word_of_an_input_method_that_is_given_up_leaves_nothing_to_undo(page: Page):
+    write(page, "one")
+    page.keyboard.insert_text(" two")
+    press(page, "Undo")
+    assert text(page) == "one"
+    keyboard = page.context.new_cdp_session(page)
+    for letters in ("hou", ""):
+        keyboard.send("Input.imeSetComposition", {"text": letters, "selectionStart": len(letters), "selectionEnd": len(letters)})
+    assert text(page) == "one"
+    press(page, "Redo")
+    assert text(page) == "one two"
+
+
 def test_shortcuts_work_on_a_keyboard_of_another_script(page: Page):
     write(page, "one")
     page.evaluate(

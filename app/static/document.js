@@ -51,7 +51,7 @@ export function concat(fragments) {
 }
 
 /** Items with neighbouring strings joined and empty ones left out. */
-function tidy(items) {
+export function tidy(items) {
   const out = [];
   for (const item of items) {
     if (item === "") continue;

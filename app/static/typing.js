@@ -130,14 +130,17 @@ export function installTyping(page) {
   });
   const readBack = () => {
     const range = view.selection();
-    const line = composing ?? range?.from.line;
-    if (line === undefined || line === null || !range) return;
+    const line = composing ?? range?.from.line ?? null;
+    if (line === null) return;
     const items = view.readRow(line);
-    const caret = caretIn(line);
-    const end = { line, offset: lineLength(draft.lines[line]) };
-    draft.replace({ line, offset: 0 }, end, [{ items, eol: "" }], { kind: "compose", caret: began ?? end });
+    const caret = range?.from.line === line ? caretIn(line) : null; // who has gone elsewhere is not called back
+    const before = draft.lines[line].items;
+    if (items.length !== before.length || items.some((item, k) => item !== before[k])) { // else there is nothing to undo
+      const end = { line, offset: lineLength(draft.lines[line]) };
+      draft.replace({ line, offset: 0 }, end, [{ items, eol: "" }], { kind: "compose", caret: began ?? end });
+    }
     view.redraw(line);
-    view.caret({ line, offset: Math.min(caret, lineLength(draft.lines[line])) });
+    if (caret !== null) view.caret({ line, offset: Math.min(caret, lineLength(draft.lines[line])) });
   };
   /** The caret's offset in a row that the browser has just written in. */
   function caretIn(line) {

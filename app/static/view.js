@@ -1,7 +1,7 @@
 // The draft on the screen: one element a line, kept in step with the document, and positions both ways.
 //
 // Child k of a line's element is item k of the line: a text node for a string, a span for an island.
-import { isText, lineLength, sizeOf } from "./document.js";
+import { isText, lineLength, sizeOf, tidy } from "./document.js";
 import { el } from "./dom.js";
 import { drawIsland } from "./islands.js";
 
@@ -47,8 +47,10 @@ export class View {
       this.#rows = [...this.#rows.slice(0, at + kept), ...rows, ...this.#rows.slice(at + kept)];
     }
     this.root.classList.toggle("long", this.#rows.length > LONG);
-    this.root.classList.toggle("empty", this.#rows.length === 1 && lineLength(this.draft.lines[0]) === 0);
+    this.#hint();
   }
+  /** The hint on what to do stands on an empty page. */
+  #hint() { this.root.classList.toggle("empty", this.#rows.length === 1 && lineLength(this.draft.lines[0]) === 0); }
 
   #draw(row, line) {
     const old = row.firstChild;
@@ -168,11 +170,12 @@ export class View {
       if (island) items.push(island);
       else if (!["BR", "WBR"].includes(node.nodeName)) items.push(node.textContent);
     }
-    return items.filter((item) => item !== "");
+    return tidy(items);
   }
   /** Draw a row again from the document, whatever the browser left in it. */
   redraw(line) {
     this.#rows[line].replaceChildren();
     this.#draw(this.#rows[line], this.draft.lines[line]);
+    this.#hint();
   }
 }
