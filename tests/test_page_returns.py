@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from app.service import Service
 from engine.backends.toy import Toy
 from tests.page import SlowToy, draft, fill, masked, open_draft, press, said, serving, text, visit
-from tests.test_page_kept import EXAMPLE, again, choose, keep, kept_drafts, saved, tab
+from tests.test_page_kept import EXAMPLE, again, answering, choose, keep, kept_drafts, leave, saved, tab
 
 DRAFT = "The light was [[3]] so."
 
@@ -129,11 +129,24 @@ def test_where_the_browser_keeps_nothing_the_page_works_and_says_so(new_page: Ca
     page = new_page()
     forbid = "Object.defineProperty(window, '{}', {{ get() {{ throw new DOMException('no', 'SecurityError'); }} }});"
     page.add_init_script(forbid.format("localStorage") + forbid.format("sessionStorage"))
+    page.set_viewport_size({"width": 390, "height": 800})
     visit(page, url)
+    said(page, "The browser lets this page keep nothing: your draft is gone when you leave. Copy text takes the text with its fills")
+    state = page.locator(".saved")
+    expect(state).to_have_text("not kept")
+    box, chip = state.bounding_box(), page.locator(".chip").bounding_box()
+    assert box and chip and box["width"] > 40 and box["x"] + box["width"] <= chip["x"], "it is not cut off on a narrow page"
+    page.set_viewport_size({"width": 1280, "height": 800})
     open_draft(page, DRAFT)
     fill(page)
     said(page, "all settled")
-    expect(page.locator(".saved")).to_contain_text("keep nothing")
+    with page.expect_download():
+        press(page, "Save draft")
+    said(page, "What was written in them is not in this file: Copy text has it.")
+    asked = answering(page)
+    with page.expect_event("dialog"):
+        leave(page)
+    assert asked == ["beforeunload"]
 
 
 def test_paper_gets_the_draft_alone_and_all_of_it(page: Page) -> None:

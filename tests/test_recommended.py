@@ -60,7 +60,7 @@ def url() -> Iterator[str]:
 SLOW_LOCKS = """
 const request = navigator.locks.request.bind(navigator.locks);
 navigator.locks.request = async (...how) => {
-  while (!document.querySelector('.chip.ready')) await new Promise(requestAnimationFrame);
+  while ((await (await fetch('lacuna/status')).json()).model.state !== 'ready') await new Promise(requestAnimationFrame);
   return request(...how);
 };
 """
@@ -68,7 +68,7 @@ navigator.locks.request = async (...how) => {
 
 def test_a_page_that_the_model_was_ready_before_is_not_usable_without_its_settings(new_page, url: str) -> None:
     page = new_page()
-    page.add_init_script(SLOW_LOCKS)  # the page looks for its draft until it has shown that the model is ready
+    page.add_init_script(SLOW_LOCKS)  # the page looks for its draft until the model is ready
     visit(page, url)
     assert page.get_by_label("Guidance", exact=True).input_value() == "1"
 

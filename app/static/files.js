@@ -59,7 +59,8 @@ export function buildFiles(page, examples) {
       const printed = await server.printDraft(toSegments(draft.lines, () => true));
       if (printed.error) return page.fail(printed.error, printed);
       download(printed.draft, `${page.title() || "draft"}.txt`);
-      say("Saved the draft with its gaps as they were marked.");
+      const filled = draft.islands().some(({ island }) => isFilled(island));
+      say(`Saved the draft with its gaps as they were marked.${filled ? " What was written in them is not in this file: Copy text has it." : ""}`);
     } catch (error) {
       page.fail(error.message);
     }

@@ -25,6 +25,10 @@ export async function mount(element, facts) {
   const saved = el("span", { class: "saved" });
   const titleShown = el("span", { class: "title" });
   page.title = () => draft.title;
+  const store = await openStore(() => ({ title: draft.title, lines: packed(draft.lines) }), (state, problem = "") => {
+    saved.textContent = state;
+    if (problem) page.fail(problem);
+  });
 
   // ---- messages
   /** Say something; with `act`, a button after it that does what `label` says. */
@@ -128,7 +132,6 @@ export async function mount(element, facts) {
     page.say(opened + (AFTER[left] ?? ""));
   };
   const drawTitle = () => { titleShown.textContent = draft.title || "Untitled"; };
-  const store = await openStore(() => ({ title: draft.title, lines: packed(draft.lines) }), (state) => { saved.textContent = state; });
   page.otherDrafts = store.others;
   page.changed = () => { store.touch(); tools.draw(); };
   const begun = store.found;
@@ -145,7 +148,8 @@ export async function mount(element, facts) {
     if (model.model?.state === "ready") page.panel.recommend(model.model.recommended);
   };
   model.addEventListener("change", follow);
-  follow(); // the model may have become ready while the draft was looked for
-  page.say(begun ? "Your draft is as you left it." : "Press Fill, and the model writes the gaps. To make one of your own, select words and press Gap.");
+  follow();
+  if (store.problem) page.fail(store.problem);
+  else page.say(begun ? "Your draft is as you left it." : "Press Fill, and the model writes the gaps. To make one of your own, select words and press Gap.");
   root.dataset.ready = "true";
 }

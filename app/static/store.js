@@ -9,6 +9,8 @@ const PREFIX = "lacuna.draft.";
 const TAB = "lacuna.tab"; // where a tab finds its key again after a reload
 const KEPT = 8;
 const SAVE_MS = 400;
+const NOT_KEPT = "not kept";
+const ELSEWHERE = "Copy text takes the text with its fills, Save draft the draft with its gaps.";
 
 const newKey = () => `${PREFIX}${Date.now().toString(36)}${Math.random().toString(36).slice(2, 8)}`;
 
@@ -53,11 +55,23 @@ function isAllowed() {
   }
 }
 
-/** Opens this tab's store, of which `found` is the copy to begin with, or null. */
+/** The browser asks who leaves whether that is meant, where something is lost then. */
+const askWhoLeaves = (isLost) => addEventListener("beforeunload", (event) => { if (isLost()) event.preventDefault(); });
+
+/** Opens this tab's store, of which `found` is the copy to begin with, or null, and `problem` a sentence on what is wrong from the start.
+ * It calls `tell` with how things stand, in a word or two, and with a sentence where something has gone wrong. */
 export async function openStore(current, tell) {
   if (!isAllowed()) {
-    const touch = () => tell("not kept, for the browser lets this page keep nothing: use Save draft");
-    return { found: null, touch, leave: (own) => (own ? "lost" : ""), others: async () => [] };
+    let edited = false;
+    askWhoLeaves(() => edited);
+    tell(NOT_KEPT);
+    return {
+      found: null,
+      problem: `The browser lets this page keep nothing: your draft is gone when you leave. ${ELSEWHERE}`,
+      touch() { edited = true; },
+      leave: (own) => (own ? "lost" : ""),
+      others: async () => [],
+    };
   }
   const own = PREFIX + sessionStorage.getItem(TAB);
   const found = readCopy(own) ?? copies()[0] ?? null;
@@ -85,6 +99,7 @@ export async function openStore(current, tell) {
     timer = 0;
     const stored = print(current());
     const others = spare(stored);
+    const known = unkept;
     const gone = []; // to make room
     while ((unkept = !put(key, stored)) && others.length) {
       gone.push(others.shift());
@@ -92,7 +107,7 @@ export async function openStore(current, tell) {
     }
     if (unkept) {
       for (const copy of gone) put(copy.name, copy.stored);
-      return tell("too long to be kept in the browser: use Save draft");
+      return tell(NOT_KEPT, known ? "" : `This draft is too long to be kept in the browser. ${ELSEWHERE}`);
     }
     while (others.length && (others[0].same || kept().length > KEPT)) localStorage.removeItem(others.shift().name);
     tell("saved");
@@ -106,12 +121,13 @@ export async function openStore(current, tell) {
   }
   addEventListener("pagehide", () => { if (timer) write(); });
   document.addEventListener("visibilitychange", () => { if (document.hidden && timer) write(); });
-  addEventListener("beforeunload", (event) => {
+  askWhoLeaves(() => {
     if (timer) write();
-    if (unkept) event.preventDefault(); // the browser asks whether to leave
+    return unkept;
   });
   return {
     found,
+    problem: "",
     touch() {
       tell("saving");
       clearTimeout(timer);
