@@ -50,6 +50,7 @@ export async function mount(element, facts) {
   try { editor.contentEditable = "plaintext-only"; } catch { /* an older browser keeps "true"; every edit is ours anyway */ }
   page.view = new View(draft, editor);
   page.runs = new Runs(page);
+  page.view.isWriting = (fill) => page.runs.isWriting(fill);
   page.panel = buildPanel(page, facts);
   const picker = buildPicker(page);
   const model = new ModelWatch(page, picker.open);
@@ -99,7 +100,6 @@ export async function mount(element, facts) {
     const caret = draft[way]();
     if (!caret) return page.say(way === "undo" ? "Nothing to undo." : "Nothing to redo.");
     page.view.caret(caret);
-    page.runs.stopIfUndone();
   }
   const tools = (page.tools = buildTools(page, buildFiles(page, facts.examples)));
   installTyping(page);

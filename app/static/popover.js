@@ -131,7 +131,6 @@ export function installPopovers(page) {
   }
 
   // ---- what a run wrote
-  view.isWriting = (fill) => Boolean(page.runs.current?.receiving && page.runs.current.targets.some((target) => target.fill === fill));
   function openCell(element, island, index) {
     const cell = (island.fill.shown ?? island.fill.cells)[index];
     if (!cell) return;

@@ -11,18 +11,24 @@ import { toSegments } from "./segments.js";
 import * as server from "./server.js";
 
 const MOST_HAD = 64; // fills of one place that are not written again
-const ANOTHER = "another draft"; // why a run is stopped
+const ANOTHER = "another draft"; // why a run is stopped: another one is opened,
+const CHANGED = "changed"; // or every passage that it would write was changed before it began
+const LEFT_ALONE = "A passage was changed while its run waited, so it is left as it is: press Fill again.";
 const WAIT_MS = 500; // after which a run that has not begun says what it waits for
 
 export class Runs extends EventTarget {
-  current = null; // {targets, states, frames, at, live, ...} of the last run
+  current = null; // {targets, states, frames, at, receiving, ...} of the last run
   #abort = null;
 
   constructor(page) {
     super();
     this.page = page;
+    page.draft.addEventListener("splice", () => queueMicrotask(() => this.#stopIfGone())); // a place may be back before the edit is done
   }
   get live() { return this.#abort !== null; }
+
+  /** Whether a run is just writing this fill. */
+  isWriting(fill) { return Boolean(this.current?.receiving && this.current.targets.some((target) => target.fill === fill)); }
 
   /** Whether something that the last run wrote still stands in the draft. */
   get stands() { return Boolean(this.current?.targets.some(({ id, fill }) => this.page.draft.find(id)?.island.fill === fill)); }
@@ -50,7 +56,8 @@ export class Runs extends EventTarget {
     this.dispatchEvent(new Event("state"));
     say("Starting …");
     const run = { targets: [], states: [], frames: [], at: 0, settings, times: [], follow: true };
-    const waiting = setTimeout(() => this.#explainWait(abort), WAIT_MS);
+    const looks = chosen.some(({ kind, length }) => kind === "gap" && !length) ? "Choosing how long the gaps should be …" : "Waiting for the first step …";
+    const waiting = setTimeout(() => this.#explainWait(abort, looks), WAIT_MS);
     try {
       const printed = await server.printDraft(segments, abort.signal);
       if (printed.error) throw new DraftMistake(printed);
@@ -60,7 +67,10 @@ export class Runs extends EventTarget {
         if (message.error) throw message.line ? new DraftMistake(message) : new Error(message.error);
         if (message.done) this.#offer(run, message);
         else {
-          if (!run.frames.length) this.#begin(run, before);
+          if (!run.frames.length && !this.#begin(run, before)) {
+            abort.abort(run.changed ? CHANGED : undefined);
+            abort.signal.throwIfAborted();
+          }
           this.#receive(run, message);
         }
       }
@@ -68,7 +78,8 @@ export class Runs extends EventTarget {
     } catch (error) {
       this.#finish(run);
       if (abort.signal.reason === ANOTHER) return; // what is said is about that one
-      if (abort.signal.aborted) {
+      if (abort.signal.reason === CHANGED) say(LEFT_ALONE);
+      else if (abort.signal.aborted) {
         say(run.frames.length ? `Stopped at step ${run.frames.length - 1} of ${run.frames[0].steps}. Fill starts the open gaps again; Undo goes back.` : "Stopped before the first step.");
       } else this.page.fail(error.message, error.place ?? null);
     } finally {
@@ -80,35 +91,39 @@ export class Runs extends EventTarget {
 
   stop(reason) { this.#abort?.abort(reason); }
 
-  /** Say what a run waits for that has not begun: the model, another tab's run, or its own first look at the gaps. */
-  async #explainWait(abort) {
+  /** Say what a run waits for that has not begun: the model, another tab's run, or its own `first` look at the gaps; each of it once. */
+  async #explainWait(abort, first) {
     const waiting = () => this.#abort === abort && !this.current?.receiving;
+    let told = "";
     for (let steps = null; waiting(); await new Promise((resolve) => setTimeout(resolve, WAIT_MS))) {
       const state = await server.status().catch(() => null);
       if (!state || !waiting()) return;
-      if (state.model.state === "loading") this.page.say("Waiting for the model to load …");
-      else if (steps !== null && state.steps > steps) this.page.say("Waiting for another run to finish …");
-      else if (steps === null) this.page.say("Choosing how long the gaps should be …");
+      const news = state.model.state === "loading" ? "Waiting for the model to load …"
+        : steps === null ? first : state.steps > steps ? "Waiting for another run to finish …" : told;
+      if (news !== told) this.page.say((told = news));
       steps = state.steps;
     }
   }
 
-  /** The places become fills: one undo step, which Undo takes back. */
+  /** The places become fills: one undo step, which Undo takes back. Whether there are any: each may be gone since Fill was pressed, and a
+   * passage in which something else is pinned now would be written as it was pinned then, so it stays as it is. */
   #begin(run, before) {
     const { draft } = this.page;
-    this.show(Infinity); // an earlier step that is looked at would stay on the page
-    run.targets = [...before].map(([id, was]) => ({ id, fill: makeFill({ had: hadAt(was), former: formerOf(was) }) }));
     this.page.typing.settle(); // the gaps were looked at for seconds, and an input method may be at a word since
+    run.targets = [...before].map(([id, was]) => ({ id, fill: makeFill({ had: hadAt(was), former: formerOf(was) }) }));
+    const there = run.targets.map(({ id, fill }) => ({ fill, island: draft.find(id)?.island })).filter(({ island }) => island);
+    const asked = there.filter(({ island }) => island.pieces === before.get(island.id).pieces);
+    run.changed = asked.length < there.length;
+    if (!asked.length) return false;
+    this.show(Infinity); // an earlier step that is looked at would stay on the page
     draft.breakUndo();
     draft.group(() => {
-      for (const { id, fill } of run.targets) {
-        const found = draft.find(id);
-        if (found) draft.swap(id, { ...found.island, fill }); // its length or words may have been changed in the meantime
-      }
+      for (const { fill, island } of asked) draft.swap(island.id, { ...island, fill }); // its length or words may have been changed since
     });
     run.receiving = true;
     this.current = run;
     this.dispatchEvent(new Event("begin"));
+    return true;
   }
 
   #receive(run, frame) {
@@ -136,7 +151,7 @@ export class Runs extends EventTarget {
 
   /** How sure the model is of it all, what not to expect of it, and what else it wrote at each place: each text once, the best first. */
   #offer(run, { candidates: [{ score }, ...others], note }) {
-    Object.assign(run, { score, note });
+    Object.assign(run, { score, note: [run.changed && LEFT_ALONE, note].filter(Boolean).join(" ") });
     for (const [gap, { fill }] of run.targets.entries()) {
       const written = others.map(({ cells }) => cells.filter((cell) => cell.gap === gap).map((cell) => ({ ...cell, step: 0 })));
       const distinct = new Map();
@@ -182,8 +197,8 @@ export class Runs extends EventTarget {
     this.dispatchEvent(new Event("forget"));
   }
 
-  /** Undo took back what the run writes into: then it has nothing left to do. */
-  stopIfUndone() {
+  /** Undo took back what the run writes into, or all of it was deleted: then it has nothing left to do. */
+  #stopIfGone() {
     if (this.current?.receiving && !this.stands) this.stop();
   }
 }

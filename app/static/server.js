@@ -31,8 +31,15 @@ export const readDraft = async (text) => (await post("lacuna/segments", text)).j
 
 /** The messages of one fill, which comes out otherwise than those `seen` if it can; aborting the signal stops the engine. */
 export async function* fillStream(draft, settings, seen, signal) {
-  const { event_id: id } = await (await post("gradio_api/call/fill", { data: [draft, settings, false, seen] }, signal)).json();
-  const response = await ask(`gradio_api/call/fill/${id}`, { signal });
+  // The engine stops when whoever reads goes away. So a run that may have begun is always opened, and only then left.
+  const leave = new AbortController();
+  const opened = post("gradio_api/call/fill", { data: [draft, settings, false, seen] }).then((response) => response.json())
+    .then(({ event_id: id }) => ask(`gradio_api/call/fill/${id}`, { signal: leave.signal }));
+  const stopped = new Promise((_, reject) => signal.addEventListener("abort", () => {
+    reject(signal.reason);
+    opened.then(() => leave.abort(), () => {});
+  }));
+  const response = await Promise.race([opened, stopped]);
   let last = null;
   try {
     for await (const { event, data } of events(response.body)) {
