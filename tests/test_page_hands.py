@@ -176,6 +176,19 @@ def test_a_word_of_an_input_method_that_is_given_up_leaves_nothing_to_undo(page:
     assert text(page) == "one two"
 
 
+def test_a_touch_that_becomes_a_scroll_does_not_keep_the_small_bar_away(page: Page):
+    write(page, "one two")
+    page.evaluate(
+        """() => {
+            for (const kind of ["pointerdown", "pointercancel"]) {
+                document.querySelector(".draft .line").dispatchEvent(new PointerEvent(kind, { bubbles: true, pointerType: "touch" }));
+            }
+        }"""
+    )
+    page.keyboard.press("Shift+Home")
+    expect(page.locator(".floating")).to_be_visible()
+
+
 def test_shortcuts_work_on_a_keyboard_of_another_script(page: Page):
     write(page, "one")
     page.evaluate(

@@ -30,6 +30,13 @@ export function installPicks(page) {
     page.tools.hide();
   }
   page.clearPick = clear;
+  /** Whether words can be picked at an island now: what a run is writing, or wrote in an earlier step that is shown, is not what stands there. */
+  function mayPick(id) {
+    if (page.runs.live) return false;
+    const earlier = Boolean(draft.find(id)?.island.fill?.shown);
+    if (earlier) page.say("An earlier step is shown: words are picked at the last one.");
+    return !earlier;
+  }
   function choose(id, a, b) {
     ends = [a, b];
     page.pick = { id, from: Math.min(a, b), to: Math.max(a, b) };
@@ -38,6 +45,7 @@ export function installPicks(page) {
   /** One place of a fill more or less, from the one that is looked at. */
   page.growPick = (span, by) => {
     const id = Number(span.dataset.island);
+    if (!mayPick(id)) return;
     const stops = places(span);
     const [begun, end] = page.pick?.id === id ? [ends[0], ends[1] + by] : Array(2).fill(stops.findIndex((stop) => stop.classList.contains("current")));
     const within = (place) => Math.max(0, Math.min(stops.length - 1, place));
@@ -49,11 +57,13 @@ export function installPicks(page) {
 
   view.root.addEventListener("pointerdown", (event) => {
     clear();
-    const place = event.button === 0 && event.pointerType !== "touch" && !page.runs.live ? placeOf(event.target) : null;
+    const place = event.button === 0 && event.pointerType !== "touch" ? placeOf(event.target) : null;
     press = place && { ...place, x: event.clientX, y: event.clientY };
   });
   document.addEventListener("pointermove", (event) => {
+    if (!event.buttons) press = null; // it was let go outside the window
     if (!press || (!page.pick && Math.hypot(event.clientX - press.x, event.clientY - press.y) < FAR)) return;
+    if (!page.pick && !mayPick(press.id)) return void (press = null);
     const place = placeOf(document.elementFromPoint(event.clientX, event.clientY));
     if (place?.id === press.id || !page.pick) choose(press.id, press.index, place?.id === press.id ? place.index : press.index);
   });
@@ -61,13 +71,15 @@ export function installPicks(page) {
     press = null;
     if (page.pick) page.tools.showBeside(draw().flatMap((stop) => [...stop.getClientRects()]), true);
   });
+  document.addEventListener("pointercancel", () => { press = null; });
   view.root.addEventListener("dblclick", (event) => {
     const place = placeOf(event.target);
-    if (!place || page.runs.live) return;
+    if (!place || !mayPick(place.id)) return;
     page.popover.close();
     page.tools.showBeside(choose(place.id, place.index, place.index).flatMap((stop) => [...stop.getClientRects()]), true);
   });
   document.addEventListener("pointerdown", (event) => { if (!event.target.closest?.(".draft, .floating, .tools")) clear(); });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") clear(); });
   draft.addEventListener("splice", clear);
+  page.runs.addEventListener("show", clear);
 }

@@ -51,7 +51,7 @@ export function buildTools(page, files) {
   }
   let pressed = false;
   view.root.addEventListener("pointerdown", () => { pressed = true; });
-  document.addEventListener("pointerup", () => { pressed = false; setTimeout(follow); });
+  for (const over of ["pointerup", "pointercancel"]) document.addEventListener(over, () => { pressed = false; setTimeout(follow); });
   document.addEventListener("selectionchange", () => {
     const range = view.selection();
     if (range) page.lastSelection = range;
