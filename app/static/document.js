@@ -27,6 +27,12 @@ export const lineLength = (line) => line.items.reduce((sum, item) => sum + sizeO
 export const behind = ({ line, offset }) => ({ line, offset: offset + 1 });
 export const same = (a, b) => a.line === b.line && a.offset === b.offset;
 
+/** Where a place is after an island at `at` was replaced by what ends at `after`. */
+export function moved(place, at, after) {
+  if (place.line < at.line || (place.line === at.line && place.offset <= at.offset)) return place;
+  return { line: place.line + after.line - at.line, offset: place.offset + (place.line === at.line ? after.offset - at.offset - 1 : 0) };
+}
+
 /** Plain text as a fragment: a list of lines of which the last has no line end. */
 export function fragmentOf(text) {
   const lines = [];
@@ -157,15 +163,17 @@ export class Draft extends EventTarget {
     this.replace(at, behind(at), [{ items: [island], eol: "" }], { caret: at });
   }
 
-  /** All edits made in `act` are one undo step. */
+  /** All edits made in `act` are one undo step; where it returns false they are taken back, and there is none. */
   group(act) {
     this.#open = { patches: [], kind: "", time: 0, caret: null, after: null };
+    let done = true;
     try {
-      act();
+      done = act();
     } finally {
       const step = this.#open;
       this.#open = null;
-      if (step.patches.length) this.#push(step);
+      if (done === false) this.#revert(step);
+      else if (step.patches.length) this.#push(step);
     }
   }
 
@@ -222,14 +230,19 @@ export class Draft extends EventTarget {
   #travel(from, to, back) {
     const step = from.pop();
     if (!step) return null;
-    for (const { at, removed, inserted } of back ? step.patches.toReversed() : step.patches) {
-      this.#apply(back ? { at, removed: inserted, inserted: removed } : { at, removed, inserted });
+    if (back) this.#revert(step);
+    else {
+      for (const patch of step.patches) this.#apply(patch);
+      if (step.titles) this.title = step.titles.after;
     }
-    if (step.titles) this.title = back ? step.titles.before : step.titles.after;
     step.kind = "";
     to.push(step);
     this.dispatchEvent(new Event("history"));
     return back ? step.caret : step.after;
+  }
+  #revert({ patches, titles }) {
+    for (const { at, removed, inserted } of patches.toReversed()) this.#apply({ at, removed: inserted, inserted: removed });
+    if (titles) this.title = titles.before;
   }
   #apply({ at, removed, inserted }) {
     this.dispatchEvent(new Event("before"));

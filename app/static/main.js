@@ -1,5 +1,5 @@
 // The page: builds the parts, gives them each other, and owns what they share: the commands and the messages.
-import { behind, Draft, fragmentOf, isFilled, islandText } from "./document.js";
+import { behind, Draft, fragmentOf, isFilled, islandText, moved } from "./document.js";
 import { button, el } from "./dom.js";
 import { buildFiles } from "./files.js";
 import { installKeys } from "./keys.js";
@@ -83,13 +83,18 @@ export async function mount(element, facts) {
       draft.swap(id, { ...island, fill: { ...island.fill, cells, shown: null, step: 0, near: false } });
     },
     keepAll() {
+      const start = { line: 0, offset: 0 };
+      let { from, to } = page.selection() ?? { from: start, to: start };
       draft.group(() => {
         for (const { island } of draft.islands().reverse()) {
           if (!isFilled(island)) continue;
           const { at } = draft.find(island.id);
-          draft.replace(at, behind(at), fragmentOf(islandText(island)));
+          const after = draft.replace(at, behind(at), fragmentOf(islandText(island)));
+          [from, to] = [from, to].map((place) => moved(place, at, after));
         }
       });
+      editor.focus({ preventScroll: true }); // the button that had it is gone
+      page.view.select(from, to);
       page.say("Kept: the words are yours now, as plain text.");
     },
   });

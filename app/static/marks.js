@@ -36,24 +36,22 @@ export function marks(page) {
     return { from: move(from, 1, to), to: move(to, -1, from) };
   }
 
-  /** The mark not filled yet that stands right behind a position, or with `back` before it. */
-  function openMark(at, back) {
+  /** The mark that stands right behind a position, or with `back` before it. */
+  function markBeside(at, back) {
     const next = draft.itemAt(at, back);
-    return next && !isText(next.item) && !next.item.fill ? next.item : null;
+    return next && !isText(next.item) ? next.item : null;
   }
-  /** Whether a mark between these positions would stand right beside another: two marks need text between them. */
-  function crowded(from, to) {
-    if (!openMark(from, true) && !openMark(to, false)) return false;
-    say("Two gaps need some text between them.");
-    return true;
-  }
+  const refuse = (text) => {
+    say(text);
+    return false;
+  };
 
+  /** Put a mark there; false where it would stand right beside another, filled or not: two marks need text between them. */
   function put(range, island) {
-    if (crowded(range.from, range.to)) return null;
+    if (markBeside(range.from, true) || markBeside(range.to, false)) return refuse("Two gaps need some text between them.");
     draft.breakUndo();
-    const after = draft.replace(range.from, range.to, [{ items: [island], eol: "" }]);
-    view.caret(after);
-    return after;
+    view.caret(draft.replace(range.from, range.to, [{ items: [island], eol: "" }]));
+    return true;
   }
 
   /** The words picked inside an island, as a range of plain text: the island becomes text for it. */
@@ -77,7 +75,7 @@ export function marks(page) {
     say("This place was stopped half way: Fill writes it anew, Reopen gives it back as it was.");
     return true;
   }
-  /** Run a command on the picked words if there are any, as one undo step, else on the selection. */
+  /** Run a command on the picked words if there are any, as one undo step, else on the selection. Where it says false, all is as it was. */
   const onWhatIsChosen = (command) => () => {
     if (!page.pick) return command(page.selection());
     const { pick } = page;
@@ -90,24 +88,26 @@ export function marks(page) {
   function gap(selection) {
     if (!selection) return say("Select some words, or put the caret where words are missing.");
     if (selection.collapsed) {
-      const beside = [true, false].map((back) => openMark(selection.from, back)).find((mark) => mark?.kind === "gap");
+      const beside = [true, false].map((back) => markBeside(selection.from, back)).find((mark) => mark?.kind === "gap" && !mark.fill);
       if (beside) return page.popover.show(beside.id);
     }
     const range = selection.collapsed ? selection : trimmed(selection);
     const was = selection.collapsed ? null : withoutFills(draft.slice(range.from, range.to));
-    if (put(range, makeGap({ was }))) say(`Gap made. Click it, or press ${keys("Ctrl+M")} again, to set its length, or words that it must hold.`);
+    if (!put(range, makeGap({ was }))) return false;
+    return say(`Gap made. Click it, or press ${keys("Ctrl+M")} again, to set its length, or words that it must hold.`);
   }
 
   /** Mark a selection, or the picked words of some islands with their pieces. */
   function rewrite(selection, picked = null, from = null) {
-    if (!selection || selection.collapsed) return say("Select the passage that may be written anew.");
+    if (!selection || selection.collapsed) return refuse("Select the passage that may be written anew.");
     const range = trimmed(selection);
     const lines = draft.slice(range.from, range.to);
     const islands = from ?? lines.flatMap(({ items }) => items).filter((item) => !isText(item));
-    if (islands.some((island) => island.kind === "gap" && !isFilled(island))) return say("There is a gap in this: fill it or remove it first.");
+    if (islands.some((island) => island.kind === "gap" && !isFilled(island))) return refuse("There is a gap in this: fill it or remove it first.");
     const pieces = picked ?? merged(lines.flatMap(({ items, eol }) => [...items.flatMap(piecesOf), { text: eol, pin: false }]));
-    if (!pieces.some(({ text }) => !SPACE.test(text))) return say("Select the passage that may be written anew.");
-    if (put(range, makeRewrite(pieces))) say(`Marked for rewriting. Click the words in it that must stay.${givenUp(islands)}`);
+    if (!pieces.some(({ text }) => !SPACE.test(text))) return refuse("Select the passage that may be written anew.");
+    if (!put(range, makeRewrite(pieces))) return false;
+    return say(`Marked for rewriting. Click the words in it that must stay.${givenUp(islands)}`);
   }
 
   /** Take the picked words out. What else stands in a passage stays marked; what else a run wrote there becomes plain text. */
@@ -152,8 +152,11 @@ export function marks(page) {
   function pinParts(id, indices, pinned) {
     const { island } = draft.find(id);
     const parts = passageParts(island.pieces).map((part, index) => (indices.includes(index) && part.word ? { ...part, pin: pinned } : part));
+    const focused = document.activeElement;
     draft.breakUndo();
     draft.swap(id, { ...island, pieces: joined(parts) });
+    const span = view.islandElement(id);
+    if (!focused.isConnected) span.querySelector(`[data-part="${focused.dataset.part}"]`)?.focus({ preventScroll: true }); // it was drawn anew
     say(pinned ? "Pinned: it stays, word for word." : "Unpinned.");
   }
 

@@ -226,10 +226,8 @@ export function installPopovers(page) {
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       const current = span.querySelector(".word:focus, .cell.current") ?? event.target;
-      const part = current.dataset?.part;
       activate(current);
-      if (part) view.islandElement(Number(span.dataset.island)).querySelector(`[data-part="${part}"]`)?.focus();
-      else root.querySelector(".version[aria-current], button:not(.version), input:checked")?.focus({ preventScroll: true });
+      if (!current.dataset.part) root.querySelector(".version[aria-current], button:not(.version), input:checked")?.focus({ preventScroll: true });
     } else if (direction(event)) {
       if (!span.querySelector(".word, .cell")) return;
       event.preventDefault();

@@ -1,0 +1,84 @@
+"""Marks beside marks, and where the caret and the focus are after a command; in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+import engine
+from tests.page import desk, draft, fill, open_draft, press, said, select, text
+
+CROWDED = "Two gaps need some text between them."
+FOCUS = "() => document.activeElement.textContent"
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    with desk(browser, url) as page:
+        yield page
+
+
+def test_no_mark_is_made_right_beside_what_was_written(page: Page) -> None:
+    open_draft(page, "It was [[3]], then [[2]] so.")
+    fill(page)
+    before = text(page)
+    for words, command in ((", then", "Gap"), (", then", "Rewrite")):
+        select(page, words)
+        press(page, command)
+        said(page, CROWDED)
+        assert text(page) == before
+    with page.expect_download() as download:
+        press(page, "Save draft")
+    engine.Draft.parse(download.value.path().read_text())
+
+
+def test_a_command_that_is_refused_leaves_the_passage_as_it_was(page: Page) -> None:
+    open_draft(page, "It was [[3]] and [[~ so {{very}} quiet]] here.")
+    select(page, " and ")
+    page.keyboard.press("Delete")
+    assert text(page) == "It was [[3]]so very quiet here."
+    page.keyboard.insert_text("x")
+    press(page, "Undo")
+    redo = page.get_by_role("button", name="Redo")
+    expect(redo).to_be_enabled()
+    for command in ("Gap", "Rewrite"):
+        select(page, "so")
+        press(page, command)
+        said(page, CROWDED)
+        expect(page.locator(".rewrite .word.pinned")).to_have_text("very")
+        expect(redo).to_be_enabled()
+
+
+def test_a_word_that_is_pinned_by_keyboard_keeps_the_focus(page: Page) -> None:
+    open_draft(page, "It was [[~ so very quiet]] here.")
+    page.locator(".island.rewrite").focus()
+    page.keyboard.press("ArrowRight")
+    for key in ("Control+k", "Enter", "Enter"):
+        page.keyboard.press(key)
+        assert page.evaluate(FOCUS) == "so"
+    expect(page.locator(".word.pinned")).to_have_text("so")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(FOCUS) == "very"
+
+
+@pytest.mark.parametrize("by", ["mouse", "keyboard"])
+def test_keep_all_leaves_the_caret_where_it_was(page: Page, by: str) -> None:
+    open_draft(page, "It was [[9]] so, and [[9]] then.\nHere it is [[5]].")
+    fill(page)
+    before = text(page)
+    draft(page).click(position={"x": 200, "y": 60})
+    page.keyboard.press("Control+Home")
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowLeft")
+    keep = page.get_by_role("button", name="Keep all")
+    if by == "mouse":
+        keep.click()
+    else:
+        keep.focus()
+        page.keyboard.press("Enter")
+    said(page, "Kept")
+    assert text(page) == before
+    page.keyboard.insert_text("!")
+    assert text(page) == before.replace(" then.", " then!.")
