@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from app.service import Service
 from engine.backends.toy import Toy
-from tests.page import SlowToy, draft, fill, masked, open_draft, press, said, serving, text, visit
+from tests.page import SlowToy, draft, fill, fill_sending, masked, open_draft, press, said, serving, text, visit
 from tests.test_page_kept import EXAMPLE, again, answering, choose, keep, kept_drafts, leave, saved, tab
 
 DRAFT = "The light was [[3]] so."
@@ -78,6 +78,21 @@ def test_what_another_tab_sets_is_not_taken_back(page: Page, url: str) -> None:
     fill(other)
     again(page)
     expect(page.locator(".never summary")).to_contain_text("1 word never written")
+
+
+def test_a_seed_that_is_kept_in_one_tab_is_kept_in_the_other(page: Page, url: str) -> None:
+    other = tab(page.context, url)
+    page.bring_to_front()
+    page.get_by_text("Advanced").click()
+    seed = page.get_by_label("Seed", exact=True)
+    seed.fill("77")
+    seed.press("Enter")
+    other.bring_to_front()
+    other.get_by_text("Advanced").click()
+    expect(other.get_by_label("Same seed each time")).to_be_checked()
+    expect(other.get_by_label("Seed", exact=True)).to_have_value("77")
+    open_draft(other, DRAFT)
+    assert fill_sending(other)["seed"] == 77
 
 
 def test_shortcuts_work_from_the_slider_and_undo_keeps_the_focus_of_its_button(page: Page) -> None:

@@ -16,6 +16,7 @@ const LIMITS = {
   factor: [0.05, 100, 0.05], entropy_bound: [0, 100, 0.1], block_length: [0, 2000, 1], guidance: [0, 100, 0.1], remasking: [0, 1, 0.01],
   repetition: [0, 100, 0.1], presence: [0, 100, 0.1], refresh: [1, 4096, 1], revise: [0, 100, 1], candidates: [1, 64, 1], seed: [0, Number.MAX_SAFE_INTEGER, 1],
 };
+const DIALS = { temperature: "Variety", steps: "Care" }; // the settings that have a dial of their own
 const TITLES = { top_p: "Top-p", top_k: "Top-k" };
 const randomSeed = () => Math.floor(Math.random() * 1e6);
 const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1).replace(/\.$/, "")}.` : "");
@@ -86,7 +87,7 @@ export function buildPanel(page, facts) {
   function row(label, control, { note, hint } = {}) {
     const id = (control.id = `lacuna-setting-${++ids}`);
     if (hint) control.setAttribute("aria-describedby", (hint.id = `${id}-help`));
-    return el("div", { class: "setting" }, el("div", { class: "row" }, el("label", { for: id }, label), note ?? null, control), hint ?? null);
+    return el("div", {}, el("div", { class: "row" }, el("label", { for: id }, label), note ?? null, control), hint ?? null);
   }
   const helpLine = (text) => el("p", { class: "help" }, sentence(text));
 
@@ -108,11 +109,14 @@ export function buildPanel(page, facts) {
     const [min, max, step] = LIMITS[name] ?? [null, null, "any"];
     const input = el("input", { type: "number", min, max, step, onchange: () => {
       const value = Number(input.value);
-      if (input.value === "" || !input.validity.valid && !input.validity.stepMismatch) return changed();
+      if (input.value === "" || !input.validity.valid && !input.validity.stepMismatch) {
+        page.say(min === null ? `${title(name)} is a number.` : `${title(name)} goes from ${min} to ${max}.`);
+        return changed();
+      }
       if (name === "seed") keepSeed = true;
       set(name, step === 1 ? Math.round(value) : value);
     } });
-    const node = row(title(name), input, { hint: helpLine(help[name]) });
+    const node = row(title(name), input, { hint: helpLine(`${help[name]}${DIALS[name] ? `; the same as ${DIALS[name]} above` : ""}`) });
     fields.push(() => {
       input.value = values[name];
       node.hidden = !matters(name);
@@ -160,10 +164,10 @@ export function buildPanel(page, facts) {
     follow(OWN);
   }, { class: "quiet" });
   const rest = Object.keys(defaults).filter((name) => name !== "seed" && name !== "bans");
-  const root = el("section", { class: "box how", "aria-label": "How to fill" },
+  const root = el("section", { class: "box", "aria-label": "How to fill" },
     el("header", {}, el("h2", {}, "How"), button("Close", () => page.closeSheet(), { label: "", shape: "close", hint: "Close", class: "sheet-closer" })),
-    dial("Variety", "temperature", { min: 0, max: 1.5, step: 0.05, show: (t) => (t === 0 ? "none" : t.toFixed(2)) }),
-    dial("Care", "steps", { min: 0, max: STEPS.length - 1, step: 1, toDial: nearest, fromDial: (k) => STEPS[k], show: (n) => (n === AS_NEEDED ? "as many steps as it takes" : `${n} step${n === 1 ? "" : "s"}`) }),
+    dial(DIALS.temperature, "temperature", { min: 0, max: 1.5, step: 0.05, show: (t) => (t === 0 ? "none" : t.toFixed(2)) }),
+    dial(DIALS.steps, "steps", { min: 0, max: STEPS.length - 1, step: 1, toDial: nearest, fromDial: (k) => STEPS[k], show: (n) => (n === AS_NEEDED ? "as many steps as it takes" : `${n} step${n === 1 ? "" : "s"}`) }),
     row("Method", method),
     never,
     el("details", { class: "advanced" }, el("summary", {}, "Advanced"),
@@ -176,7 +180,7 @@ export function buildPanel(page, facts) {
   addEventListener("storage", ({ key }) => {
     if (key !== KEY) return;
     const now = read();
-    Object.assign(values, { bans: slurs }, now.values, keepSeed ? {} : { seed: values.seed });
+    Object.assign(values, { bans: slurs }, now.values, now.keepSeed ? {} : { seed: values.seed });
     ({ keepSeed = false, method: chosen } = now);
     draw();
   });
