@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
 
 STATIC_URL = "lacuna/static"
 
+NO_START = (
+    "Lacuna's page could not start: reload it, or open it in a newer browser (Chrome or Edge 111, Firefox 125, Safari 16.4, or later)."
+)
+
 MOUNT = f"""
-import(new URL("{STATIC_URL}/main.js", document.baseURI)).then((page) => page.mount(element, props.value));
+import(new URL("{STATIC_URL}/main.js", document.baseURI)).then((page) => page.mount(element, props.value)).catch((error) => {{
+  element.querySelector(".lacuna").textContent = {json.dumps(NO_START)};
+  throw error;
+}});
 """
 
 

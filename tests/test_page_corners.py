@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.editor import NO_START
 from tests.page import (
     SlowToy,
     desk,
@@ -108,6 +109,20 @@ def test_a_length_out_of_range_is_said_and_not_shown(page: Page):
     assert text(page) == "It was [[5-9]] so."
 
 
+def test_a_setting_out_of_range_is_said_and_what_is_the_same_as_a_dial_says_so(page: Page):
+    page.get_by_text("Advanced").click()
+    field = page.get_by_label("Candidates")
+    for value in ("65", ""):
+        page.evaluate("document.querySelector('.say').textContent = ''")
+        field.fill(value)
+        field.press("Enter")
+        said(page, "Candidates goes from 1 to 64.")
+        expect(field).to_have_value("4")
+    expect(page.locator(".advanced")).to_contain_text("the same as Care above")
+    expect(page.locator(".advanced")).to_contain_text("the same as Variety above")
+    page.get_by_text("Advanced").click()
+
+
 def test_a_second_ctrl_m_opens_the_new_gaps_window(page: Page):
     open_draft(page, "First [[2]] gap. Now some words here and [[3]] the last.")
     select(page, "some")
@@ -143,6 +158,14 @@ def test_an_input_method_takes_the_hint_away_and_undo_goes_back_to_where_it_wrot
     press(page, "Undo")
     page.keyboard.type("^")
     assert text(page) == "alpha ^beta gamma"
+
+
+def test_a_page_that_a_browser_can_not_run_says_so(browser, url):
+    page = browser.new_page()
+    page.route("**/lacuna/static/run.js", lambda route: route.fulfill(body="class {", content_type="text/javascript"))
+    page.goto(url)
+    expect(page.locator(".lacuna")).to_have_text(NO_START)
+    page.close()
 
 
 @pytest.mark.parametrize(("width", "dark"), [(320, False), (390, True)])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 import engine
-from tests.page import desk, draft, fill, open_draft, press, said, select, text
+from tests.page import desk, draft, fill, open_draft, press, put_caret, said, select, text
 
 CROWDED = "Two gaps need some text between them."
 FOCUS = "() => document.activeElement.textContent"
@@ -24,8 +25,9 @@ def test_no_mark_is_made_right_beside_what_was_written(page: Page) -> None:
     open_draft(page, "It was [[3]], then [[2]] so.")
     fill(page)
     before = text(page)
-    for words, command in ((", then", "Gap"), (", then", "Rewrite")):
-        select(page, words)
+    for command in ("Gap", "Rewrite"):
+        put_caret(page, "It", after=False)
+        select(page, ", then")
         press(page, command)
         said(page, CROWDED)
         assert text(page) == before
@@ -49,6 +51,19 @@ def test_a_command_that_is_refused_leaves_the_passage_as_it_was(page: Page) -> N
         said(page, CROWDED)
         expect(page.locator(".rewrite .word.pinned")).to_have_text("very")
         expect(redo).to_be_enabled()
+
+
+def test_a_passage_is_a_passage_to_a_screen_reader_before_and_after_its_fill(page: Page) -> None:
+    open_draft(page, "It was [[~ so very quiet]] and [[3]] here.")
+    places = page.locator(".draft .island")
+    kinds = "(places) => places.map((place) => place.getAttribute('aria-roledescription'))"
+    before = places.evaluate_all(kinds)
+    fill(page)
+    assert places.evaluate_all(kinds) == before == ["rewrite", "gap"]
+    places.first.locator(".cell").first.click()
+    expect(places.first).to_have_attribute("aria-activedescendant", re.compile("cell"))
+    press(page, "Reopen")
+    assert places.first.get_attribute("aria-activedescendant") is None
 
 
 def test_a_word_that_is_pinned_by_keyboard_keeps_the_focus(page: Page) -> None:

@@ -15,7 +15,8 @@ CALL = "**/gradio_api/call/fill"
 LONG = "One [[60]] end."  # 128 steps with the care below
 COUNT_NEWS = """() => {
     window.news = 0;
-    new MutationObserver(() => { window.news += 1; }).observe(document.querySelector(".say"), { childList: true, characterData: true, subtree: true });
+    const told = new MutationObserver(() => { window.news += 1; });
+    told.observe(document.querySelector(".say"), { childList: true, characterData: true, subtree: true });
 }"""
 
 
@@ -106,7 +107,10 @@ def test_stop_ends_a_run_that_the_server_has_just_begun(page: Page, server: tupl
 
 
 def test_what_a_run_waits_for_is_said_once(page: Page, new_page: Callable[..., Page], server: tuple[str, Service]) -> None:
-    for marks, news in (("It was [[2]] so.", "Waiting for the first step …"), ("It was [[]] so.", "Choosing how long the gaps should be …")):
+    for marks, news in (
+        ("It was [[2]] so.", "Waiting for the first step …"),
+        ("It was [[]] so.", "Choosing how long the gaps should be …"),
+    ):
         open_draft(page, marks)
         with on_its_way(page) as call:
             said(page, news)

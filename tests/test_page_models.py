@@ -318,10 +318,25 @@ def test_a_download_tells_how_far_it_is_is_stopped_goes_on_and_is_used(browser, 
         row.get_by_role("button", name="Cancel").click()
         expect(row).to_contain_text("Stopped; what has come is kept.")
         hub.gate.set()
-        row.get_by_role("button", name="Resume").click()
+        row.get_by_role("button", name="Resume").press("Enter")
         expect(row).to_contain_text("Use")  # what it says where it does not is part of the error
         expect(picker(page).get_by_role("list", name="On this machine")).to_contain_text(NAME)
+        expect(row.get_by_role("button", name="Use")).to_be_focused()  # though the row was moved
         spans = [span for file, span in hub.fetched(NAME) if file == "model.safetensors"]
         assert spans[0] == "" and spans[-1].startswith("bytes="), "it went on where it was stopped"
         row.get_by_role("button", name="Use").click()
         expect(chip(page)).to_contain_text("tiny-mdlm · CPU")
+
+
+def test_how_far_the_first_models_download_is_is_shown_and_not_read_aloud(browser, hub):
+    hub.gate = threading.Event()
+    with serving(Service(engine.load, NAME)) as (url, _):
+        page = browser.new_page()
+        page.goto(url)
+        expect(chip(page)).to_contain_text("Downloading …")
+        share = chip(page).locator("span", has_text="%")
+        expect(share).to_be_visible()
+        assert share.get_attribute("aria-hidden") == "true"
+        hub.gate.set()
+        expect(chip(page)).to_contain_text("tiny-mdlm · CPU")
+        page.close()

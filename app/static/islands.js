@@ -10,7 +10,10 @@ const tint = (probability) => 1 + TINTS.filter((limit) => probability >= limit).
 export function drawIsland(span, island, writing = false) {
   const { fill } = island;
   const look = fill ? "fill" : island.kind;
-  if (span.dataset.look !== look) span.replaceChildren();
+  if (span.dataset.look !== look) {
+    span.replaceChildren();
+    span.removeAttribute("aria-activedescendant");
+  }
   span.dataset.look = look;
   span.dataset.island = island.id;
   span.className = `island ${look}`;
@@ -55,7 +58,7 @@ function drawFill(span, island, writing) {
   const { fill } = island;
   const cells = fill.shown ?? fill.cells;
   const stopped = !writing && fill.cells.some(isOpen);
-  name(span, "group", stopped ? "Stopped half way" : cells.some(isOpen) ? "Being written" : "Written by the model", "gap");
+  name(span, "group", stopped ? "Stopped half way" : cells.some(isOpen) ? "Being written" : "Written by the model", island.kind);
   span.removeAttribute("aria-haspopup");
   span.classList.toggle("waiting", cells.length === 0);
   if (!cells.length) {

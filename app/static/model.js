@@ -19,6 +19,7 @@ export class ModelWatch extends EventTarget {
   #timer = 0;
   #turn = 0; // an answer that comes late does not undo a newer one
   #text = el("span", { class: "name" }, "Loading the model …");
+  #share = el("span", { class: "share", "aria-hidden": "true" }); // each per cent would be read aloud
   #place = el("span", { class: "place" });
   #pace = el("span", { class: "pace" });
 
@@ -26,7 +27,7 @@ export class ModelWatch extends EventTarget {
     super();
     this.page = page;
     this.button = el("button", { type: "button", class: "chip loading", title: "Choose a model", "aria-haspopup": "dialog", onclick: open },
-      el("i", { "aria-hidden": "true" }), this.#text, this.#place, this.#pace);
+      el("i", { "aria-hidden": "true" }), this.#text, this.#share, this.#place, this.#pace);
     this.chip = el("div", { class: "chip-holder", role: "status", "aria-label": "Model" }, this.button);
     page.runs.addEventListener("finish", () => this.#tellPace());
     document.addEventListener("visibilitychange", () => { if (!document.hidden) this.ask(); });
@@ -75,11 +76,12 @@ export class ModelWatch extends EventTarget {
       const name = model.chosen === null && !model.again ? "the model" : shortName(model.chosen);
       const [fetched] = model.chosen === null ? Object.values(downloads).filter(({ state }) => state === "running") : [];
       const share = fetched?.total ? ` ${Math.floor((100 * fetched.done) / fetched.total)} %` : "";
-      this.#show("loading", fetched ? `Downloading${share} …` : running ? `${name} comes after this run` : `Loading ${name} …`, "", LOADING);
+      this.#show("loading", fetched ? "Downloading …" : running ? `${name} comes after this run` : `Loading ${name} …`, "", LOADING, share);
     }
   }
 
-  #show(state, words, place, why) {
+  #show(state, words, place, why, share = "") {
+    this.#share.textContent = share;
     const news = [state, words, place, why].join("|");
     if (this.shown !== news) {
       this.shown = news;

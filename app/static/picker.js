@@ -52,7 +52,7 @@ export function buildPicker(page) {
 
   const tell = (text) => {
     problem.hidden = !text;
-    problem.textContent = text;
+    if (problem.textContent !== text) problem.textContent = text; // else it would be read aloud each time
   };
   /** Ask something of the server; what goes wrong is said here. */
   async function act(asking, name = null) {
@@ -166,7 +166,9 @@ export function buildPicker(page) {
       row.update(info, list.downloads[info.name], { model, inUse: model?.state === "ready" && (embedded || using === info.name), room: list.free });
       seats.get(info.installed ? here : there).push(row.root);
     });
+    const focused = document.activeElement;
     for (const [seat, nodes] of seats) nodes.forEach((node, k) => { if (seat.children[k] !== node) seat.insertBefore(node, seat.children[k] ?? null); });
+    if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true }); // its row was moved
     filter();
     free.textContent = list.free === null ? "" : `${bytes(list.free)} of memory free`;
     const inUse = model?.state === "ready" && model.chosen === asked;

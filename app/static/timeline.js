@@ -131,7 +131,6 @@ export function buildTimeline(page) {
   runs.addEventListener("begin", halt);
   page.draft.addEventListener("history", draw);
   runs.addEventListener("forget", () => { halt(); draw(); });
-  runs.addEventListener("finish", () => { draw(); tell(); });
   const drawState = () => {
     const reason = page.reasonNotToFill();
     const focused = document.activeElement;
