@@ -19,6 +19,7 @@ from tests.page import (
     press,
     put_caret,
     said,
+    select,
     serving,
     text,
     visit,
@@ -187,6 +188,31 @@ def test_a_touch_that_becomes_a_scroll_does_not_keep_the_small_bar_away(page: Pa
     )
     page.keyboard.press("Shift+Home")
     expect(page.locator(".floating")).to_be_visible()
+
+
+def test_the_small_bar_is_on_the_page_however_much_is_selected(page: Page):
+    open_draft(page, "\n".join(f"Line {number} of the story." for number in range(90)) + "\n[[2]]")
+    draft(page).click(position={"x": 200, "y": 60})
+    bar = page.locator(".floating")
+    for keys in (["Control+Home", "Control+a"], ["Control+Home", "Control+Shift+End"], ["Control+End", "Control+Shift+Home"]):
+        for key in keys:
+            page.keyboard.press(key)
+        if keys[-1] == "Control+a":
+            expect(bar).to_be_visible()
+        box, card = bar.bounding_box(), page.locator(".card").bounding_box()
+        assert card
+        assert not box or (card["y"] <= box["y"] and box["y"] + box["height"] <= card["y"] + card["height"])
+
+
+def test_what_was_selected_before_a_click_elsewhere_is_left_alone(page: Page):
+    write(page, "one two three")
+    select(page, "two")
+    header = page.locator(".top").bounding_box()
+    assert header
+    page.mouse.click(header["x"] + header["width"] / 2, header["y"] + header["height"] / 2)
+    press(page, "Gap")
+    said(page, "Select some words")
+    assert text(page) == "one two three"
 
 
 def test_shortcuts_work_on_a_keyboard_of_another_script(page: Page):

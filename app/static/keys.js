@@ -17,6 +17,7 @@ export function installKeys(page) {
     if (composes(event) || event.target.closest?.("dialog, [role=menu]")) return; // what has keys of its own
     if (event.key === "Escape") {
       if (page.popover.isOpen) page.popover.close(true);
+      else if (page.tools.closeMore()) return;
       else if (page.root.classList.contains("sheet")) page.closeSheet();
       else runs.stop();
       return;

@@ -56,14 +56,15 @@ export async function mount(element, facts) {
   const model = new ModelWatch(page, picker.open);
   picker.follow(model);
   page.reasonNotToFill = () => model.reason() || (page.runs.live ? "A run is going on" : "");
-  page.panelButton = button("How", () => {
-    root.classList.add("sheet");
-    page.panel.root.querySelector(".sheet-closer").focus({ preventScroll: true }); // else the keys would go on behind it
-  }, { label: "", shape: "dials", hint: "How to fill", class: "sheet-opener" });
-  page.closeSheet = () => {
-    root.classList.remove("sheet");
-    page.panelButton.focus({ preventScroll: true });
+  /** The panel as a sheet over the rest, which can't be reached meanwhile. */
+  const setSheet = (open) => {
+    root.classList.toggle("sheet", open);
+    for (const part of [header, paper, page.dock]) part.inert = open;
+    (open ? page.panel.root.querySelector(".sheet-closer") : page.panelButton).focus({ preventScroll: true });
   };
+  page.panelButton = button("How", () => setSheet(true), { label: "", shape: "dials", hint: "How to fill", class: "sheet-opener" });
+  page.closeSheet = () => setSheet(false);
+  addEventListener("resize", () => { if (root.classList.contains("sheet") && !page.panelButton.offsetParent) page.closeSheet(); }); // it has room now
   page.timeline = buildTimeline(page);
   page.dock = page.timeline.root;
   page.card = el("section", { class: "card", "aria-label": "Page" }, editor);
@@ -112,10 +113,11 @@ export async function mount(element, facts) {
   installPicks(page);
   installKeys(page);
 
-  root.replaceChildren(
-    el("header", { class: "top" }, el("span", { class: "mark", role: "img", "aria-label": "Lacuna" }, "L", el("b"), "cuna"),
-      el("div", { class: "about" }, titleShown, saved), model.chip),
-    el("div", { class: "desk" }, el("div", { class: "sheet-of-paper" }, tools.bar, page.card, legend), el("div", { class: "scrim", onclick: page.closeSheet }), el("aside", {}, page.panel.root)),
+  const header = el("header", { class: "top" }, el("span", { class: "mark", role: "img", "aria-label": "Lacuna" }, "L", el("b"), "cuna"),
+    el("div", { class: "about" }, titleShown, saved), model.chip);
+  const paper = el("div", { class: "sheet-of-paper" }, tools.bar, page.card, legend);
+  root.replaceChildren(header,
+    el("div", { class: "desk" }, paper, el("div", { class: "scrim", onclick: page.closeSheet }), el("aside", {}, page.panel.root)),
     page.dock, page.popover.root, tools.floating, picker.root);
 
   // ---- the document's life

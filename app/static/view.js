@@ -144,21 +144,25 @@ export class View {
     const card = this.root.parentElement;
     const box = card.getBoundingClientRect();
     const row = this.#rows[at.line];
-    const shown = this.#caretBox() ?? row.getBoundingClientRect();
+    const caretBox = () => {
+      const { startContainer, startOffset } = getSelection().getRangeAt(0);
+      return this.boxAt(startContainer, startOffset);
+    };
+    const shown = caretBox() ?? row.getBoundingClientRect();
     if (shown.bottom <= box.bottom && shown.top >= box.top) return;
     row.scrollIntoView({ block: "nearest" });
-    const { top, bottom } = this.#caretBox() ?? box; // the row may be taller than the page
+    const { top, bottom } = caretBox() ?? box; // the row may be taller than the page
     if (bottom > box.bottom) card.scrollTop += bottom - box.bottom + EDGE;
     else if (top < box.top) card.scrollTop -= box.top - top + EDGE;
   }
-  /** Where the caret is on the screen. Beside an island it has no box of its own, and that of the island tells; in an empty row nothing does. */
-  #caretBox() {
-    const range = getSelection().getRangeAt(0);
+  /** Where a DOM point is on the screen. Beside an island it has no box of its own, and that of the island tells; in an empty row nothing does. */
+  boxAt(container, offset) {
+    const range = document.createRange();
+    range.setStart(container, offset);
     const own = range.getBoundingClientRect();
     if (own.height) return own;
     const boxes = (node) => (node instanceof Element ? [...node.getClientRects()] : []).filter(({ height }) => height);
-    const { childNodes } = range.startContainer;
-    return boxes(childNodes[range.startOffset - 1]).pop() ?? boxes(childNodes[range.startOffset])[0] ?? null;
+    return boxes(container.childNodes[offset - 1]).pop() ?? boxes(container.childNodes[offset])[0] ?? null;
   }
 
   /** What the browser itself wrote into a row (an input method does), as items. */
