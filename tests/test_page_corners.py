@@ -123,6 +123,20 @@ def test_a_setting_out_of_range_is_said_and_what_is_the_same_as_a_dial_says_so(p
     page.get_by_text("Advanced").click()
 
 
+def test_what_is_shortened_is_not_cut_in_an_emoji(page: Page):
+    write(page, "🙂" * 70)
+    page.keyboard.press("Control+a")
+    press(page, "Gap")
+    gaps(page).click()
+    expect(page.get_by_role("dialog", name="Gap").locator("q")).to_have_text("🙂" * 60 + "…")
+    press(page, "Put back")
+    press(page, "Examples")
+    page.get_by_role("menuitem", name="An empty page").click()
+    press(page, "Examples")
+    expect(page.get_by_role("menuitem", name="🙂")).to_contain_text("🙂" * 60 + "…")
+    page.keyboard.press("Escape")
+
+
 def test_a_second_ctrl_m_opens_the_new_gaps_window(page: Page):
     open_draft(page, "First [[2]] gap. Now some words here and [[3]] the last.")
     select(page, "some")

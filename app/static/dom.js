@@ -2,7 +2,7 @@
 
 /** An element with attributes (`on...` are listeners, false and null are left out) and children. */
 export function el(tag, attributes = {}, ...children) {
-  const node = tag === "svg" || tag === "path" || tag === "polyline" || tag === "line" || tag === "circle"
+  const node = tag === "svg" || tag === "path"
     ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);

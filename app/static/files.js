@@ -1,7 +1,7 @@
 // Opening and saving: draft files, the examples, the clipboard.
 import { isFilled } from "./document.js";
 import { button, el } from "./dom.js";
-import { fromSegments, toPlainText, toSegments } from "./segments.js";
+import { fromSegments, shorten, toPlainText, toSegments } from "./segments.js";
 import * as server from "./server.js";
 import { unpacked } from "./store.js";
 
@@ -18,7 +18,7 @@ function ago(passed) {
 function firstWords(lines) {
   const line = lines.find((line) => toPlainText([line]).trim());
   const words = line ? toPlainText([line]).trim() : "";
-  return words.length > LABEL ? `${words.slice(0, LABEL - 2)}…` : words;
+  return shorten(words, LABEL);
 }
 
 export function buildFiles(page, examples) {

@@ -3,9 +3,10 @@ import { cellsText, isFilled, isOpen } from "./document.js";
 import { button, el } from "./dom.js";
 import { composes } from "./keys.js";
 import { COMMA, LONGEST, WORD } from "./marks.js";
-import { toPlainText } from "./segments.js";
+import { shorten, toPlainText } from "./segments.js";
 
-const LONG_VERSION = 140; // characters of a fill that are shown in the list
+const LONG_VERSION = 140; // characters of a fill that are shown in the list,
+const LONG_WAS = 60; // and of the words that a gap took the place of
 const SHARED = 60; // characters that all of them may begin with before these are left out
 
 export function installPopovers(page) {
@@ -119,7 +120,7 @@ export function installPopovers(page) {
       el("div", { class: "lengths" }, el("div", { class: "segmented", role: "radiogroup", "aria-label": "Length" }, ...radios),
         el("div", { class: "range" }, count, el("span", {}, "to"), most), !words && remove),
       el("div", { class: "phrases" }, phrases("Must hold", "keywords"), phrases("Never here", "bans")),
-      words && el("div", { class: "choices" }, el("p", { class: "was" }, "Was: ", el("q", {}, words.length > 60 ? `${words.slice(0, 58)}…` : words)), remove));
+      words && el("div", { class: "choices" }, el("p", { class: "was" }, "Was: ", el("q", {}, shorten(words, LONG_WAS))), remove));
     radios.map((label) => label.firstChild).find((input) => input.checked).focus({ preventScroll: true });
   }
 
@@ -259,7 +260,4 @@ function whereTheyDiffer(texts) {
   while (at < first.length && texts.every((text) => text[at] === first[at])) at++;
   return at < SHARED ? 0 : first.lastIndexOf(" ", at - SHARED / 2) + 1;
 }
-function shortened(text, from) {
-  const end = from + LONG_VERSION;
-  return `${from ? "… " : ""}${text.slice(from, end)}${end < text.length ? " …" : ""}`;
-}
+const shortened = (text, from) => `${from ? "… " : ""}${shorten(text.slice(from), LONG_VERSION)}`;

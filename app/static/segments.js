@@ -30,6 +30,12 @@ export function fromSegments(segments) {
 
 const SHOWN = 24; // characters of the keywords on a gap's chip, which has to fit a phone
 
+/** The first so many characters of a text and "…"; all of it where it is no longer. No emoji is cut in two. */
+export function shorten(text, count) {
+  const characters = [...text];
+  return characters.length > count ? `${characters.slice(0, count).join("").trimEnd()}…` : text;
+}
+
 /** What a reader sees: filled words as words; an open gap, also one that a stopped run left half filled, as three underscores. */
 export function toPlainText(lines) {
   const read = (item) => (isText(item) ? item : isFilled(item) ? islandText(item) : item.kind === "gap" ? "___" : islandText({ ...item, fill: null }));
@@ -45,8 +51,8 @@ export function gapMark(island) {
 
 /** A gap's length in words; which words it must hold (of many only the first, but for `whole`), and how many it may not. */
 export function lengthLabel({ length, keywords = [], bans = [] }, whole = false) {
-  const held = [...keywords.join(", ")];
-  const shown = whole || held.length <= SHOWN ? held.join("") : `${held.slice(0, SHOWN).join("").trimEnd()}…`;
+  const held = keywords.join(", ");
+  const shown = whole ? held : shorten(held, SHOWN);
   const more = (shown && ` · ${shown}`) + (bans.length ? ` · ${bans.length} banned` : "");
   if (!length) return `auto${more}`;
   const count = length.low === length.high ? `${length.low}` : `${length.low}–${length.high}`;
