@@ -1,4 +1,4 @@
-"""Banned words on the page: the list that is never written, and a gap's own; in a real browser."""
+"""Banned words on the page: the page's list, and a gap's own; in a real browser."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def test_the_words_never_written_are_folded_away_edited_kept_and_restored(new_pa
     page = new_page()
     visit(page, url)
     shown = page.get_by_role("region", name="How to fill")
-    expect(shown).to_contain_text(f"{len(NEVER_WRITTEN)} words never written")
-    field, restore = page.get_by_label("Never write"), page.get_by_role("button", name="Default list")
+    expect(shown).to_contain_text(f"{len(NEVER_WRITTEN)} words banned")
+    field, restore = page.get_by_label("Banned words"), page.get_by_role("button", name="Default list")
     expect(field).to_be_hidden()
-    shown.get_by_text("words never written").click()
+    shown.get_by_text("words banned").click()
     expect(field).to_have_value("\n".join(NEVER_WRITTEN))
     expect(restore).to_be_disabled()
     field.fill(" he\n\nthe \nhe\nnot  she ")
@@ -25,8 +25,8 @@ def test_the_words_never_written_are_folded_away_edited_kept_and_restored(new_pa
     assert not {"he", "the"} & set(bare_words(text(page).partition(" so, ")[0][4:]))
     page.reload()
     visit(page, url)
-    expect(shown).to_contain_text("3 words never written")
-    shown.get_by_text("words never written").click()
+    expect(shown).to_contain_text("3 words banned")
+    shown.get_by_text("words banned").click()
     expect(field).to_have_value("he\nthe\nnot  she")
     page.get_by_label("Method").select_option("Fast-dLLM factor")
     expect(field).to_have_value("he\nthe\nnot  she")
@@ -47,7 +47,7 @@ def test_a_gap_s_own_banned_words_are_shown_edited_and_kept_to(new_page, url):
     open_draft(page, "The light was [[12; he]] so.")
     expect(page.get_by_role("button", name="Length: 12 words · 1 banned")).to_be_visible()
     gaps(page).click()
-    field = page.get_by_label("Never here")
+    field = page.get_by_label("Banned", exact=True)
     expect(field).to_have_value("he")
     field.fill(" he,, the ,two words")
     field.press("Enter")

@@ -1,4 +1,4 @@
-"""Fills written side by side, on the page: the best stands, the others are a click away, and come back after a reload."""
+"""Candidates on the page: the best stands, the others are a click away, and come back after a reload."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def versions(page: Page, nth: int) -> list[str]:
     """The fills that are offered at the nth place, the one that stands there among them."""
     draft(page).locator(".island.fill").nth(nth).locator(".cell").first.click()
     window = page.get_by_role("dialog", name="Alternatives")
-    expect(window.get_by_role("list", name="Fills written side by side")).to_be_visible()
+    expect(window.get_by_role("list", name="Candidates")).to_be_visible()
     return [shown.strip() for shown in window.locator(".version").all_inner_texts()]
 
 
@@ -23,8 +23,8 @@ def filled(new_page, url) -> Page:
     page: Page = new_page()
     visit(page, url)
     page.get_by_text("Advanced").click()
-    page.get_by_label("Candidates").fill("4")
-    page.get_by_label("Candidates").press("Enter")
+    page.get_by_role("spinbutton", name="Candidates").fill("4")
+    page.get_by_role("spinbutton", name="Candidates").press("Enter")
     open_draft(page, DRAFT)
     assert fill_sending(page)["candidates"] == 4
     return page
@@ -32,9 +32,9 @@ def filled(new_page, url) -> Page:
 
 def test_another_fill_takes_the_place_of_the_best_one_with_a_click_and_undo_brings_it_back(filled: Page):
     page = filled
-    said(page, "click a word for other fills")
+    said(page, "click a word for other candidates")
     page.set_viewport_size({"width": 360, "height": 780})  # a small phone: the hint is not cut off
-    line, hint = page.locator(".say").bounding_box(), page.get_by_text("click a word for other fills").bounding_box()
+    line, hint = page.locator(".say").bounding_box(), page.get_by_text("click a word for other candidates").bounding_box()
     assert line and hint and hint["x"] + hint["width"] <= line["x"] + line["width"]
     page.set_viewport_size({"width": 1280, "height": 800})
     best = text(page)
@@ -90,8 +90,8 @@ def test_the_others_are_there_after_a_reload_and_gone_after_the_next_fill_withou
     expect(page.locator(".version[aria-current]")).to_have_text(offered[-1])
     page.keyboard.press("Escape")
     page.get_by_text("Advanced").click()
-    page.get_by_label("Candidates").fill("1")
-    page.get_by_label("Candidates").press("Enter")
+    page.get_by_role("spinbutton", name="Candidates").fill("1")
+    page.get_by_role("spinbutton", name="Candidates").press("Enter")
     fill(page)
     draft(page).locator(".island.fill .cell").first.click()
     expect(page.get_by_role("dialog", name="Alternatives")).to_be_visible()

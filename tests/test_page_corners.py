@@ -111,7 +111,7 @@ def test_a_length_out_of_range_is_said_and_not_shown(page: Page):
 
 def test_a_setting_out_of_range_is_said_and_what_is_the_same_as_a_dial_says_so(page: Page):
     page.get_by_text("Advanced").click()
-    field = page.get_by_label("Candidates")
+    field = page.get_by_role("spinbutton", name="Candidates")
     for value in ("65", ""):
         page.evaluate("document.querySelector('.say').textContent = ''")
         field.fill(value)

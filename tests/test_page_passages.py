@@ -271,7 +271,7 @@ def test_after_a_click_on_a_written_word_everything_means_the_draft(page: Page):
     page.locator(".cell").first.click()
     page.get_by_role("button", name="Reopen").click()
     gaps(page).click()
-    field = page.get_by_label("Never here")
+    field = page.get_by_label("Banned", exact=True)
     field.fill("suddenly")
     field.press("Control+a")  # a field's own text
     page.keyboard.type("x")

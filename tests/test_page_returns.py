@@ -69,15 +69,15 @@ def test_a_reload_in_mid_run_gives_back_what_stood_there_before_fill_again(new_p
 def test_what_another_tab_sets_is_not_taken_back(page: Page, url: str) -> None:
     other = tab(page.context, url)
     page.bring_to_front()
-    page.get_by_text("never written").click()
-    page.get_by_label("Never write").fill("zebra")
-    page.get_by_label("Never write").blur()
+    page.get_by_text("words banned").click()
+    page.get_by_label("Banned words").fill("zebra")
+    page.get_by_label("Banned words").blur()
     other.bring_to_front()
-    expect(other.locator(".never summary")).to_contain_text("1 word never written")
+    expect(other.locator(".never summary")).to_contain_text("1 word banned")
     open_draft(other, DRAFT)
     fill(other)
     again(page)
-    expect(page.locator(".never summary")).to_contain_text("1 word never written")
+    expect(page.locator(".never summary")).to_contain_text("1 word banned")
 
 
 def test_a_seed_that_is_kept_in_one_tab_is_kept_in_the_other(page: Page, url: str) -> None:

@@ -78,7 +78,7 @@ export async function mount(element, facts) {
       const found = draft.find(id);
       if (found) draft.swap(id, { ...found.island, fill: null });
     },
-    /** Show another of the fills that were written side by side. */
+    /** Show another candidate. */
     exchange(id, cells) {
       const { island } = draft.find(id);
       draft.swap(id, { ...island, fill: { ...island.fill, cells, shown: null, step: 0, near: false } });

@@ -143,19 +143,19 @@ export function buildPanel(page, facts) {
   const seed = number("seed");
   seed.firstChild.append(button("New seed", () => set("seed", randomSeed()), { label: "", shape: "dice", hint: "Another seed", class: "quiet" }));
 
-  // ---- what is never written: folded away, so that nobody is met by a list of slurs
+  // ---- what is banned: folded away, so that nobody is met by a list of slurs
   const many = el("span");
   const list = el("textarea", { id: "lacuna-never", rows: 6, spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-describedby": "lacuna-never-help",
     oninput: () => set("bans", phrasesOf(list.value)), onblur: () => changed() });
   const restore = button("Default list", () => { set("bans", slurs); list.value = listed(slurs); }, { class: "quiet", hint: "The list that Lacuna comes with" });
   fields.push(() => {
     const { length } = values.bans;
-    many.textContent = length ? `${length} word${length === 1 ? "" : "s"} never written` : "No word is banned";
+    many.textContent = length ? `${length} word${length === 1 ? "" : "s"} banned` : "No word is banned";
     if (document.activeElement !== list) list.value = listed(values.bans); // while it is typed, a list stays as it is
     restore.disabled = isDefaultList();
   });
   const never = el("details", { class: "never" }, el("summary", {}, many, el("span", { class: "edit", "aria-hidden": "true" }, "edit")),
-    el("label", { for: "lacuna-never" }, "Never write"), list,
+    el("label", { for: "lacuna-never" }, "Banned words"), list,
     el("p", { class: "help", id: "lacuna-never-help" }, "One word or phrase a line; only whole words count. Your own text may hold them. The default list holds slurs that are found in old books."),
     restore);
 

@@ -119,7 +119,7 @@ export function installPopovers(page) {
     open(element, island.id, "Gap", "dialog",
       el("div", { class: "lengths" }, el("div", { class: "segmented", role: "radiogroup", "aria-label": "Length" }, ...radios),
         el("div", { class: "range" }, count, el("span", {}, "to"), most), !words && remove),
-      el("div", { class: "phrases" }, phrases("Must hold", "keywords"), phrases("Never here", "bans")),
+      el("div", { class: "phrases" }, phrases("Must hold", "keywords"), phrases("Banned", "bans")),
       words && el("div", { class: "choices" }, el("p", { class: "was" }, "Was: ", el("q", {}, shorten(words, LONG_WAS))), remove));
     radios.map((label) => label.firstChild).find((input) => input.checked).focus({ preventScroll: true });
   }
@@ -149,8 +149,8 @@ export function installPopovers(page) {
       { class: "version", dir: "auto", "aria-current": text === here ? "true" : null, hint: text === here ? "This is what stands here" : "Put this here instead" })));
     open(element, island.id, `Alternatives to “${cell.text.trim()}”`, "dialog",
       options.length ? el("ol", { class: "options", "aria-label": "What the model thought of" }, ...options) : null,
-      versions.length ? el("p", {}, "Written side by side, the best first") : null,
-      versions.length ? el("ol", { class: "versions", "aria-label": "Fills written side by side" }, ...versions) : null,
+      versions.length ? el("p", {}, "Candidates, the best first") : null,
+      versions.length ? el("ol", { class: "versions", "aria-label": "Candidates" }, ...versions) : null,
       el("div", { class: "choices" }, el("p", {}, settled),
         filled && button("Keep", () => { close(); page.commands.unmark(island.id); }, { class: "quiet", hint: "Make it plain text" }),
         idle && button("Again", () => { close(); page.runs.start([island.id]); }, { class: "quiet", hint: "Write only this place anew" }),

@@ -3,7 +3,7 @@
 //
 // A Fill is what a run wrote at one island: {cells, shown, guesses, step, near, done, versions, had}. `cells` is the latest state, `shown`
 // an earlier one that is being looked at (null: the latest), `guesses` the first guess for each masked cell by its id, `near`
-// whether what was shown before was the step beside this one, `versions` the cells of all fills that were written side by side, the
+// whether what was shown before was the step beside this one, `versions` the cells of all candidates, each text once, the
 // best first (none: there is one), `had` what earlier runs wrote there, `former` the fill that was finished
 // there before, until this one is. A cell keeps its id while others come and go around it.
 import { cellsText, isFilled, isOpen, makeFill } from "./document.js";

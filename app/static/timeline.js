@@ -111,13 +111,13 @@ export function buildTimeline(page) {
     const parts = [];
     if (ended && run.note) parts.push(el("span", {}, run.note.replace(/\.$/, "")));
     if (ended) {
-      const hint = run.targets.some(({ fill }) => fill.versions.length) ? " · click a word for other fills" : "";
+      const hint = run.targets.some(({ fill }) => fill.versions.length) ? " · click a word for other candidates" : "";
       parts.push(el("span", {}, `all settled${run.score === undefined ? "" : `, ${Math.round(run.score * 100)} % sure`}${hint}`));
     }
     if (settled.length) parts.push(el("span", {}, "settled ", ...listed(settled)));
     if (taken.length) parts.push(el("span", {}, "taken back ", ...listed(taken)));
     const [grown, shrunk] = lengthChanges(run, run.at);
-    if (still) parts.push(el("span", {}, run.settings.candidates > 1 ? "these words stay; the other fills are read over" : "read over; these words stay"));
+    if (still) parts.push(el("span", {}, run.settings.candidates > 1 ? "these words stay; the other candidates are read over" : "read over; these words stay"));
     if (grown) parts.push(el("span", {}, `${places(grown)} more`));
     if (shrunk) parts.push(el("span", {}, `${places(shrunk)} fewer`));
     if (open) parts.push(el("span", {}, `${open} to go`));
@@ -135,7 +135,7 @@ export function buildTimeline(page) {
     const reason = page.reasonNotToFill();
     const focused = document.activeElement;
     fill.disabled = Boolean(reason);
-    fill.title = reason || `Fill the gaps; again for another version (${keys("Ctrl+Enter")})`;
+    fill.title = reason || `Fill the gaps; again for another fill (${keys("Ctrl+Enter")})`;
     stop.disabled = !runs.live;
     // A button that can't be pressed any more hands the focus to the one that can.
     if (focused === fill && runs.live) stop.focus();
