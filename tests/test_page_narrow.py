@@ -7,10 +7,17 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.page import SlowToy, finished, masked, open_draft, press, said, serving, visit
+from tests.page import SlowToy, draft, finished, masked, open_draft, press, said, serving, visit
 
 INERT = "() => [...document.querySelectorAll('.top, .sheet-of-paper, .dock')].map((part) => part.inert)"
 FOCUS = "() => document.activeElement.getAttribute('aria-label')"
+
+
+# What a phone does when its keyboard comes up, which no browser on a desk has.
+KEYBOARD = """(height) => {
+    Object.defineProperty(visualViewport, "height", { value: height, configurable: true });
+    visualViewport.dispatchEvent(new Event("resize"));
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +80,21 @@ def test_a_button_in_a_message_is_large_enough_to_be_touched(new_page: Callable[
     press(page, "Fill")
     box = page.get_by_role("button", name="Make a gap of it").bounding_box()
     assert box and box["height"] >= 40
+
+
+def test_the_keyboard_of_a_phone_covers_neither_the_caret_nor_the_dock(new_page: Callable[..., Page], slow_url: str) -> None:
+    page = new_page(phone=True)
+    visit(page, slow_url)
+    page.get_by_role("button", name="More").tap()
+    open_draft(page, "\n".join(f"Line {number}." for number in range(40)) + "\n[[2]]")
+    draft(page).locator(".line").nth(12).tap()
+    dock, row = page.locator(".dock"), draft(page).locator(".line").nth(12)
+    below = row.bounding_box()
+    assert below and below["y"] > 420
+    page.evaluate(KEYBOARD, 420)
+    for shown in (dock, row):
+        box = shown.bounding_box()
+        assert box and box["y"] >= 0 and box["y"] + box["height"] <= 420
+    page.evaluate(KEYBOARD, 844)
+    box = dock.bounding_box()
+    assert box and round(box["y"] + box["height"]) == 844

@@ -6,6 +6,7 @@ import { installKeys } from "./keys.js";
 import { marks } from "./marks.js";
 import { ModelWatch } from "./model.js";
 import { buildPanel } from "./panel.js";
+import { makeRoomForKeyboard } from "./phone.js";
 import { buildPicker } from "./picker.js";
 import { installPicks } from "./picks.js";
 import { installPopovers } from "./popover.js";
@@ -112,6 +113,7 @@ export async function mount(element, facts) {
   page.popover = installPopovers(page);
   installPicks(page);
   installKeys(page);
+  makeRoomForKeyboard(page);
 
   const header = el("header", { class: "top" }, el("span", { class: "mark", role: "img", "aria-label": "Lacuna" }, "L", el("b"), "cuna"),
     el("div", { class: "about" }, titleShown, saved), model.chip);
