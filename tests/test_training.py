@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import re
 import subprocess
 import sys
@@ -297,9 +298,9 @@ def test_the_words_of_texts_are_put_beside_a_model(texts: Path, tmp_path: Path, 
 
 
 def test_two_processes_train_one_model(texts: Path, tmp_path: Path) -> None:
-    code = "import sys; from engine.training.train import main; sys.exit(main(sys.argv[1:]))"
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    command = [*torchrun, sys.executable, "-c", code, "--data", str(texts), "--out", str(tmp_path / "run"), *SMALL, "--tokens", "2000"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    told = ["launch.py", "train", "--data", str(texts), "--out", str(tmp_path / "run"), *SMALL, "--tokens", "2000"]
+    environment = os.environ | {"LACUNA_PYTHON": "this"}
+    done = subprocess.run([*torchrun, *told], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     assert engine.load(tmp_path / "run" / "model", device="cpu").max_length == 32
