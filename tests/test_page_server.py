@@ -15,7 +15,8 @@ import engine
 from app import main
 from app.service import Service, print_draft, read_draft
 from engine.backends.toy import Toy
-from tests.page import SlowToy, serving, until
+from tests.page import SlowToy, serving
+from tests.waiting import until
 
 HOSTS = [
     *((host, 200) for host in ("localhost", "127.0.0.1", "192.168.1.20:7860", "[::1]:7860", "[fe80::1]")),
