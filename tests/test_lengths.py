@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from engine.backends import EMBEDDED
 from engine.backends.toy import Toy
 from engine.canvas import Canvas
 from engine.denoiser import KnowsLengths
 from engine.draft import Draft, Gap, Part
+from engine.evaluation.card import FIGURES
 from engine.filling import fill
 from engine.lengths import FREE, ask, fit_length_bias, gap_windows, guess, length_bias
 from engine.settings import Settings
@@ -202,7 +205,10 @@ def test_the_embedded_model_sees_the_grammar_on_both_sides(model: KnowsLengths) 
 
 
 def test_the_embedded_model_guesses_lengths_as_well_as_its_card_says(model: KnowsLengths) -> None:
-    """Nearer than the mean and the median of the true counts, which no writer knows, on gaps cut out of the sample."""
+    """Within three errors of what was measured on the whole dev set, here on gaps cut out of the sample; and nearer than the mean and the
+    median of the true counts, which no writer knows.
+    """
+    claimed = json.loads((EMBEDDED / FIGURES).read_text(encoding="utf-8"))["lengths"]["head"]
     counts, guesses = [], []
     for cut in mixed_cuts(beginnings([SAMPLE]), 120, seed=3):
         canvas = Canvas(model, cut.draft())
@@ -214,5 +220,8 @@ def test_the_embedded_model_guesses_lengths_as_well_as_its_card_says(model: Know
         return float(np.abs(guessed - true).mean()), float(np.abs(np.log2(guessed / true)).mean())
 
     tokens, octaves = off(np.array(guesses))
-    assert tokens <= 0.85 * off(float(true.mean()))[0] and octaves <= 0.8 * off(float(true.mean()))[1]
-    assert tokens <= 0.95 * off(float(np.median(true)))[0] and octaves <= 0.85 * off(float(np.median(true)))[1]
+    few = np.sqrt(claimed["gaps"] / len(true))  # how much larger the errors of fewer gaps are
+    for found, (value, error) in ((tokens, claimed["tokens"]), (octaves, claimed["octaves"])):
+        assert found <= value + 3 * few * error
+    for known in (float(true.mean()), float(np.median(true))):
+        assert tokens < off(known)[0] and octaves < off(known)[1]
