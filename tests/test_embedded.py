@@ -72,7 +72,7 @@ def test_the_readme_says_how_large_the_model_is_and_what_it_has_read() -> None:
     sizes = [sum(p.numel() for name, p in held.model.named_parameters() if part in name) for part in ("", "ngrams")]
     whole, neighbours, tokens = (f"{count / 1e6:.1f} million" for count in (*sizes, held.trained["tokens"]))
     said = f"({whole} parameters, {neighbours} of them a table of neighbours; {tokens} tokens of training"
-    assert said in README and f"the embedded model {2 * sizes[0] / 1e9:.1f} GB" in (ROOT / "docs" / "GPU.md").read_text(encoding="utf-8")
+    assert said in README
 
 
 @pytest.mark.long  # on another kind of machine rounding differs a little, so a word may, too
