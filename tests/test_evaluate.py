@@ -305,11 +305,8 @@ def test_the_twin_is_yardstick_and_judge(pair: tuple[Path, Path], tmp_path: Path
     assert found["ratio"] == pytest.approx(report["nelbo"]["perplexity"] / found["perplexity"])
     in_turn = found["left_to_right"]
     assert in_turn["tokens"] == 64 and in_turn["ratio"] == pytest.approx(1, rel=1e-4) and in_turn["nats_per_token"] == pytest.approx(even)
-    assert (
-        report["trained"]["tokens"] == "1,000"
-        and report["trained"]["steps, last run"] == "10"
-        and report["trained"]["compute"].endswith("operations")
-    )
+    trained = report["trained"]
+    assert (trained["tokens"], trained["steps, last run"]) == ("1,000", "10") and trained["compute"].endswith("operations")
     rows = {row["factor"]: row for row in report["infilling"]["rows"]}
     tokens = [cost["gap"][0] / cost["token"][0] for cost in report["infilling"]["truth"].values()]
     assert rows["human"]["figures"]["twin"][0] == 1 and rows["default"]["figures"]["twin"][0] == pytest.approx(1, rel=1e-4)

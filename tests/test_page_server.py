@@ -8,6 +8,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from gradio_client import Client
@@ -58,16 +59,16 @@ def test_gradio_client_streams_the_same_frames_as_the_engine(client):
 
 def test_two_plain_requests_have_the_same_messages(url, client):
     """As the README shows for curl."""
-    readme = (main.page.ASSETS.parent / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
     asked, told = re.findall(r"^curl -s.*?(?:-d '(.*)' )?http://127\.0\.0\.1:7860/(\S+)$", readme, re.MULTILINE)
     request = urllib.request.Request(url + asked[1], data=asked[0].encode(), headers={"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
         event = json.load(answer)["event_id"]
     with urllib.request.urlopen(url + told[1].replace("EVENT_ID", event), timeout=60) as answer:
         lines = answer.read().decode().splitlines()
-    messages = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: [")]
-    expected = stream(client, *json.loads(asked[0])["data"])
-    assert [message[0] for message in messages][: len(expected)] == expected
+    messages = [json.loads(line.removeprefix("data: "))[0] for line in lines if line.startswith("data: [")]
+    found, expected = ([m for m in told if "waiting" not in m] for told in (messages, stream(client, *json.loads(asked[0])["data"])))
+    assert found[: len(expected)] == expected and found[-1]["done"]
 
 
 def test_frames_without_the_text_are_the_same_otherwise(client):
@@ -207,11 +208,12 @@ def test_a_port_that_is_none_is_a_sentence(capsys, port):
 def test_a_name_that_can_be_no_folder_is_looked_for_and_not_found(name):
     service = Service(engine.load, "toy")
     service.start()
-    service.choose(name)
-    until(lambda: service.status()["model"].get("error") is not None)
-    assert service.status()["model"]["error"].startswith(f"There is no model called {name[:50]!r}"[:-1])
     service.settle()
-    assert service.models.model.name == "toy", "the one before is still in use"
+    service.choose(name)
+    service.settle()
+    told = service.status()["model"]
+    assert told["refused"]["error"].startswith(f"There is no model called {name[:50]!r}"[:-1])
+    assert (told["state"], told["name"]) == ("ready", Toy().name), "the one before is still in use"
 
 
 def test_a_busy_port_moves_to_the_next():
