@@ -50,7 +50,7 @@ def loop(args: argparse.Namespace, run: Run, trainer: Trainer, plan: Plan, crew:
             took, compiles = time.monotonic() - asked, trainer.compiled and shape not in met
             met.add(shape)
             scale = learning_rate_scale(
-                done, progress.tokens - int(args.done), warmup_tokens=min(3_000_000, plan.tokens) // 20, hold=args.hold
+                done, progress.tokens - int(args.done), warmup_tokens=int(min(3_000_000, plan.tokens)) // 20, hold=args.hold
             )
             run.optimiser.step(scale, args.clip)
             run.average.update(run.model)
