@@ -28,6 +28,7 @@ from engine.hub.installed import embedded_name, folder_of
 from engine.lengths import SAMPLE
 from engine.samplers import SAMPLERS
 from engine.settings import Settings, recommended
+from engine.training.options import whole
 
 Row = dict[str, Any]
 
@@ -129,14 +130,20 @@ def measure(name: str | None, device: str, rounds: int) -> list[Row]:
     return rows
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(prog="launch.py bench", description=__doc__)
+    add = made.add_argument
+    add("--model", help="a model folder; the embedded model when left out")
+    add("--device", default="auto", help="auto, cpu, cuda or mps")
+    add("--rounds", type=whole, default=7, help="times that each is taken (%(default)s)")
+    add("--json", action="store_true", help="print a list of JSON objects instead of a table")
+    return made
+
+
 def main(argv: list[str]) -> int:
     """Print a table, or JSON."""
-    parser = argparse.ArgumentParser(prog="launch.py bench", description=__doc__)
-    parser.add_argument("--model", help="a model folder; the embedded model when left out")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
     try:
         rows = measure(args.model, args.device, args.rounds)
     except ValueError as error:

@@ -34,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: list[str]) -> int:
     """Fill a draft and print or keep it: 0 done, 1 failed, 2 wrong draft or setting, 130 interrupted; errors are one sentence on stderr."""
     try:
-        return _run(_parser().parse_args(arguments))
+        return _run(parser().parse_args(arguments))
     except KeyboardInterrupt:
         return STOPPED
     except BrokenPipeError:
@@ -162,33 +162,34 @@ def _read(options: argparse.Namespace) -> tuple[str, str]:
     return (text[1:], BOM) if text.startswith(BOM) else (text, "")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """The options; what is wrong with them is one sentence."""
+    made = _Parser(
         prog="launch.py fill",
         description="Fill the gaps of a draft and print it. A gap is [[]] or ___; [[7]] is seven words, [[5-12]] five to twelve, "
         "[[12 tokens]] twelve tokens, [[5-12: must hold; never this]] one with keywords and banned words, "
         "[[~ these words {{but not these}}]] a passage to rewrite.",
         allow_abbrev=False,
     )
-    parser.add_argument("draft", nargs="?", metavar="DRAFT", help="the text with its gaps; - reads it from standard input")
-    parser.add_argument("--file", metavar="FILE", help="read the draft from this file (UTF-8)")
-    parser.add_argument("--out", metavar="FILE", help="write the filled text to this file, byte for byte, whole or not at all")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line: every frame, then the result")
-    parser.add_argument("--model", metavar="MODEL", help="a folder or a name on the hub; the embedded model by default")
-    parser.add_argument("--revision", metavar="REVISION", help="the model's branch, tag or commit on the hub (default: main)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--dtype", default="auto", choices=DTYPES, help="int8 or int4 keep large models small")
+    made.add_argument("draft", nargs="?", metavar="DRAFT", help="the text with its gaps; - reads it from standard input")
+    made.add_argument("--file", metavar="FILE", help="read the draft from this file (UTF-8)")
+    made.add_argument("--out", metavar="FILE", help="write the filled text to this file, byte for byte, whole or not at all")
+    made.add_argument("--json", action="store_true", help="print one JSON object a line: every frame, then the result")
+    made.add_argument("--model", metavar="MODEL", help="a folder or a name on the hub; the embedded model by default")
+    made.add_argument("--revision", metavar="REVISION", help="the model's branch, tag or commit on the hub (default: main)")
+    made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    made.add_argument("--dtype", default="auto", choices=DTYPES, help="int8 or int4 keep large models small")
     help_of_ban = "a word or phrase that is never written; may be given several times"
-    parser.add_argument("--ban", metavar="WORD", action="append", dest="bans", default=[], help=help_of_ban)
+    made.add_argument("--ban", metavar="WORD", action="append", dest="bans", default=[], help=help_of_ban)
     names = {"sampler": sampler_help(), "schedule": schedule_names(), "choice": get_args(Choice), "rounding": get_args(Rounding)}
     names |= {"scores": get_args(Scores), "words": get_args(Words)}
     for field in (field for field in fields(Settings) if field.name != "bans"):
         known = f": {', '.join(names[field.name])}" if field.name in names else ""
         text = f"{HELP[field.name]}{known} (default {field.default}, or as the model's makers found best)"
-        parser.add_argument(
+        made.add_argument(
             "--" + field.name.replace("_", "-"), dest=field.name, type=type(field.default), default=argparse.SUPPRESS, help=text
         )
-    return parser
+    return made
 
 
 if __name__ == "__main__":

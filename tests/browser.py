@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge", "msedge")
@@ -34,6 +35,18 @@ ADVICE = (
     "or name one in CHROMIUM_PATH, and run the tests again."
 )
 
+DRAWN = """
+(() => {  // chance begins anew with each load of a page, and not where the load before began
+    let state = window.name = Number(window.name) + 1;
+    Math.random = () => {  // mulberry32
+        let t = (state += 0x6d2b79f5);
+        t = Math.imul(t ^ (t >>> 15), t | 1);
+        t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+        return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+    };
+})();
+"""
+
 
 class NoBrowser(RuntimeError):
     """There is no Chromium to test with; the message is one sentence that says what to do."""
@@ -56,6 +69,13 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def repeatable(browser: Browser, **options: Any) -> BrowserContext:
+    """A new context whose pages draw the same random numbers in every run, so that the engine gets the same seeds."""
+    context = browser.new_context(**options)
+    context.add_init_script(DRAWN)
+    return context
 
 
 def find(playwright: Playwright) -> str | None:

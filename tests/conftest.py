@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
+
+    import engine
 
 # Timings say nothing on a busy machine, so no deadline; derandomize makes every run of the suite the same run.
 settings.register_profile("suite", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -48,6 +51,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether full counts are asked for: `count = 20_000 if long else 1_000`."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Ctrl+C is heard by the tests and by the processes that they start, also where whoever started the run ignores it (nohup)."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.fixture(scope="session")
+def model() -> engine.Denoiser:
+    """The embedded model in float32 on the CPU, one for the whole run: no test changes it, but by monkeypatch."""
+    import engine
+
+    return engine.load(device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +100,8 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     `new_page(width=1280, height=800, dark=False, phone=False)`: `phone` is a touch screen 390 px wide.
     """
+    from tests.browser import repeatable
+
     problems: list[str] = []
     contexts = []
 
@@ -89,7 +110,8 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
             problems.append(f"{message.text} ({message.location.get('url', '')})")
 
     def make(width: int = 1280, height: int = 800, *, dark: bool = False, phone: bool = False) -> Page:
-        context = browser.new_context(
+        context = repeatable(
+            browser,
             viewport={"width": 390, "height": 844} if phone else {"width": width, "height": height},
             color_scheme="dark" if dark else "light",
             has_touch=phone,

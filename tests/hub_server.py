@@ -56,6 +56,8 @@ class Hub:
     """Large files stop in the middle until it is set."""
     waiting: threading.Event = field(default_factory=threading.Event)
     """Set when a file has stopped at the gate."""
+    held: int = 0
+    """Files that wait at the gate."""
     listing: Any = None
     """What is answered in place of every listing."""
     block_page: bytes = b""
@@ -168,8 +170,10 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(rest[: len(rest) // 2])
                 self.wfile.flush()
                 rest = rest[len(rest) // 2 :]
+                hub.held += 1
                 hub.waiting.set()
                 hub.gate.wait(30)
+                hub.held -= 1
             try:
                 self.wfile.write(rest)
             except OSError:  # the reader has gone

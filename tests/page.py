@@ -16,6 +16,7 @@ from torch import Tensor
 from app import main
 from app.service import Service
 from engine.backends.toy import Toy
+from tests.browser import repeatable
 
 expect.set_options(timeout=30_000)  # a busy machine is slow; a wait ends as soon as its condition holds
 FILES = itertools.count(1)
@@ -78,7 +79,7 @@ def serving(load: Callable[[], Any] | Service) -> Iterator[tuple[str, Service]]:
 def desk(browser: Browser, url: str) -> Iterator[Page]:
     """A page of 1280 x 800 at the address, for a whole module; at the end it must have reported no error."""
     problems: list[str] = []
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context = repeatable(browser, viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
@@ -177,14 +178,6 @@ def masked(page: Page) -> Locator:
 def finished(page: Page, patience: float = 60) -> None:
     """Wait, so many seconds at most, for the end of a run."""
     page.wait_for_function("() => document.querySelector('.dock').dataset.run === 'idle'", timeout=patience * 1000)
-
-
-def until(holds: Callable[[], bool], patience: float = 20) -> None:
-    """Wait, so many seconds at most, until something holds in this process."""
-    end = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def fill(page: Page, patience: float = 60) -> None:

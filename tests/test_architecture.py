@@ -120,7 +120,11 @@ def test_every_layer_name_is_a_module() -> None:
 @pytest.mark.parametrize(
     ("statement", "unwanted"),
     [
-        ("import engine; engine.Draft.parse('a [[3]] b'); engine.Settings()", {"torch", "gradio", "numpy", "sentencepiece"}),
+        (
+            "import engine; engine.Draft.parse('a [[3]] b').segments(); engine.Settings(); engine.sampler_help(); "
+            "engine.schedule_names(); dir(engine)",
+            {"torch", "gradio", "numpy", "sentencepiece"},
+        ),
         ("import engine; engine.fill, engine.SAMPLERS, engine.load", {"gradio", "starlette", "fastapi", "matplotlib"}),
         ("import app.main", {"torch", "sentencepiece", "safetensors"}),
         ("import launch", {"torch", "gradio", "numpy", "pip", "venv"}),

@@ -16,6 +16,7 @@ from engine.backends.bd3lm import BD3LM
 from engine.denoiser import Denoiser, WritesInBlocks
 from engine.reverse import denoise
 from engine.settings import Settings
+from tests.counts import examples
 
 FOLDER = Path(__file__).parent / "golden/bd3lm"
 IO = load_file(FOLDER / "io.safetensors")
@@ -72,7 +73,7 @@ def test_logits_from_the_cache(name):
     torch.testing.assert_close(rows(canvas, where), IO[name], rtol=0, atol=ATOL)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.integers(1, 24), st.integers(0, 23), st.randoms(use_true_random=False))
 def test_a_position_sees_its_block_and_what_is_before(length, place, random):
     place %= length

@@ -22,11 +22,6 @@ MESSAGE = "i went to the market in london yesterday. it was cold and i bought [[
 HEADLINE = "STORM OVER LONDON\n\nTHE ROADS WERE CLOSED AND NOBODY COULD [[2]] THE CITY. THE MAYOR SAID THAT [[]]"
 
 
-@pytest.fixture(scope="module")
-def model() -> engine.Denoiser:
-    return engine.load(dtype="float32")
-
-
 def same_letter(a: str, b: str) -> bool:
     """Whether these differ in nothing but case."""
     return a.lower() == b.lower() or a.upper() == b.upper()

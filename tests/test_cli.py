@@ -8,10 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor
 
 from engine.backends.toy import Toy
 from engine.cli import main
@@ -70,13 +71,21 @@ def test_out_keeps_the_bytes_that_would_have_been_printed(tmp_path: Path):
     assert {path.name for path in tmp_path.iterdir()} == {"draft.txt", "filled.txt", "link"}
 
 
-def test_a_fill_that_fails_or_is_stopped_writes_nothing(tmp_path: Path, capsys):
+def test_a_fill_that_fails_or_is_stopped_writes_nothing(tmp_path: Path, monkeypatch, capsys):
     out = tmp_path / "filled.txt"
     out.write_text("as before")
     assert main(["--model", "no/such/folder", "--out", str(out), "It was [[3]]."]) == 1
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    logits, calls = Toy.logits, []
+
+    def pressed(*given: Any, **named: Any) -> Tensor:
+        calls.append(given)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return logits(*given, **named)
+
+    monkeypatch.setattr(Toy, "logits", pressed)
     assert main(["--model", "toy", "--steps", "2000", "--out", str(out), "[[2000 tokens]]"]) == 130
-    assert out.read_text() == "as before" and list(tmp_path.iterdir()) == [out]
+    assert len(calls) == 3 and out.read_text() == "as before" and list(tmp_path.iterdir()) == [out]
 
 
 @pytest.mark.parametrize(

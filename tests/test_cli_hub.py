@@ -15,6 +15,7 @@ import pytest
 from engine.text import command
 from tests import folders, hub_server
 from tests.hub_server import Hub
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "someone/tiny-mdlm"
@@ -91,8 +92,7 @@ def test_ctrl_c_stops_a_download_and_keeps_what_has_come(tmp_path: Path, server:
     server.gate = threading.Event()
     process = start(tmp_path, server, "download", NAME)
     assert server.waiting.wait(60)
-    while not any(path.stat().st_size > 10_000 for path in (tmp_path / "cache").rglob("*.incomplete")):
-        assert process.poll() is None
+    until(lambda: any(path.stat().st_size > 10_000 for path in (tmp_path / "cache").rglob("*.incomplete")))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (130, "", "Stopped; the next download goes on from here.\n")

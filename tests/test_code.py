@@ -156,8 +156,8 @@ def test_a_function_keeps_its_lines_on_the_page(home, browser):
         assert on_page.text(page) == f"{before}{says}\n{after}"
 
 
-def test_nothing_is_written_apart_from_the_sign_that_opens_code() -> None:
+def test_nothing_is_written_apart_from_the_sign_that_opens_code(model: engine.Denoiser) -> None:
     for draft in ("Type `[[1]]` to begin.", "Call `f([[1]])` twice.", "<p>[[3]]</p>"):
-        *_, last = engine.fill(engine.load(device="cpu", dtype="float32"), draft, engine.Settings(seed=0))
+        *_, last = engine.fill(model, draft, engine.Settings(seed=0))
         before, _, _ = draft.partition("[[")
         assert last.text.startswith(before) and not last.text[len(before)].isspace(), last.text

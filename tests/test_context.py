@@ -24,6 +24,7 @@ from engine.reading import EDGE
 from engine.reverse import Move, denoise
 from engine.revision import revised
 from engine.settings import PUBLISHED, Settings, SettingsError
+from tests.counts import examples
 
 VOCABULARY, MASK = 40, 39
 Keeper = ContextDiT | DecoderDenoiser
@@ -82,7 +83,7 @@ def run(model: ContextDiT | Toy, x: Tensor, **values: object) -> list[Move]:
     return list(denoise(model, x, writable=x == model.mask_id, settings=Settings(**{"steps": 8, "seed": 3, **values})))  # type: ignore[arg-type]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(
     depth=st.integers(1, 3),
     kind=st.sampled_from(["ours", "ours with a table", "LLaDA", "Dream"]),
@@ -114,7 +115,7 @@ def test_where_nothing_changed_the_places_come_out_as_in_a_whole_reading(
     assert torch.allclose(beside, whole, atol=1e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(
     refresh=st.integers(2, 9),
     rows=st.integers(1, 3),
@@ -137,7 +138,7 @@ def test_a_network_of_one_block_fills_as_if_it_read_everything_at_every_step(
         assert torch.allclose(one.log_probs, other.log_probs, atol=1e-3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20))
 @given(
     refresh=st.sampled_from([1, 3, 4]),
     rows=st.lists(st.tuples(st.integers(8, 28), st.integers(1, 24)), min_size=2, max_size=3),
@@ -234,7 +235,7 @@ def test_the_rest_of_the_canvas_hears_of_new_tokens_some_steps_late() -> None:
     assert not torch.allclose(exact[1].log_probs, kept[1].log_probs, atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(depth=st.integers(1, 3), kind=st.sampled_from(["ours", "LLaDA", "Dream"]), masks=st.integers(1, 12), seed=st.integers(0, 99))
 def test_versions_of_what_is_written_are_read_beside_the_given_text(depth: int, kind: str, masks: int, seed: int) -> None:
     """Exactly where the given text can't have heard of them: in a network of one block, and while all are masks."""
@@ -277,7 +278,7 @@ def test_what_is_the_same_is_read_once() -> None:
     assert model.places[0] == alone.places[0] == 30 and model.rows[0] == 1 and model.rows[1] == 5
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15))
 @given(seed=st.integers(0, 99), masks=st.integers(2, 12), revise=st.integers(1, 3), refresh=st.sampled_from([3, 4, 16]))
 def test_a_candidate_that_rests_while_others_are_mended_is_as_if_it_were_alone(seed: int, masks: int, revise: int, refresh: int) -> None:
     model = counted(3, 16, seed=seed % 4)

@@ -22,11 +22,6 @@ LINE = "She went down the stairs and "
 STOPPED = re.compile(r"[.!?…:]\"?$")
 
 
-@pytest.fixture(scope="module")
-def model() -> engine.Denoiser:
-    return engine.load(dtype="float32")
-
-
 @pytest.mark.parametrize(
     ("line", "above", "after", "cells"),
     [

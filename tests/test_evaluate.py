@@ -213,7 +213,7 @@ def test_a_report_is_figures_text_and_pictures(reported: tuple[Path, Path]) -> N
     for name in ("sources", "masked", "steps", "factors", "lengths"):
         assert f"({name}.png)" in text and (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     assert f"{report['nelbo']['bits_per_char']:.3f} ± {report['nelbo']['bits_per_char_stderr']:.3f}" in text
-    assert "launch.py evaluate --model toy" in text and "None" not in text and "nan" not in text
+    assert "launch.py evaluate --model toy" in text and "None" not in text and "nan" not in text and "****" not in text
 
 
 def test_a_report_that_was_stopped_goes_on_and_ends_the_same(reported: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +226,8 @@ def test_a_report_that_was_stopped_goes_on_and_ends_the_same(reported: tuple[Pat
     assert _without_time(after["nelbo"]) == _without_time(before["nelbo"])
     assert _without_time(after["infilling"]) == _without_time(before["infilling"])
     assert after["lengths"] == before["lengths"]
+    measured = [part for part in before["seconds"] if part not in ("loading", "pictures", "sample and fills of the card")]
+    assert len(measured) == 3 and all(after["seconds"][part] > before["seconds"][part] for part in measured), "the sum of both calls"
 
 
 def _without_time(value: Any) -> Any:
@@ -274,7 +276,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for causal in (False, True):
         config = ModelConfig(tokenizer.vocab_size, width=32, depth=1, heads=2, max_length=256, causal=causal)
         folders.append(tmp_path_factory.mktemp("twin" if causal else "model"))
-        checkpoint.save(checkpoint.Checkpoint(DiT(config), tokenizer, "tiny", trained={"tokens": 1000}), folders[-1])
+        checkpoint.save(checkpoint.Checkpoint(DiT(config), tokenizer, "tiny", trained={"tokens": 1000, "steps": 10}), folders[-1])
     return folders[0], folders[1]
 
 
@@ -303,7 +305,8 @@ def test_the_twin_is_yardstick_and_judge(pair: tuple[Path, Path], tmp_path: Path
     assert found["ratio"] == pytest.approx(report["nelbo"]["perplexity"] / found["perplexity"])
     in_turn = found["left_to_right"]
     assert in_turn["tokens"] == 64 and in_turn["ratio"] == pytest.approx(1, rel=1e-4) and in_turn["nats_per_token"] == pytest.approx(even)
-    assert report["trained"]["tokens"] == "1,000" and report["trained"]["compute"].endswith("operations")
+    trained = report["trained"]
+    assert (trained["tokens"], trained["steps, last run"]) == ("1,000", "10") and trained["compute"].endswith("operations")
     rows = {row["factor"]: row for row in report["infilling"]["rows"]}
     tokens = [cost["gap"][0] / cost["token"][0] for cost in report["infilling"]["truth"].values()]
     assert rows["human"]["figures"]["twin"][0] == 1 and rows["default"]["figures"]["twin"][0] == pytest.approx(1, rel=1e-4)

@@ -52,11 +52,14 @@ def check_run(draft: Draft, settings: Settings, model: Toy) -> None:
     assert frames[-1].step == frames[-1].steps and frames[-1].time == 0
     assert all(a.time >= b.time or any(cell.state == "retaken" for cell in b.cells) for a, b in itertools.pairwise(frames))
     assert not any(cell.state in ("masked", "retaken") or cell.token == model.mask_id for cell in cells.values())
+    for other in frames[-1].others:
+        assert {cell.id for cell in other.cells} == cells.keys()
+        assert other.text == assemble(draft, {cell.id: cell for cell in other.cells}) != frames[-1].text
     canvas = Canvas(model, draft)
     sizes = [sum(c.gap == s.gap and c.token >= 0 for c in cells.values()) for s in canvas.spans]
     if all(isinstance(mark, Gap) for mark in draft.marks):
         once = settings.steps * len(canvas.windows(sizes))
-        assert model.calls <= frames[-1].steps if settings.revise else model.calls <= once
+        assert model.calls <= (frames[-1].steps if settings.revise or settings.candidates > 1 else once)
 
     inside: dict[int, list[Cell]] = {number: [] for number in range(len(draft.marks))}
     for cell in sorted(cells.values(), key=lambda c: c.id):

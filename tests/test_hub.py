@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +24,7 @@ from engine import hub
 from engine.hub import Progress, fetching, installed
 from tests import folders
 from tests.hub_server import MAIN, NAME, Hub, fetch, partials, published, refused, server  # noqa: F401
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -110,8 +110,7 @@ def test_closing_the_iterator_stops_soon_and_leaves_what_can_go_on(server: Hub, 
     with closing(hub.download(NAME)) as steps:
         while next(steps).done <= 20_000 or not server.waiting.is_set():
             pass
-        began = time.monotonic()
-    assert time.monotonic() - began < 2
+    assert server.held, "whoever closes it doesn't wait for what the server still holds back"
     server.gate.set()
     server.gate = None
     (partial,) = partials(tmp_path)
@@ -129,8 +128,7 @@ def test_two_threads_fetch_a_file_once(server: Hub, published: Path) -> None:
     for thread in threads:
         thread.start()
     assert server.waiting.wait(20)
-    while sum(path.startswith("/api/") and NAME in path for _, path, _ in server.asked) < 2:
-        time.sleep(0.01)
+    until(lambda: sum(path.startswith("/api/") and NAME in path for _, path, _ in server.asked) == 2)
     server.gate.set()
     for thread in threads:
         thread.join(30)
@@ -144,8 +142,7 @@ def test_two_processes_fetch_a_file_once(server: Hub, published: Path) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HUB_CACHE": constants.HF_HUB_CACHE, "HF_ENDPOINT": server.url}
     pair = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert server.waiting.wait(60)
-    while sum(path.startswith("/api/") and NAME in path for _, path, _ in server.asked) < 2:
-        time.sleep(0.01)
+    until(lambda: sum(path.startswith("/api/") and NAME in path for _, path, _ in server.asked) == 2)
     server.gate.set()
     assert len({process.communicate(timeout=60)[0] for process in pair}) == 1
     assert Counter(name for name, _ in server.fetched())[MAIN] == 1

@@ -188,9 +188,8 @@ def test_a_keyword_that_ends_a_sentence_gets_its_stop(draft: str, text: str) -> 
         ("It cost [[2: 1,000]] pounds.", r"It cost .*1,000.* pounds\."),
     ],
 )
-def test_a_keyword_is_written_as_its_place_asks(draft: str, holds: str) -> None:
+def test_a_keyword_is_written_as_its_place_asks(model: engine.Denoiser, draft: str, holds: str) -> None:
     """In the draft's capitals, with a capital where it begins a sentence, with the stop of a sentence that it is the end of."""
-    model = engine.load(device="cpu", dtype="float32")
     for seed in range(3):
         *_, last = fill(model, draft, engine.recommended(model, {"seed": seed, "candidates": 1, "revise": 0}))
         assert re.fullmatch(holds, last.text), last.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-import engine
+from engine.backends import EMBEDDED
 from engine.backends.toy import Toy
 from engine.canvas import Canvas
 from engine.denoiser import KnowsLengths
 from engine.draft import Draft, Gap, Part
+from engine.evaluation.card import FIGURES
 from engine.filling import fill
 from engine.lengths import FREE, ask, fit_length_bias, gap_windows, guess, length_bias
 from engine.settings import Settings
@@ -159,13 +161,6 @@ def test_half_errs_least_in_tokens_and_in_octaves_and_the_guess_is_no_longer(sco
     assert low <= guess(log_probs, low, high) <= guess(log_probs, low, high, below=0.5)
 
 
-@pytest.fixture(scope="module")
-def embedded() -> KnowsLengths:
-    model = engine.load(device="cpu", dtype="float32")
-    assert isinstance(model, KnowsLengths)
-    return model
-
-
 def beliefs(model: KnowsLengths, draft: str) -> list[Tensor]:
     canvas = Canvas(model, Draft.parse(draft))
     return ask(model, canvas, [1] * len(canvas.spans), range(len(canvas.spans)))
@@ -185,42 +180,48 @@ EDGES = (
 
 
 @pytest.mark.parametrize("draft", EDGES)
-def test_the_embedded_model_has_a_belief_wherever_a_gap_stands(embedded: KnowsLengths, draft: str) -> None:
-    found, again = beliefs(embedded, draft), beliefs(embedded, draft)
+def test_the_embedded_model_has_a_belief_wherever_a_gap_stands(model: KnowsLengths, draft: str) -> None:
+    found, again = beliefs(model, draft), beliefs(model, draft)
     for log_probs, same in zip(found, again, strict=True):
         assert float(log_probs.double().exp().sum()) == pytest.approx(1, abs=1e-5)
         assert torch.equal(log_probs, same)
         assert 1 <= guess(log_probs, 1, None) <= 100
 
 
-def test_a_gap_is_believed_the_same_alone_and_in_company(embedded: KnowsLengths) -> None:
+def test_a_gap_is_believed_the_same_alone_and_in_company(model: KnowsLengths) -> None:
     """Rows of a batch are padded to the longest: padding must not be seen."""
-    canvas = Canvas(embedded, Draft.parse("The dog [[]] home.\n\n" + "It was late, and nobody had come yet. " * 60 + "[[]] Then he left."))
+    canvas = Canvas(model, Draft.parse("The dog [[]] home.\n\n" + "It was late, and nobody had come yet. " * 60 + "[[]] Then he left."))
     sizes = [1] * 2
-    together, alone = ask(embedded, canvas, sizes, [0, 1]), [ask(embedded, canvas, sizes, [i])[0] for i in (0, 1)]
+    together, alone = ask(model, canvas, sizes, [0, 1]), [ask(model, canvas, sizes, [i])[0] for i in (0, 1)]
     for a, b in zip(together, alone, strict=True):
         assert torch.allclose(a, b, atol=1e-4)
 
 
-def test_the_embedded_model_sees_the_grammar_on_both_sides(embedded: KnowsLengths) -> None:
+def test_the_embedded_model_sees_the_grammar_on_both_sides(model: KnowsLengths) -> None:
     word, sentence = beliefs(
-        embedded, "He put his hand on [[]] shoulder and smiled. It had been a long day. [[]] Then they all went home together."
+        model, "He put his hand on [[]] shoulder and smiled. It had been a long day. [[]] Then they all went home together."
     )
     assert guess(word, 1, None) <= 4 < 8 <= guess(sentence, 1, None)
 
 
-def test_the_embedded_model_guesses_lengths_as_well_as_its_card_says(embedded: KnowsLengths) -> None:
-    """Nearer than the mean and the median of the true counts, which no writer knows, on gaps cut out of the sample."""
+def test_the_embedded_model_guesses_lengths_as_well_as_its_card_says(model: KnowsLengths) -> None:
+    """Within three errors of what was measured on the whole dev set, here on gaps cut out of the sample; and nearer than the mean and the
+    median of the true counts, which no writer knows.
+    """
+    claimed = json.loads((EMBEDDED / FIGURES).read_text(encoding="utf-8"))["lengths"]["head"]
     counts, guesses = [], []
     for cut in mixed_cuts(beginnings([SAMPLE]), 120, seed=3):
-        canvas = Canvas(embedded, cut.draft())
-        counts.append(len(cut.tokens(embedded, cut.truth)))
-        guesses.append(guess(ask(embedded, canvas, [1] * len(canvas.spans), [cut.asked])[0], 1, None))
+        canvas = Canvas(model, cut.draft())
+        counts.append(len(cut.tokens(model, cut.truth)))
+        guesses.append(guess(ask(model, canvas, [1] * len(canvas.spans), [cut.asked])[0], 1, None))
     true = np.array(counts)
 
     def off(guessed: np.ndarray | float) -> tuple[float, float]:
         return float(np.abs(guessed - true).mean()), float(np.abs(np.log2(guessed / true)).mean())
 
     tokens, octaves = off(np.array(guesses))
-    assert tokens <= 0.85 * off(float(true.mean()))[0] and octaves <= 0.8 * off(float(true.mean()))[1]
-    assert tokens <= 0.95 * off(float(np.median(true)))[0] and octaves <= 0.85 * off(float(np.median(true)))[1]
+    few = np.sqrt(claimed["gaps"] / len(true))  # how much larger the errors of fewer gaps are
+    for found, (value, error) in ((tokens, claimed["tokens"]), (octaves, claimed["octaves"])):
+        assert found <= value + 3 * few * error
+    for known in (float(true.mean()), float(np.median(true))):
+        assert tokens < off(known)[0] and octaves < off(known)[1]

@@ -15,11 +15,6 @@ from engine.spelling import speller
 MAIL = "The old man walked down the road and\n[[4]] to the river, where he sat\ndown upon a stone."
 
 
-@pytest.fixture(scope="module")
-def model() -> engine.Denoiser:
-    return engine.load(dtype="float32")
-
-
 @pytest.mark.parametrize(
     ("text", "read"),
     [

@@ -25,11 +25,6 @@ class Reader(Toy):
     lexicon = Lexicon.of([TEXT])
 
 
-@pytest.fixture(scope="module")
-def model() -> engine.Denoiser:
-    return engine.load(dtype="float32")
-
-
 def note(model: engine.Denoiser, draft: str) -> str:
     return next(iter(engine.fill(model, draft, engine.recommended(model, {"steps": 2, "candidates": 1, "revise": 0})))).note
 

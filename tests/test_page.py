@@ -342,24 +342,29 @@ def test_two_tabs_keep_their_own_drafts(new_page, url):
 
 
 def test_a_novel_can_be_pasted_and_typed_in(page):
+    def milliseconds_a_key() -> float:
+        times = page.evaluate(
+            """async () => {
+                const times = [];
+                for (const key of "Twenty keys typed at the end of it all.") {
+                    const start = performance.now();
+                    document.execCommand("insertText", false, key);
+                    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+                    times.push(performance.now() - start);
+                }
+                return times.sort((a, b) => a - b);
+            }"""
+        )
+        return times[len(times) // 2]
+
     novel = "\n\n".join("The river went on under the bridge and nobody counted the boats that night. " * 5 for _ in range(1500))
     assert len(novel.split()) > 100_000
     write(page, "x")
+    alone = milliseconds_a_key()
+    write(page, "x")
     paste(page, novel)
     put_caret(page, "nobody counted")
-    times = page.evaluate(
-        """async () => {
-            const times = [];
-            for (const key of "Twenty keys typed at the end of it all.") {
-                const start = performance.now();
-                document.execCommand("insertText", false, key);
-                await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-                times.push(performance.now() - start);
-            }
-            return times.sort((a, b) => a - b);
-        }"""
-    )
-    assert times[len(times) // 2] < 100, f"a key takes {times[len(times) // 2]:.0f} ms to the next frame"
+    assert milliseconds_a_key() < 6 * alone, "a key in a novel takes not much longer to the next frame than one on an empty page"
     assert page.evaluate("document.querySelector('.draft').textContent.length") > 500_000
 
 

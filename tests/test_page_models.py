@@ -23,7 +23,8 @@ from engine.backends.toy import Toy
 from tests import hub_server
 from tests import test_page_families as families
 from tests.hub_server import Hub
-from tests.page import SlowToy, desk, fill, finished, load_by_path, masked, open_draft, press, serving, until, visit, write
+from tests.page import SlowToy, desk, fill, finished, load_by_path, masked, open_draft, press, serving, visit, write
+from tests.waiting import until
 
 DRAFT = "It was [[12]] when the door opened."
 

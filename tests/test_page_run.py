@@ -16,6 +16,7 @@ from torch import Tensor
 import engine
 from app import main
 from app.service import Service
+from tests.browser import repeatable
 from tests.growing import Growing
 from tests.page import (
     SlowToy,
@@ -292,7 +293,7 @@ def test_the_app_as_a_newcomer_starts_it_fills_the_example_with_the_embedded_mod
 
 
 def test_the_draft_is_kept_when_the_server_is_gone(browser):
-    context = browser.new_context()
+    context = repeatable(browser)
     page = context.new_page()
     with serving(lambda: SlowToy(STEP)) as (url, _):
         visit(page, url)

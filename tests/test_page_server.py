@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from gradio_client import Client
@@ -15,7 +17,8 @@ import engine
 from app import main
 from app.service import Service, print_draft, read_draft
 from engine.backends.toy import Toy
-from tests.page import SlowToy, serving, until
+from tests.page import SlowToy, serving
+from tests.waiting import until
 
 HOSTS = [
     *((host, 200) for host in ("localhost", "127.0.0.1", "192.168.1.20:7860", "[::1]:7860", "[fe80::1]")),
@@ -24,6 +27,8 @@ HOSTS = [
 """Of Host headers: an address can't be made to point elsewhere, a name can (DNS rebinding)."""
 DRAFT = "“It was [[5]] when the door opened,” she said, and [[~ the {{old}} house was {{quite still}}]]. مرحبا 👩‍👩‍👧"
 SETTINGS = {"seed": 7, "steps": 8}
+A_FEW = 5
+"""Calls of a model that takes 0.05 s for each, until it is noticed that nobody reads any more."""
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,20 @@ def test_gradio_client_streams_the_same_frames_as_the_engine(client):
     assert last["done"] is True
     assert last["text"] == expected[-1]["text"] == last["candidates"][0]["text"]
     assert 0 < last["candidates"][0]["score"] <= 1
+
+
+def test_two_plain_requests_have_the_same_messages(url, client):
+    """As the README shows for curl."""
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    asked, told = re.findall(r"^curl -s.*?(?:-d '(.*)' )?http://127\.0\.0\.1:7860/(\S+)$", readme, re.MULTILINE)
+    request = urllib.request.Request(url + asked[1], data=asked[0].encode(), headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        event = json.load(answer)["event_id"]
+    with urllib.request.urlopen(url + told[1].replace("EVENT_ID", event), timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    messages = [json.loads(line.removeprefix("data: "))[0] for line in lines if line.startswith("data: [")]
+    found, expected = ([m for m in told if "waiting" not in m] for told in (messages, stream(client, *json.loads(asked[0])["data"])))
+    assert found[: len(expected)] == expected and found[-1]["done"]
 
 
 def test_frames_without_the_text_are_the_same_otherwise(client):
@@ -101,8 +120,9 @@ def test_cancelling_stops_the_engine_within_a_step():
         job = Client(address, verbose=False).submit("Once [[60]].", {"steps": 200}, api_name="/fill")
         first = next(iter(job))
         assert first["step"] == 0
+        calls = model.calls
         job.cancel()
-        assert calls_when_still(service, model) < 60
+        assert calls_when_still(service, model) <= calls + A_FEW
 
 
 def test_cancelling_stops_the_engine_while_gaps_are_still_measured():
@@ -174,7 +194,7 @@ def test_another_sites_page_gets_nothing_whatever_address_it_asks(url, host, met
             return error.code
 
     assert status("http://evil.example") == status("null") == status("http://127.0.0.1:1") == 400
-    assert status(f"http://{host}") == {"GET": 405, "POST": 200, "OPTIONS": status(f"http://{host}")}[method] != 400
+    assert status(f"http://{host}") == {"GET": 405, "POST": 200, "OPTIONS": 405}[method]
 
 
 @pytest.mark.parametrize("port", ["-5", "0", "65536", "http"])
@@ -186,9 +206,14 @@ def test_a_port_that_is_none_is_a_sentence(capsys, port):
 
 @pytest.mark.parametrize("name", ["~nobody-of-this-name/model", "x" * 5_000, "a/" + "b" * 5_000])
 def test_a_name_that_can_be_no_folder_is_looked_for_and_not_found(name):
-    service = Service(lambda _: Toy())
+    service = Service(engine.load, "toy")
+    service.start()
+    service.settle()
     service.choose(name)
-    until(lambda: service.status()["model"]["state"] in ("ready", "failed"))
+    service.settle()
+    told = service.status()["model"]
+    assert told["refused"]["error"].startswith(f"There is no model called {name[:50]!r}"[:-1])
+    assert (told["state"], told["name"]) == ("ready", Toy().name), "the one before is still in use"
 
 
 def test_a_busy_port_moves_to_the_next():

@@ -17,7 +17,7 @@ from engine.draws import Weights
 from engine.forward import mask, nelbo, subs_log_probs
 from engine.reverse import denoise
 from engine.schedules import LogLinear
-from engine.settings import Settings
+from tests.sampled import published
 
 FOLDER = Path(__file__).parent / "golden/mdlm_dit"
 CONDITIONED = Path(__file__).parent / "golden/mdlm_dit_timecond"
@@ -171,7 +171,7 @@ def test_whole_runs_from_the_saved_draws(models, sampler, name):
     writable = x == model.mask_id
     recorded = Recorded(model)
     times = torch.cat([torch.linspace(1, 1e-5, steps + 1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
-    settings = Settings(sampler="ancestral", steps=steps + 1, temperature=1.0, choice="stochastic", top_p=1.0, repetition=0.0, refresh=1)
+    settings = published("MDLM ancestral", steps=steps + 1)
     noise = SavedNoise(run["uniform"], model.mask_id)
     moves = list(denoise(recorded, x, writable=writable, settings=settings, times=times, noise=noise))
 

@@ -1,4 +1,6 @@
-"""The run on a machine on loan, rehearsed on the CPU with the commands of the notes: corpus, pieces, parts, on from weights alone."""
+"""A run in pieces on machines on loan, rehearsed on the CPU (docs/GPU.md, docs/record/gpu-session.md): corpus, pieces, parts, on
+from weights alone.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import random
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import engine
+from engine import checkpoint
 from engine.backends import EMBEDDED
 from engine.training import recipe
 from engine.training.options import arguments
@@ -26,7 +28,7 @@ options = "--weight *stories* 2 --width 32 --heads 1 --no-compile"
 guidance = 0.5
 [[stage]]
 name = "1-corpus"
-options = "--vocab 300"
+options = "--vocab 330"
 [[stage]]
 name = "2-denoiser"
 tokens = 9000
@@ -38,7 +40,7 @@ tokens = 2000
 options = "--causal --depth 2 --stages 0:8x64"
 [[stage]]
 name = "4-corpus"
-options = "--vocab 330"
+options = "--vocab 360"
 [[stage]]
 name = "5-denoiser"
 tokens = 3000
@@ -49,7 +51,21 @@ teach = "words"
 texts = ["*stories*"]
 options = "--least {60:30}"
 """
-
+TAUGHT = """
+[[stage]]
+name = "7-schedule"
+teach = "schedule"
+options = "--rows {128:64} --length 64 --write"
+[[stage]]
+name = "8-lengths"
+teach = "lengths"
+options = "--gaps {128:64}"
+[[stage]]
+name = "9-reveal-order"
+teach = "reveal order"
+options = "--gaps {20:10}"
+"""
+"""What else there is to teach."""
 
 BEGUN = """
 name = "x"
@@ -91,7 +107,8 @@ def texts(tmp_path: Path) -> Path:
     ]
     chance = random.Random(4)
     for name in ("stories", "letters"):
-        documents = (" ".join(chance.choices(words, k=400)) + "." for _ in range(8))
+        sentences = ((" ".join(chance.choices(words, k=8)) + ".").capitalize() for _ in range(8 * 50))
+        documents = (" ".join(itertools.islice(sentences, 50)) for _ in range(8))
         (tmp_path / f"{name}.txt").write_text("\n<|doc|>\n".join(documents), encoding="utf-8")
     return tmp_path
 
@@ -100,24 +117,25 @@ def test_one_command_makes_a_model_in_all_its_stages_and_goes_on_where_it_was_st
     texts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(recipe, "LEAST_TOKENS", 1000)
-    (texts / "recipe.toml").write_text(SMALL, encoding="utf-8")
+    (texts / "recipe.toml").write_text(SMALL + TAUGHT, encoding="utf-8")
     told = ["--recipe", str(texts / "recipe.toml"), "--data", str(texts / "stories.txt"), str(texts / "letters.txt"), "--out"]
     out = texts / "runs"
     assert main([*told, str(out), "--scale", "0.5"]) == 0
     model = engine.load(str(out / "5-denoiser" / "model"), device="cpu")
-    assert model.name == "tiny" and model.vocab_size == 330
+    assert model.name == "tiny" and model.vocab_size == 360
     assert engine.recommended(model).guidance == 0.5
     config = json.loads((out / "5-denoiser" / "model" / "config.json").read_text(encoding="utf-8"))
     assert 7000 <= config["trained"]["tokens"] <= 7000 + 512 and config["stored"] == "int8"
     assert config["model"]["depth"] == 2 and config["model"]["value_residual"] and not config["model"]["causal"]
-    assert "lamp" in model.lexicon and (out / "6-words").exists()  # type: ignore[attr-defined]
+    held = checkpoint.load(out / "5-denoiser" / "model")
+    assert held.lexicon is not None and "lamp" in held.lexicon and held.schedule and held.lengths and held.reveal_order
     *_, last = engine.fill(model, "the old [[3 tokens]] was quiet")
     assert "░" not in last.text
     weights = (out / "5-denoiser" / "model" / "model.safetensors").read_bytes()
     capsys.readouterr()
     assert main([*told, str(out), "--scale", "0.5"]) == 0
     said = capsys.readouterr().err
-    assert said.count("is done already") == 3 and "words," not in said
+    assert said.count("is done already") == 3 and "words," not in said and "The length head is in" not in said
     assert (out / "5-denoiser" / "model" / "model.safetensors").read_bytes() == weights
     assert main([*told, str(out), "--scale", "1"]) == 2
     assert "another --scale" in capsys.readouterr().err
@@ -148,6 +166,13 @@ def test_an_option_that_is_none_is_told_before_anything_is_done(texts: Path, cap
     with pytest.raises(SystemExit):
         main(["--recipe", str(texts / "recipe.toml"), "--data", str(texts / "stories.txt"), "--out", str(texts / "runs")])
     assert "int9" in capsys.readouterr().err and not (texts / "runs").exists()
+    for wrong in ("--least none", "--rows none", "--gaps none", "--gaps 10 --fast"):
+        teach = {"--least": "words", "--rows": "schedule", "--gaps": "reveal order"}[wrong.split()[0]]
+        stage = f'[[stage]]\nname = "7"\nteach = "{teach}"\noptions = "{wrong}"\n'
+        (texts / "recipe.toml").write_text(SMALL + stage, encoding="utf-8")
+        with pytest.raises(SystemExit):
+            main(["--recipe", str(texts / "recipe.toml"), "--data", str(texts / "stories.txt"), "--out", str(texts / "runs")])
+        assert wrong.split()[-1] in capsys.readouterr().err and not (texts / "runs").exists(), wrong
     with pytest.raises(SystemExit):
         main(["--recip", str(texts / "recipe.toml"), "--data", str(texts / "stories.txt")])
     assert "in full" in capsys.readouterr().err

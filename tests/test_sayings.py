@@ -14,11 +14,6 @@ from engine.lengths import gap_windows
 from engine.spacing import closing_quote
 
 
-@pytest.fixture(scope="module")
-def model() -> engine.Denoiser:
-    return engine.load(dtype="float32")
-
-
 @pytest.mark.parametrize(
     ("draft", "quote"),
     [

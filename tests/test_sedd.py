@@ -42,14 +42,6 @@ CASES = sorted(key.removeprefix("ids_") for key in IO if key.startswith("ids_"))
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_log_scores(model, case):
-    ids, expected = IO[f"ids_{case}"], IO[f"log_score_{case}"]
-    everywhere = torch.ones_like(ids, dtype=torch.bool)
-    ours = model.logits(ids, everywhere, t=time_of(IO[f"sigma_{case}"]))
-    torch.testing.assert_close(ours.view(expected.shape), expected, rtol=0, atol=ATOL)
-
-
-@pytest.mark.parametrize("case", CASES)
 def test_predictions_are_the_scores_in_proportion(model, case):
     """p(x_0 = v | x_t) is the score of v times expm1(sigma), over the sum of all but the mask's."""
     ids, sigma = IO[f"ids_{case}"], IO[f"sigma_{case}"]

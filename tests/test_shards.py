@@ -18,6 +18,7 @@ from engine.training.corpus import CorpusError, documents, files_of, source_of
 from engine.training.dedup import LONG_PARAGRAPH, Bloom, Deduplicator, mark, shingles
 from engine.training.rows import Rows
 from engine.training.shards import Index, build, read_shard, split
+from tests.counts import examples
 
 DEV = Path(__file__).parent / "data" / "dev_sample.txt"
 
@@ -156,7 +157,7 @@ def test_the_source_is_the_name_without_its_number(name: str, source: str) -> No
     assert source_of(Path(name)) == source
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(hashes=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=50))
 def test_what_was_added_is_found(hashes: list[int]) -> None:
     bloom, some = Bloom(16), np.array(hashes, dtype=np.uint64)
@@ -184,7 +185,7 @@ def test_documents_without_paragraph_breaks_are_compared_whole() -> None:
     assert filters.keep(found) is ids and filters.keep(found) is None and dict(filters.dropped) == {"copies": 100}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(
     pieces=st.lists(st.lists(st.integers(3, 60), max_size=6), min_size=1, max_size=6),
     other=st.lists(st.lists(st.integers(3, 60), max_size=6), min_size=1, max_size=6),

@@ -28,15 +28,10 @@ DRAFTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def embedded() -> Denoiser:
-    return engine.load(device="cpu")
-
-
 @pytest.mark.parametrize("draft", DRAFTS.values(), ids=DRAFTS)
-def test_dashes_are_read_as_the_model_knows_them(embedded: Denoiser, draft: str) -> None:
-    assert vocabulary(embedded).read(draft) == DRAFTS["—"]
-    assert not vocabulary(embedded).partial[embedded.encode(vocabulary(embedded).read(draft))].any()
+def test_dashes_are_read_as_the_model_knows_them(model: Denoiser, draft: str) -> None:
+    assert vocabulary(model).read(draft) == DRAFTS["—"]
+    assert not vocabulary(model).partial[model.encode(vocabulary(model).read(draft))].any()
 
 
 @pytest.mark.parametrize(
@@ -55,8 +50,8 @@ def test_dashes_are_read_as_the_model_knows_them(embedded: Denoiser, draft: str)
         (" ", " "),
     ],
 )
-def test_what_else_is_read_otherwise_and_what_is_not(embedded: Denoiser, text: str, read: str) -> None:
-    assert vocabulary(embedded).read(text) == read
+def test_what_else_is_read_otherwise_and_what_is_not(model: Denoiser, text: str, read: str) -> None:
+    assert vocabulary(model).read(text) == read
 
 
 @given(st.text(alphabet="ab. —–-…\"' \n\u00a0", max_size=30))
@@ -74,25 +69,25 @@ def test_a_vocabulary_that_has_the_signs_reads_them_as_they_are(text: str) -> No
 
 
 @pytest.mark.parametrize(("form", "draft"), DRAFTS.items(), ids=DRAFTS)
-def test_a_fill_has_the_dashes_of_its_draft_and_is_read_back_without_them(embedded: Denoiser, form: str, draft: str) -> None:
-    canvas = Canvas(embedded, Draft((draft + " She", Gap(), " it then.")))
-    tokens = embedded.encode(' said—"No"—and shut')
+def test_a_fill_has_the_dashes_of_its_draft_and_is_read_back_without_them(model: Denoiser, form: str, draft: str) -> None:
+    canvas = Canvas(model, Draft((draft + " She", Gap(), " it then.")))
+    tokens = model.encode(' said—"No"—and shut')
     written = "".join(canvas.texts(0, tokens))
     assert written == f' said{form}"No"{form}and shut'
-    assert vocabulary(embedded).read(written) == ' said—"No"—and shut'
+    assert vocabulary(model).read(written) == ' said—"No"—and shut'
 
 
 @pytest.mark.parametrize("form", DRAFTS)
-def test_a_gap_behind_a_dash_has_the_one_space_that_the_draft_has(embedded: Denoiser, form: str) -> None:
+def test_a_gap_behind_a_dash_has_the_one_space_that_the_draft_has(model: Denoiser, form: str) -> None:
     draft = f"He paused{form}[[5 tokens]]{form}and went on with the letter."
     for seed in range(3):
         result = engine.Result()
-        for frame in engine.fill(embedded, draft, engine.recommended(embedded, {"seed": seed})):
+        for frame in engine.fill(model, draft, engine.recommended(model, {"seed": seed})):
             result.take(frame)
         written = result.text.removeprefix(f"He paused{form}").removesuffix(f"{form}and went on with the letter.")
         assert written == written.strip() != "" and len(written) < len(result.text) - 30
         first = min(result.cells.values(), key=lambda cell: cell.index)
-        assert vocabulary(embedded).texts[first.token][:1] != " ", "as after a dash in the model's texts"
+        assert vocabulary(model).texts[first.token][:1] != " ", "as after a dash in the model's texts"
 
 
 def test_dashes_at_the_edges_of_what_is_quoted_or_given_bring_no_space_too_many() -> None:
@@ -125,11 +120,11 @@ def test_the_form_of_a_dash_is_taken_from_prose_and_from_beside_gaps() -> None:
         assert Signs.of(text).dash == form, text
 
 
-def test_three_stops_are_the_ellipsis_of_a_draft_that_has_one(embedded: Denoiser) -> None:
-    canvas = Canvas(embedded, Draft(("So… and ", Gap(), ".")))
-    assert "".join(canvas.texts(0, embedded.encode(" well... then"))) == "well… then"
-    plain = Canvas(embedded, Draft(("So... and ", Gap(), ".")))
-    assert "".join(plain.texts(0, embedded.encode(" well... then"))) == "well... then"
+def test_three_stops_are_the_ellipsis_of_a_draft_that_has_one(model: Denoiser) -> None:
+    canvas = Canvas(model, Draft(("So… and ", Gap(), ".")))
+    assert "".join(canvas.texts(0, model.encode(" well... then"))) == "well… then"
+    plain = Canvas(model, Draft(("So... and ", Gap(), ".")))
+    assert "".join(plain.texts(0, model.encode(" well... then"))) == "well... then"
     style = Style.of("So…")
     assert "".join(style.write("." * k, ".", "." * (2 - k)) for k in range(3)) == "…"
     assert "".join(style.write("." * min(k, 3), ".", "." * (3 - k)) for k in range(4)) == "....", "four are an ellipsis behind a full stop"
@@ -144,26 +139,26 @@ def test_sentences_begin_and_end() -> None:
 
 
 @pytest.mark.parametrize("length", ["", "3", "12", "9 tokens"])
-def test_a_fill_before_a_new_sentence_ends_its_own(embedded: Denoiser, length: str) -> None:
+def test_a_fill_before_a_new_sentence_ends_its_own(model: Denoiser, length: str) -> None:
     draft = f"Nobody had answered her. The old man [[{length}]] She closed the door again."
     for seed in range(3):
-        *_, last = engine.fill(embedded, draft, engine.recommended(embedded, {"seed": seed}))
+        *_, last = engine.fill(model, draft, engine.recommended(model, {"seed": seed}))
         written = last.text.partition("old man")[2].partition(" She closed the door again.")[0]
         assert ends_sentence(written), last.text
         assert length != "3" or len(written.split()) == 3
 
 
-def test_a_range_of_words_has_room_for_the_most_and_a_stop(embedded: Denoiser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_range_of_words_has_room_for_the_most_and_a_stop(model: Denoiser, monkeypatch: pytest.MonkeyPatch) -> None:
     longest = torch.arange(128.0).log_softmax(-1)
-    monkeypatch.setattr(embedded, "gap_lengths", lambda canvas, gap, attend=None: longest.expand(len(canvas), -1))
+    monkeypatch.setattr(model, "gap_lengths", lambda canvas, gap, attend=None: longest.expand(len(canvas), -1))
     for right, cells in ((" and closed the door.", 5), (" She closed the door.", 6)):
-        frame = next(iter(engine.fill(embedded, f"The old man [[4-5]]{right}", engine.Settings())))
+        frame = next(iter(engine.fill(model, f"The old man [[4-5]]{right}", engine.Settings())))
         assert len(frame.cells) == cells
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_sentence_begins_in_the_middle_of_another(embedded: Denoiser, seed: int) -> None:
-    known = vocabulary(embedded)
+def test_no_sentence_begins_in_the_middle_of_another(model: Denoiser, seed: int) -> None:
+    known = vocabulary(model)
     for left, right, fits in (
         (" as", " They", False),
         (",", " Then", False),
@@ -171,10 +166,10 @@ def test_no_sentence_begins_in_the_middle_of_another(embedded: Denoiser, seed: i
         (" as", " they", True),
         (" to", " She", True),
     ):
-        tokens = [embedded.encode(text)[0] for text in (left, right)]
+        tokens = [model.encode(text)[0] for text in (left, right)]
         assert known.neighbours.fit(tokens[0], tokens[1]) == fits
-    assert known.neighbours.fit(embedded.encode(" at")[0], embedded.encode(" Once")[0], given=True), "the writer may do so"
-    *_, last = engine.fill(embedded, "It was late. [[24]] Then he went home.", engine.recommended(embedded, {"seed": seed}))
+    assert known.neighbours.fit(model.encode(" at")[0], model.encode(" Once")[0], given=True), "the writer may do so"
+    *_, last = engine.fill(model, "It was late. [[24]] Then he went home.", engine.recommended(model, {"seed": seed}))
     words = last.text.split()
     for before, word in itertools.pairwise(words):
         assert word not in ("They", "Then", "When", "If", "This") or before[-1] in '.!?":;—', last.text

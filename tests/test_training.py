@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import re
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from safetensors.torch import load_file
 import engine
 from engine import checkpoint
 from engine.lexicon import Lexicon
-from engine.training import length_head, loop, train, words
+from engine.training import length_head, loop, train, tuning, words
 from engine.training.corpus import CorpusError, documents
 from engine.training.objective import MaskingRecipe, capacity, draw_masks, gather, mask_runs
+from engine.training.options import arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 LINES = ["The cat sat on the mat and looked at the dog.", "The dog sat on the log and looked at the cat.", "They were both quite still."]
@@ -129,6 +131,7 @@ def test_a_run_paused_at_every_step_ends_with_the_same_weights(texts: Path, tmp_
     assert run(texts, tmp_path / "whole", "--tokens", "640") == 0
     pieces = 0
     while not (tmp_path / "pieces" / "model").exists() or pieces < 5:
+        assert pieces < 100, "no call comes nearer to the end"
         assert run(texts, tmp_path / "pieces", "--tokens", "640", "--piece", "0") == 0
         pieces += 1
     for _ in range(12):
@@ -136,6 +139,20 @@ def test_a_run_paused_at_every_step_ends_with_the_same_weights(texts: Path, tmp_
     whole, in_pieces = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "pieces"))
     assert whole.keys() == in_pieces.keys()
     assert all(torch.equal(whole[name], in_pieces[name]) for name in whole)
+
+
+def test_minutes_alone_end_a_run_whatever_the_default_of_tokens_is(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def done(tokens: int, seconds: float, *more: str) -> float:
+        return train.plan_of(arguments(["--data", str(texts), *more], None), 1000, 0).done(tokens, seconds)
+
+    assert done(10**9, 0.0, "--minutes", "2") == 0 and done(0, 120.0, "--minutes", "2") == 1
+    assert done(3000, 0.0, "--minutes", "2", "--tokens", "3000") == 1 == done(30_000_000, 0.0)
+    assert done(2 * tuning.STEPS_WORTH, 0.0, "--minutes", "2", "--init", str(texts)) > 1, "nobody's own texts are read for ever"
+    assert run(texts, tmp_path / "run", "--tokens", "64") == 0
+    model = ["--init", str(tmp_path / "run" / "model"), "--done", "1e9", "--minutes", "1e-6"]
+    assert run(texts, tmp_path / "more", *model) == 0
+    assert "1e-06 minutes to train on" in capsys.readouterr().err
+    assert 1e9 < checkpoint.load(tmp_path / "more" / "model").trained["tokens"] < 1e9 + 1000
 
 
 def test_how_often_the_loss_is_read_changes_nothing(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,9 +299,9 @@ def test_the_words_of_texts_are_put_beside_a_model(texts: Path, tmp_path: Path, 
 
 
 def test_two_processes_train_one_model(texts: Path, tmp_path: Path) -> None:
-    code = "import sys; from engine.training.train import main; sys.exit(main(sys.argv[1:]))"
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    command = [*torchrun, sys.executable, "-c", code, "--data", str(texts), "--out", str(tmp_path / "run"), *SMALL, "--tokens", "2000"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    told = ["launch.py", "train", "--data", str(texts), "--out", str(tmp_path / "run"), *SMALL, "--tokens", "2000"]
+    environment = os.environ | {"LACUNA_PYTHON": "this"}
+    done = subprocess.run([*torchrun, *told], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     assert engine.load(tmp_path / "run" / "model", device="cpu").max_length == 32

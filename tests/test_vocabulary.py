@@ -18,6 +18,7 @@ from engine.spacing import stands_apart
 from engine.vocabulary import Vocabulary, vocabulary
 from engine.word_count import WordCount
 from engine.wordings import apart_moves
+from tests.counts import examples
 from tests.pieces import Pieces
 from tests.scripted import Scripted
 
@@ -124,7 +125,7 @@ def test_no_broken_character_ever_stands_in_a_text(gpt2, ids):
     text.encode("utf-8")
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(st.one_of(st.integers(999, 1200), st.integers(0, 30521)), min_size=1, max_size=10))
 def test_words_of_a_vocabulary_without_spaces_are_decoded_in_cells(bert, ids):
     ids = [i for i in ids if i not in set(bert.suppressed)]
@@ -159,7 +160,7 @@ def test_words_and_signs_stand_as_a_writer_would_write_them(bert, draft, says, t
 MIXED = ["house", "s", "5", "555", ".", ",", '"', "'", "-", "(", ")", "$", "/", "—", "o", "clock", "門", "×", "ing", "½"]
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.lists(st.tuples(st.sampled_from(MIXED), st.booleans()), max_size=7))
 def test_words_are_counted_as_they_will_be_written(tokens):
     """Where the tokens bring no spaces, the automaton that counts words agrees with the text that comes out."""

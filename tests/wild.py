@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
 from engine.backends.toy import Toy
 from engine.draft import Draft, DraftError, Gap, Length, Pin, Rewrite
+from engine.hub.installed import CONFIG, EMBEDDED
+from engine.samplers import SAMPLERS
+from engine.schedules import SCHEDULES
 from engine.settings import Settings
-
-SAMPLER_NAMES = ("ancestral", "confidence", "margin", "entropy", "random", "left_to_right", "threshold", "factor", "entropy_bound")
-SCHEDULE_NAMES = ("loglinear", "linear_floor", "cosine", "cosinesqr", "geometric", "maskgit_cosine")
 
 
 class Wild(Toy):
@@ -89,10 +91,10 @@ def drafts(draw: st.DrawFn) -> Draft:
         return Draft(tuple(p if isinstance(p, str) else Gap(Length(3, 3, "tokens")) for p in parts))
 
 
-settings = st.builds(
+_anyhow = st.builds(
     Settings,
-    sampler=st.sampled_from(SAMPLER_NAMES),
-    schedule=st.sampled_from(SCHEDULE_NAMES),
+    sampler=st.sampled_from(sorted(SAMPLERS)),
+    schedule=st.sampled_from(sorted(SCHEDULES)),
     steps=st.integers(1, 6),
     temperature=st.sampled_from([0.0, 0.7, 1.5]),
     top_p=st.sampled_from([1.0, 0.9]),
@@ -101,11 +103,22 @@ settings = st.builds(
     scores=st.sampled_from(["model", "tempered"]),
     rounding=st.sampled_from(["every_step", "every_step", "nearest", "up", "down"]),
     block_length=st.sampled_from([0, 0, 1, 4]),
-    guidance=st.sampled_from([0.0, 0.0, 1.5]),
+    guidance=st.sampled_from([0.0, 0.0, 1.0, 1.5]),
+    presence=st.sampled_from([0.0, 0.0, 3.0]),
+    refresh=st.sampled_from([4, 1, 2]),
     remasking=st.sampled_from([0.0, 0.0, 0.3]),
     revise=st.sampled_from([0, 0, 0, 0, 0, 0, 0, 1]),
+    candidates=st.sampled_from([1, 1, 1, 1, 1, 1, 1, 2]),
     seed=st.integers(0, 2**32),
 )
+_recommended = st.builds(
+    replace,
+    st.just(Settings.of(json.loads((EMBEDDED / CONFIG).read_text(encoding="utf-8"))["settings"])),
+    steps=st.integers(1, 6),
+    seed=st.integers(0, 2**32),
+)
+settings = st.integers(0, 15).flatmap(lambda one: _anyhow if one else _recommended)
+"""Anyhow, and now and then as the embedded model is filled."""
 
 
 def controls(text: str) -> list[str]:

@@ -63,30 +63,18 @@ def write(folder: Path, report: Report, sample: dict[str, Any], fills: Sequence[
 def block(report: Report, sample: dict[str, Any], fills: Sequence[tuple[str, str, str]]) -> str:
     """The Markdown between the marks."""
     dev = report["nelbo"]
-    rows = [bound_row("**dev set**", dev), bound_row("beginnings in `tests/data/`", sample)]
-    rows += [bound_row(short(name), row) for name, row in dev["sources"].items()]
-    guesses = (
-        ", ".join(f"{value:.1%} at {float(share):.0%} masked" for share, value in part["masked_accuracy"].items()) for part in (dev, sample)
-    )
     parts = [
         f"`{report['command']}`, {dev['passes']} draw of masks a row, seed {dev['seed']}, {report['dtype']} (the sample in float32).",
         f"{dev['documents']} documents that are in no training file, {dev['characters']:,} characters, {dev['tokens']:,} tokens.",
         "The NELBO is an upper bound; every ± is one standard error, clustered by document.\n",
-        table(BOUND_HEAD, rows),
-        "\nMasked tokens guessed right, dev set: {}. Sample: {}.\n".format(*guesses),
+        *bound(dev, sample),
     ]
-    if twin := dev.get("twin"):
-        perplexity, bits, ratio = (pm((twin[name], twin[name + "_stderr"])) for name in ("perplexity", "bits_per_char", "ratio"))
-        parts += [f"An autoregressive twin of the same shape, on the same rows: perplexity {perplexity}, {bits} bits a character."]
-        parts += [f"**The model's perplexity over the twin's: {ratio}.**\n"]
-        parts += [f"{in_order(twin['left_to_right'])}\n"] if "left_to_right" in twin else []
     if "infilling" in report:
         found = report["infilling"]
-        base = [{**row, "verdict": "", "repeats": False} for row in found["rows"] if row["factor"] in BASE]
         counts = ", ".join(f"{count} x {kind}" for kind, count in found["gaps"].items())
         parts += [
             f"Gaps cut from the dev set ({counts}) and filled with the page's default settings:\n",
-            infilling_rows(base, [BASE[r["factor"]] for r in base]),
+            infilling({row["factor"]: row["figures"] for row in found["rows"] if row["factor"] in BASE}),
         ]
         parts += ["\n`python launch.py evaluate --help` says what the columns mean.\n"]
     if "lengths" in report:
@@ -98,6 +86,28 @@ def block(report: Report, sample: dict[str, Any], fills: Sequence[tuple[str, str
     for before, after, truth in fills:
         parts.append(f"- {before}\\\n  {after}" + (f"\\\n  (the author: *{truth}*)" if truth else ""))
     return "\n".join(parts)
+
+
+def bound(dev: dict[str, Any], sample: dict[str, Any]) -> list[str]:
+    """The NELBO by source, what is guessed right, and the twin beside it."""
+    rows = [bound_row("**dev set**", dev), bound_row("beginnings in `tests/data/`", sample)]
+    rows += [bound_row(short(name), row) for name, row in dev["sources"].items()]
+    guesses = (
+        ", ".join(f"{value:.1%} at {float(share):.0%} masked" for share, value in part["masked_accuracy"].items()) for part in (dev, sample)
+    )
+    parts = [table(BOUND_HEAD, rows), "\nMasked tokens guessed right, dev set: {}. Sample: {}.\n".format(*guesses)]
+    if twin := dev.get("twin"):
+        perplexity, bits, ratio = (pm((twin[name], twin[name + "_stderr"])) for name in ("perplexity", "bits_per_char", "ratio"))
+        parts += [f"An autoregressive twin of the same shape, on the same rows: perplexity {perplexity}, {bits} bits a character."]
+        parts += [f"**The model's perplexity over the twin's: {ratio}.**\n"]
+        parts += [f"{in_order(twin['left_to_right'])}\n"] if "left_to_right" in twin else []
+    return parts
+
+
+def infilling(figures: dict[str, Any]) -> str:
+    """The table of BASE's rows, from the figures of each."""
+    rows = [{"figures": found, "verdict": ""} for found in figures.values()]
+    return infilling_rows(rows, [BASE[factor] for factor in figures])
 
 
 def unchosen(model: Denoiser, cuts: Sequence[Cut]) -> list[tuple[str, str, str]]:

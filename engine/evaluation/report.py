@@ -125,7 +125,11 @@ def markdown(report: Report) -> str:
         parts += infilling_section(report)
     if "lengths" in report:
         parts += ["## Automatic length\n", *lengths_section(report["lengths"]), "\n![Automatic and true lengths](lengths.png)\n"]
-    parts += ["## Time\n", table(("part", "seconds"), [[k, f"{v:.0f}"] for k, v in report["seconds"].items()]), ""]
+    parts += [
+        "## Time\n",
+        "Over all calls that the report took, stopped ones too; loading, pictures and the card in the last one.\n",
+    ]
+    parts += [table(("part", "seconds"), [[k, f"{v:.0f}"] for k, v in report["seconds"].items()]), ""]
     return "\n".join(parts)
 
 
@@ -156,8 +160,8 @@ def infilling_section(report: Report) -> list[str]:
     for factor in dict.fromkeys(row["factor"] for row in rows if row["factor"] not in BASE and row["factor"] != "steps"):
         own = [row for row in rows if row["factor"] == factor]
         first = [row for row in rows if row["factor"] in ("human", "default")]
-        told = found["settings"].get(factor, "")
-        names = ["the true text", f"**{told}** (default)", *(row["value"] for row in own)]
+        told = str(found["settings"].get(factor, ""))  # a published method is no one setting
+        names = ["the true text", f"**{told}** (default)" if told else "**default**", *(row["value"] for row in own)]
         parts += [f"**{factor}**\n", infilling_rows([*first, *own], names), ""]
     if steps := [row for row in rows if row["factor"] == "steps"]:
         lines = infilling_rows([{**found["human_long"], "verdict": ""}, *steps], ["the true text", *(row["value"] for row in steps)])

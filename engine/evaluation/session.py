@@ -41,6 +41,9 @@ IN_ORDER: dict[Size, int] = {"quick": 64, "card": 768, "full": 1_536}
 QUICK_CHARACTERS = 1_000
 """Characters of each document that a quick report reads, and that the card's sample holds: the test suite measures it again."""
 
+IN_ALL = ("tokens", "from")
+"""What a checkpoint tells of all of its training; the rest is of its last run alone."""
+
 
 class Session:
     """One run of the command."""
@@ -79,13 +82,16 @@ class Session:
         return twin
 
     @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Note how long a part took, and say so."""
+    def timed(self, part: str, *, kept: bool = False) -> Iterator[None]:
+        """Note how long a part took, and say so. kept: with what earlier calls spent on it, whose records it reads."""
         began = time.perf_counter()
-        yield
-        self.seconds[part] = time.perf_counter() - began
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - began
+            self.seconds[part] = self.store.seconds(part, spent) if kept else spent
         if part != "loading":
-            print(f"{part}: {self.seconds[part]:.0f} s", file=sys.stderr)
+            print(f"{part}: {spent:.0f} s", file=sys.stderr)
 
     def bound(self) -> dict[str, Any]:
         """The figures of held-out text."""
@@ -138,16 +144,16 @@ class Session:
             "trained": training_of(args.model, self.model),
             "seconds": self.seconds,
         }
-        with self.timed("NELBO and guesses" + ("" if self.judge is None else ", and the twin's cost")):
+        with self.timed("NELBO and guesses" + ("" if self.judge is None else ", and the twin's cost"), kept=True):
             report["nelbo"] = self.bound()
         if self.judge is not None:
-            with self.timed("left to right"):
+            with self.timed("left to right", kept=True):
                 asked = left_to_right(self.model, self.judge, self.texts, count=IN_ORDER[self.size], seed=args.seed, rows_at_once=args.rows)
                 report["nelbo"]["twin"]["left_to_right"] = asked
         found = self.infilling(args.gaps or GAPS[self.size])
-        with self.timed("infilling"):
+        with self.timed("infilling", kept=True):
             report["infilling"] = self._rows(found)
-        with self.timed("lengths"):
+        with self.timed("lengths", kept=True):
             report["lengths"] = self.lengths()
         if args.card is not None:
             with self.timed("sample and fills of the card"):
@@ -236,7 +242,9 @@ def training_of(name: str | None, model: Denoiser) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     told = {
-        key: f"{value:,}" if isinstance(value, int) else str(value) for key, value in record.items() if isinstance(value, int | float | str)
+        key if key in IN_ALL else f"{key}, last run": f"{value:,}" if isinstance(value, int) else str(value)
+        for key, value in record.items()
+        if isinstance(value, int | float | str)
     }
     net = getattr(model, "network", None)
     if isinstance(net, nn.Module):

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,17 @@ class Store:
                 with open(path, "a", encoding="utf-8") as stream:
                     stream.write(json.dumps(kept[ids[i]], ensure_ascii=False) + "\n")
         return [kept[name] for name in ids]
+
+    def seconds(self, part: str, spent: float) -> float:
+        """Note that so many seconds were spent on a part of what is measured; all that calls have spent on it, stopped ones too."""
+        if self._folder is None:
+            return spent
+        path = self._folder / f"{digest([self._about, 'seconds', part])}.txt"
+        with suppress(OSError, ValueError):
+            spent += float(path.read_text(encoding="ascii"))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{spent}\n", encoding="ascii")
+        return spent
 
 
 def _read(path: Path | None) -> dict[str, Record]:

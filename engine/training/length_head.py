@@ -135,17 +135,22 @@ def gaps_worth(files: Sequence[Path], tokens: int) -> int:
     return gaps if gaps >= LEAST_GAPS else 0
 
 
-def main(argv: list[str]) -> int:
-    """Train; 2 with one sentence when the model or the data cannot be used."""
-    parser = argparse.ArgumentParser(prog="launch.py train-lengths", description=__doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(prog="launch.py train-lengths", description=__doc__)
+    add = made.add_argument
     add("--model", type=Path, required=True, help="the folder of a finished model; the head is put there")
     add("--data", nargs="+", type=Path, required=True, help="texts in the corpus format, plain or .xz, or folders of them")
     add("--gaps", type=whole, default=GAPS, help="gaps to learn from")
     add("--hidden", type=whole, default=128, help="units inside the head (%(default)s)")
     add("--layers", type=whole, nargs="+", help="blocks whose states are read, counted from 1; the middle one and the last when left out")
     add("--seed", type=seed, default=0, help="what chance begins from (%(default)s)")
-    args = parser.parse_args(argv)
+    return made
+
+
+def main(argv: list[str]) -> int:
+    """Train; 2 with one sentence when the model or the data cannot be used."""
+    args = parser().parse_args(argv)
     try:
         files = files_of(args.data)
         fit(args.model, files, gaps=args.gaps, seed=args.seed, hidden=args.hidden, layers=args.layers)

@@ -37,9 +37,10 @@ def loop(args: argparse.Namespace, run: Run, trainer: Trainer, plan: Plan, crew:
     saved = exported = mark
     met: set[Shape] = set()
     speed = Speed(trainer, crew)
+    total = plan.tokens if math.isfinite(plan.tokens) else None
     with (
         interrupts() as interrupted,
-        tqdm(total=plan.tokens, initial=progress.tokens, unit=" tokens", unit_scale=True, disable=not crew.leads, mininterval=0.5) as bar,
+        tqdm(total=total, initial=progress.tokens, unit=" tokens", unit_scale=True, disable=not crew.leads, mininterval=0.5) as bar,
     ):
         while (done := plan.done(progress.tokens, progress.seconds)) < 1:
             shape = plan.shape(done, progress.tokens)
@@ -49,7 +50,7 @@ def loop(args: argparse.Namespace, run: Run, trainer: Trainer, plan: Plan, crew:
             took, compiles = time.monotonic() - asked, trainer.compiled and shape not in met
             met.add(shape)
             scale = learning_rate_scale(
-                done, progress.tokens - int(args.done), warmup_tokens=min(150_000, plan.tokens // 20), hold=args.hold
+                done, progress.tokens - int(args.done), warmup_tokens=int(min(3_000_000, plan.tokens)) // 20, hold=args.hold
             )
             run.optimiser.step(scale, args.clip)
             run.average.update(run.model)

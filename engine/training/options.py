@@ -17,6 +17,8 @@ ACTIVATION: Literal["relu2"] = "relu2"
 """The shape of a new model's blocks."""
 STAGES = "0:24x128,0.12:48x128,0.5:24x256"
 """The batches of a new model."""
+TOKENS = 30e6
+"""What a new model is trained on, where neither tokens nor minutes are given."""
 VOCABULARY = 8192
 """Pieces of a new tokenizer."""
 TUNING = {"muon_rate": 0.01, "adam_rate": 1.2e-3, "hold": 0.2, "held_out": 0.1}
@@ -109,8 +111,16 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
 
     budget = parser.add_argument_group("budget")
     add = budget.add_argument
-    add("--tokens", type=above_zero, help="tokens to train on in all (30e6; by the amount of text when tuning)")
-    add("--minutes", type=above_zero, help="stop after this much training, decaying the rate in time for it")
+    add(
+        "--tokens",
+        type=above_zero,
+        help=f"tokens to train on in all ({TOKENS:.0f} without --minutes; by the amount of text when tuning)",
+    )
+    add(
+        "--minutes",
+        type=above_zero,
+        help="stop after this much training, decaying the rate in time for it; --tokens may end it sooner",
+    )
     add("--piece", type=zero_or_more, help="pause this many minutes after the start of this call; the same command goes on from there")
     add(
         "--done",

@@ -55,14 +55,20 @@ def join(parts: Path, folder: Path) -> None:
         data = data[size:]
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(prog="python -m engine.training.piece", description=__doc__)
+    add = made.add_argument
+    add("what", choices=("split", "join"))
+    add("source", type=Path)
+    add("target", type=Path)
+    add("--size", type=float, default=15.0, help="MiB of a part at most")
+    return made
+
+
 def main(argv: list[str]) -> int:
     """Split or join; 2 with a sentence when that cannot be done."""
-    parser = argparse.ArgumentParser(prog="python -m engine.training.piece", description=__doc__)
-    parser.add_argument("what", choices=("split", "join"))
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
-    parser.add_argument("--size", type=float, default=15.0, help="MiB of a part at most")
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
     try:
         if args.what == "join":
             join(args.source, args.target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -19,12 +20,13 @@ class Plan:
 
     stages: tuple[tuple[float, tuple[Shape, ...]], ...]
     """(from which share of the run, the shapes that its steps draw from), in order; the first from 0."""
-    tokens: int
+    tokens: float
+    """Infinite where the minutes alone end the run."""
     minutes: float | None = None
     seed: int = 0
 
     @classmethod
-    def of(cls, text: str, tokens: int, minutes: float | None = None, seed: int = 0) -> Plan:
+    def of(cls, text: str, tokens: float, minutes: float | None = None, seed: int = 0) -> Plan:
         """A plan with stages as written on the command line, 0:24x128,0.5:24x256+96x64; CorpusError for what is none."""
         stages = []
         for part in text.split(","):
@@ -38,6 +40,12 @@ class Plan:
         if min(stages)[0] > 0:
             raise CorpusError("No stage begins at the start of the run; let the first one be 0:ROWSxLENGTH.")
         return cls(tuple(sorted(stages)), tokens, minutes, seed)
+
+    @property
+    def budget(self) -> str:
+        """What ends the run, for people."""
+        ends = [f"{self.tokens:,.0f} tokens"] if math.isfinite(self.tokens) else []
+        return " or ".join([*ends, *([f"{self.minutes:g} minutes"] if self.minutes else [])])
 
     @property
     def longest(self) -> int:

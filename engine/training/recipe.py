@@ -110,18 +110,23 @@ class Command:
     """The model that is there when it is done; where there is none yet, the corpus."""
 
 
-def main(argv: list[str]) -> int:
-    """Follow a recipe; the exit status of the first stage that fails, 0 when all are done or one was paused, 2 with a sentence for what
-    is no recipe.
-    """
-    parser = argparse.ArgumentParser(prog="launch.py train --recipe", description=__doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(prog="launch.py train --recipe", description=__doc__)
+    add = made.add_argument
     add("--recipe", type=Path, required=True, help="assets/recipe.toml is that of the embedded model")
     add("--data", nargs="+", type=Path, required=True, help="texts (.txt, .md, .xz; UTF-8), or folders of them")
     add("--exclude", nargs="+", type=Path, default=[], help="held-out texts: documents that are mostly in them are left out")
     add("--out", type=Path, help="folder of all runs (runs/ and the model's name)")
     add("--scale", type=float, default=1.0, help="rehearse with this share of all tokens and gaps (0.001)")
-    args = parser.parse_args(argv)
+    return made
+
+
+def main(argv: list[str]) -> int:
+    """Follow a recipe; the exit status of the first stage that fails, 0 when all are done or one was paused, 2 with a sentence for what
+    is no recipe.
+    """
+    args = parser().parse_args(argv)
     try:
         recipe = Recipe.read(args.recipe)
         out = args.out or Path("runs") / (recipe.name if args.scale == 1 else f"{recipe.name}-rehearsed")
@@ -169,7 +174,7 @@ def _follow(recipe: Recipe, found: list[Command]) -> int:
 
 def commands(recipe: Recipe, files: list[Path], exclude: list[Path], out: Path, scale: float) -> list[Command]:
     """The command lines of a recipe, all of them read once. RecipeError where a stage has nothing to begin from, or texts that aren't
-    there; SystemExit with a message where an option isn't one of `train`'s.
+    there; SystemExit with a message where an option isn't one of the command's.
     """
     found: list[Command] = []
     corpus: Path | None = None
@@ -185,7 +190,9 @@ def commands(recipe: Recipe, files: list[Path], exclude: list[Path], out: Path, 
         if stage.teach:
             if model is None:
                 raise RecipeError(f"The stage {stage.name} needs a model, and no stage before it trains one.")
-            found.append(Command(stage, TAUGHT[stage.teach], ["--model", str(model), "--data", *chosen, *options], folder, model))
+            argv = ["--model", str(model), "--data", *chosen, *options]
+            importlib.import_module(TAUGHT[stage.teach]).parser().parse_args(argv)
+            found.append(Command(stage, TAUGHT[stage.teach], argv, folder, model))
             continue
         common = [*shlex.split(recipe.options), *begun, *options, "--out", str(folder)]
         if not stage.tokens:
@@ -200,7 +207,8 @@ def commands(recipe: Recipe, files: list[Path], exclude: list[Path], out: Path, 
             done = ["--done", str(seen)] if begun else []
             argv = ["--data", str(corpus), *common, *done, "--tokens", str(seen + tokens), "--hold", f"{hold:.6f}", "--name", recipe.name]
             model, seen = folder / "model", seen + tokens
-        if seen and "," in (arguments(argv, None).stages or "") and begun:
+        parsed = arguments(argv, None)
+        if stage.tokens and begun and "," in (parsed.stages or ""):
             raise RecipeError(f"The stage {stage.name} begins from a model, and so its --stages can have one part only.")
         found.append(Command(stage, TRAIN, argv, folder, model or folder))
     if model is None:

@@ -34,7 +34,7 @@ from engine.reverse import denoise
 from engine.settings import Settings
 from engine.training.corpus import CorpusError, files_of, unusable
 from engine.training.gaps import Cut, beginnings, even_cuts
-from engine.training.options import whole
+from engine.training.options import seed, whole
 
 GAPS, CHECKED = 200, 60
 """Of each kind of EVEN: to learn from, and to measure on."""
@@ -218,16 +218,21 @@ def _of_features(numbers: Tensor, mean: Tensor, spread: Tensor) -> RevealOrder:
     return RevealOrder(tuple(round(float(number), DIGITS) for number in moved))
 
 
-def main(argv: list[str]) -> int:
-    """Train; 2 with one sentence when the model or the data cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m engine.training.reveal_order", description=__doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(prog="python -m engine.training.reveal_order", description=__doc__)
+    add = made.add_argument
     add("--model", type=Path, required=True, help="the folder of a finished model; the order is put into its config.json")
     add("--data", nargs="+", type=Path, required=True, help="texts in the corpus format, plain or .xz, or folders of them")
     add("--check", nargs="+", type=Path, default=[], help="texts to measure on; a tenth of the documents when left out")
     add("--gaps", type=whole, default=GAPS, help="gaps of each of four kinds to fill")
-    add("--seed", type=int, default=0)
-    args = parser.parse_args(argv)
+    add("--seed", type=seed, default=0, help="what chance begins from (%(default)s)")
+    return made
+
+
+def main(argv: list[str]) -> int:
+    """Train; 2 with one sentence when the model or the data cannot be used."""
+    args = parser().parse_args(argv)
     try:
         check = files_of(args.check) if args.check else ()
         found = fit(args.model, files_of(args.data), check=check, gaps=args.gaps, seed=args.seed)

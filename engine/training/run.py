@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,15 @@ class Run:
         *,
         name: str,
         told: dict[str, Any],
+        epochs: Callable[[int], dict[str, float]],
         store: torch.dtype = torch.bfloat16,
         lengths: LengthHead | None = None,
         settings: dict[str, Any] | None = None,
         lexicon: Lexicon | None = None,
         begun: dict[str, str | None] | None = None,
     ) -> None:
-        """`told`: what the model's config shall tell of the recipe. `store`: the numbers that exported weights are kept in.
+        """`told`: what the model's config shall tell of the recipe. `epochs`: how often so many tokens read each source.
+        `store`: the numbers that exported weights are kept in.
 
         `lengths`, `settings`: the length head and the recommended settings of the model that this one is tuned from, whose states
         stay near enough for them. `lexicon`: its words. `begun`: digests of the corpus and of the model that the run began with: a state
@@ -71,6 +74,7 @@ class Run:
         self.folder, self.model, self.optimiser, self.average = folder, model, optimiser, average
         self.tokenizer, self.name, self.told, self.store, self.lengths = tokenizer, name, told, store, lengths
         self.settings, self.lexicon, self.begun = settings or {}, lexicon, begun or {}
+        self.epochs = epochs
         self.progress = Progress()
 
     @property
@@ -146,7 +150,7 @@ class Run:
         averaged.load_state_dict(self.average.weights, assign=True)
         folder = self.folder / "model"
         done = {"tokens": self.progress.tokens, "steps": self.progress.step, "seconds": round(self.progress.seconds)}
-        told = done | self.told
+        told = done | self.told | {"epochs": self.epochs(self.progress.tokens)}
         kept = Checkpoint(
             averaged,
             self.tokenizer,

@@ -23,6 +23,7 @@ from engine.backends import LoadError, load
 from engine.denoiser import Denoiser
 from engine.forward import low_variance_t, nelbo
 from engine.training.corpus import CorpusError, files_of, training_documents, unusable
+from engine.training.options import whole
 from engine.vocabulary import vocabulary
 
 LEVELS = 16
@@ -79,16 +80,21 @@ def rows_of(model: Denoiser, files: Sequence[Path], count: int, length: int, see
     return torch.from_numpy(stream[starts[:, None] + np.arange(length)].astype(np.int64))
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(prog="python -m engine.training.schedule", description=__doc__)
+    add = made.add_argument
+    add("--model", type=Path, required=True, help="a model folder of ours")
+    add("--data", nargs="+", type=Path, required=True, help="texts that the model was trained on: those held out are for measuring")
+    add("--rows", type=whole, default=2048, help="rows to measure on (%(default)s)")
+    add("--length", type=whole, default=128, help="tokens in a row")
+    add("--write", action="store_true", help="put the schedule into the model's config.json")
+    return made
+
+
 def main(argv: list[str]) -> int:
     """Fit on one half of the rows, tell the variance on the other; 2 with a sentence when the model or the texts cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m engine.training.schedule", description=__doc__)
-    add = parser.add_argument
-    add("--model", type=Path, required=True, help="a model folder of ours")
-    add("--data", nargs="+", type=Path, required=True, help="texts that the model was not trained on")
-    add("--rows", type=int, default=2048)
-    add("--length", type=int, default=128, help="tokens in a row")
-    add("--write", action="store_true", help="put the schedule into the model's config.json")
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
     try:
         model = load(args.model)
         rows = rows_of(model, files_of(args.data), args.rows, args.length, 0)

@@ -29,7 +29,7 @@ from engine.training.lock import alone_in
 from engine.training.loop import TrainingError, loop
 from engine.training.objective import MaskingRecipe
 from engine.training.optimiser import Average, Optimiser
-from engine.training.options import ACTIVATION, DEPTH, HEADS, MLP_RATIO, STAGES, WIDTH, arguments
+from engine.training.options import ACTIVATION, DEPTH, HEADS, MLP_RATIO, STAGES, TOKENS, WIDTH, arguments
 from engine.training.plan import Plan
 from engine.training.prepare import CORPUS, prepare
 from engine.training.rows import Rows
@@ -97,7 +97,7 @@ def _train(args: argparse.Namespace, began: float, crew: Crew) -> int:
     model.to(crew.device).train()
     # A twin counts what it costs otherwise, and more pieces make other tokens: figures and lengths are none of this model's.
     akin = start is not None and start.model.config.causal == args.causal and start.tokenizer.vocab_size == tokenizer.vocab_size
-    run = run_of(args, model, tokenizer, plan, rows, start, akin=akin)
+    run = run_of(args, model, tokenizer, rows, start, akin=akin)
     if run.resume():
         if plan.done(run.progress.tokens, run.progress.seconds) >= 1 and run.finished:  # what was taught to the model since stays
             if crew.leads:
@@ -124,7 +124,7 @@ def _train(args: argparse.Namespace, began: float, crew: Crew) -> int:
         needed = machine.memory_estimate(model, math.prod(plan.largest), plan.longest, trainer.room(plan.largest), crew.device)
         print(
             f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {rows.tokens:,} tokens of text, "
-            f"{plan.tokens:,} to train on; some {amount(needed)} of memory.",
+            f"{plan.budget} to train on; some {amount(needed)} of memory.",
             file=sys.stderr,
         )
     try:
@@ -191,21 +191,27 @@ def levels_of(args: argparse.Namespace, start: checkpoint.Checkpoint | None) -> 
 
 
 def plan_of(args: argparse.Namespace, tokens: int, longest: int) -> Plan:
-    """The plan asked for or, tuning, the one that so many tokens of text call for."""
+    """The plan asked for or, tuning, the one that so many tokens of text call for. Minutes without tokens have no other end, but for
+    tuning: a text that was read too often is learned by heart.
+    """
     stages = args.stages or (tuning.stages(tokens, longest) if args.tunes else STAGES)
-    budget = args.tokens or (tuning.budget(tokens, causal=args.causal) if args.tunes else 30e6)
-    return Plan.of(stages, int(budget), args.minutes, args.seed)
+    if args.tokens:
+        budget = float(int(args.tokens))
+    elif args.tunes:
+        budget = tuning.budget(tokens, causal=args.causal)
+    else:
+        budget = math.inf if args.minutes else TOKENS
+    return Plan.of(stages, budget, args.minutes, args.seed)
 
 
 def run_of(
-    args: argparse.Namespace, model: DiT, tokenizer: Tokenizer, plan: Plan, rows: Rows, start: checkpoint.Checkpoint | None, *, akin: bool
+    args: argparse.Namespace, model: DiT, tokenizer: Tokenizer, rows: Rows, start: checkpoint.Checkpoint | None, *, akin: bool
 ) -> Run:
     """The run in its folder, at its start. akin: whether it goes on with a model of its own kind, denoiser or twin."""
     name = args.name or ("lacuna" if start is None else start.name if args.done else f"{start.name} on {args.data[0].resolve().name}")
     told = {
         "stages": args.stages,
         "weights": args.weight,
-        "epochs": rows.epochs(plan.tokens, alone=args.tunes),
         "rates": [args.muon_rate, args.adam_rate],
         "hold": args.hold,
         "average": args.average,
@@ -226,6 +232,7 @@ def run_of(
         tokenizer,
         name=name,
         told=told,
+        epochs=lambda tokens: rows.epochs(tokens, alone=args.tunes),
         store=checkpoint.STORED[args.store],
         lengths=start.lengths if start and akin and args.tunes else None,
         settings=start.settings if start and akin else None,

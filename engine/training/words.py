@@ -12,15 +12,22 @@ from tqdm import tqdm
 from engine import checkpoint
 from engine.lexicon import Lexicon
 from engine.training.corpus import CorpusError, files_of, training_documents, unusable
+from engine.training.options import whole
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(prog="python -m engine.training.words", description=__doc__)
+    add = made.add_argument
+    add("--model", type=Path, required=True, help="the folder of a finished model; the words are put there")
+    add("--data", nargs="+", type=Path, required=True, help="texts (.txt, .md, .xz; UTF-8), or folders of them")
+    add("--least", type=whole, default=3, help="how often a word must stand in them: rarer ones are mostly slips (%(default)s)")
+    return made
 
 
 def main(argv: list[str]) -> int:
     """Count and write; 2 with a sentence when the texts or the model cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m engine.training.words", description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--data", nargs="+", type=Path, required=True, help="texts (.txt, .md, .xz; UTF-8), or folders of them")
-    parser.add_argument("--least", type=int, default=3, help="how often a word must stand in them: rarer ones are mostly slips")
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
     try:
         texts = tqdm(chain.from_iterable(map(training_documents, files_of(args.data))), unit=" documents")
         lexicon = Lexicon.of(texts, least=args.least)
