@@ -117,6 +117,7 @@ def test_biases_of_queries_keys_and_values_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
+        ({"num_experts": 64, "num_experts_per_tok": 8}, "mixture of experts"),
         ({"alibi": True}, "alibi"),
         ({"block_type": "sequential"}, "block_type"),
         ({"block_group_size": 4}, "block_group_size"),

@@ -74,6 +74,8 @@ def load(folder: Folder, placement: Placement) -> DecoderDenoiser:
 
 def shape_of(folder: Folder) -> Shape:
     """The network that a config describes; LoadError for what would be another one."""
+    if "num_experts" in folder.config:  # LLaDA-MoE has the same model_type
+        raise LoadError(f"{folder.name} is a mixture of experts, which can't be loaded; take a LLaDA that is none.")
     check_fields(folder, _KNOWN)
     for field, *values in (
         ("block_type", "llama"),
