@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import webbrowser
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -42,8 +43,8 @@ def main(argv: list[str]) -> int:
         return 1
     if port != options.port:
         print(f"Port {options.port} is busy; drafts that the browser keeps under it are not seen under {port}.")
-    service = Service(partial(engine.load, device=options.device, dtype=options.dtype), options.model)
-    server = serve(service, options.host, port)
+    service = Service(partial(engine.load, device=options.device, dtype=options.dtype), options.model, fixed=options.fixed_model)
+    server = serve(service, options.host, port, options.allow_host)
     print(f"Lacuna is at {server.url}  (Ctrl+C ends it)", flush=True)
     service.start()
     if not options.no_browser:
@@ -64,6 +65,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--model", help="folder or hub name of a model (default: the embedded one)")
     options.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options.add_argument("--dtype", default="auto", choices=engine.DTYPES, help="int8 or int4 keep large models small")
+    options.add_argument(
+        "--allow-host", metavar="NAME", action="append", default=[], help="a name to answer to, too, behind a proxy or tunnel"
+    )
+    options.add_argument("--fixed-model", action="store_true", help="whoever opens the page can't choose or download models")
     options.add_argument("--no-browser", action="store_true", help="do not open the browser")
     return options
 
@@ -80,8 +85,8 @@ class Server:
         self.blocks.close(verbose=False)
 
 
-def serve(service: Service, host: str, port: int) -> Server:
-    """Start the server in the background."""
+def serve(service: Service, host: str, port: int, also: Sequence[str] = ()) -> Server:
+    """Start the server in the background; `also` are more names that it answers to."""
     blocks = page.build(service).queue(max_size=32)
     blocks.launch(
         server_name=f"[{host}]" if ":" in host else host,  # Gradio makes an address of it, and takes the brackets off again
@@ -98,7 +103,7 @@ def serve(service: Service, host: str, port: int) -> Server:
         head=page.HEAD,
         app_kwargs={
             "routes": page.routes(service),
-            "middleware": [Middleware(KnownHosts, allowed_hosts=names(host), www_redirect=False)],
+            "middleware": [Middleware(KnownHosts, allowed_hosts=[*names(host), *also], www_redirect=False)],
         },
     )
     shown = "127.0.0.1" if host in WILDCARDS else f"[{host}]" if ":" in host else host

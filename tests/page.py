@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,13 +56,15 @@ class SlowToy(Toy):
 
 
 @contextmanager
-def serving(load: Callable[[], Any] | Service) -> Iterator[tuple[str, Service]]:
-    """The app's own server on a free port, in this process, with one model or a service: its address and its service."""
+def serving(load: Callable[[], Any] | Service, also: Sequence[str] = ()) -> Iterator[tuple[str, Service]]:
+    """The app's own server on a free port, in this process, with one model or a service: its address and its service. `also`: names that
+    it answers to.
+    """
     service = load if isinstance(load, Service) else Service(lambda _: load())
     started: list[Any] = []
 
     def start() -> None:  # in a thread of its own: Playwright keeps an event loop in this one, which Gradio would find
-        started.append(main.serve(service, "127.0.0.1", main.free_port("127.0.0.1", FIRST_PORT)))
+        started.append(main.serve(service, "127.0.0.1", main.free_port("127.0.0.1", FIRST_PORT), also))
 
     thread = threading.Thread(target=start)
     thread.start()

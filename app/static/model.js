@@ -59,7 +59,9 @@ export class ModelWatch extends EventTarget {
     if (!document.hidden) this.#timer = setTimeout(() => this.ask(), soon ? SOON_MS : LATER_MS);
   }
 
-  #take({ model, running, downloads }) {
+  #take({ model, fixed, running, downloads }) {
+    this.button.disabled = fixed;
+    this.button.title = fixed ? "Whoever started Lacuna chose the model" : "Choose a model";
     const before = this.model;
     this.model = model;
     const refused = before?.state === "loading" && model.state !== "loading" && model.refused;
