@@ -50,15 +50,21 @@ def build(service: Service) -> gr.Blocks:
     """The Gradio app: one component, and the named endpoint that gradio_client streams."""
 
     async def fill(
-        draft: str, settings: dict[str, Any], with_text: bool = True, seen: list[str] | None = None
+        draft: str,
+        settings: dict[str, Any],
+        with_text: bool = True,
+        seen: list[str] | None = None,
+        guesses: bool = False,
+        start: list[dict[str, Any]] | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Fill a draft's gaps, streaming a frame a step; the last message is {"done": true, ...} or {"error": ...}, and before the first
         frame there may be some that say {"waiting": true}.
 
         `settings` holds fields of engine.Settings; `with_text=false` leaves the draft's text out of the messages;
-        `seen` are fills that are not wanted again where there is another one.
+        `seen` are fills that are not wanted again where there is another one; with `guesses` open places tell what would be written there;
+        `start` are all cells of an earlier run of this draft as they stood after one of its steps: what they hold stays.
         """
-        async for message in service.fill(draft, settings, with_text, seen or ()):
+        async for message in service.fill(draft, settings, with_text, seen or (), guesses=guesses, start=start or ()):
             yield message
 
     with WholeMessages(title="Lacuna", fill_width=True, analytics_enabled=False) as blocks:
@@ -115,13 +121,16 @@ def routes(service: Service) -> list[BaseRoute]:
 
         return Route(path, answer, methods=["POST"])
 
-    return [
-        Route("/lacuna/status", status),
+    choosing = [
         Route("/lacuna/models", models),
         asked("/lacuna/models/use", service.choose, str),
         *(asked(f"/lacuna/models/use/{dtype}", partial(service.choose, dtype=dtype), str) for dtype in ("int8", "int4")),
         asked("/lacuna/models/download", service.fetch, str),
         asked("/lacuna/models/cancel", service.downloads.cancel, str),
+    ]
+    return [
+        Route("/lacuna/status", status),
+        *([] if service.fixed else choosing),
         asked("/lacuna/draft", print_draft, list),
         asked("/lacuna/segments", read_draft, str),
         Mount("/lacuna/static", Fresh(directory=STATIC)),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
 import engine
 from app.downloads import Downloads, catalogue, is_elsewhere
 from app.errors import failure
 from app.models import Choice, Load, Models
+
+Run: TypeAlias = Generator[engine.Frame | None, None, None]
+"""What `engine.stream` gives: the engine works while it is asked for the next step."""
 
 
 class Service:
@@ -21,14 +24,15 @@ class Service:
     on that thread too, and between runs: a run that is going on ends with the model that it began with.
     """
 
-    def __init__(self, load: Load, name: str | None = None) -> None:
-        """`name`: the first model, as `engine.load` takes it."""
+    def __init__(self, load: Load, name: str | None = None, *, fixed: bool = False) -> None:
+        """`name`: the first model, as `engine.load` takes it; `fixed`: it stays, whoever asks for another."""
+        self.fixed = fixed
         self.models, self.downloads = Models(load), Downloads()
         self._first = name
         self._wanted = Choice(name, None)
         self._started = False
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._runs: dict[object, Any] = {}
+        self._runs: dict[object, Run] = {}
         self._steps = 0
 
     def start(self) -> None:
@@ -75,6 +79,7 @@ class Service:
         """
         return {
             "model": self.models.status(),
+            "fixed": self.fixed,
             "running": len(self._runs),
             "steps": self._steps,
             "downloads": self.downloads.status(),
@@ -90,7 +95,14 @@ class Service:
         self.downloads.start(name)
 
     async def fill(
-        self, draft: str, settings: dict[str, Any], with_text: bool = True, seen: Sequence[str] = ()
+        self,
+        draft: str,
+        settings: dict[str, Any],
+        with_text: bool = True,
+        seen: Sequence[str] = (),
+        *,
+        guesses: bool = False,
+        start: Sequence[object] = (),
     ) -> AsyncIterator[dict[str, Any]]:
         """Stream one fill as JSON objects: `{"waiting": true}` now and then while there is nothing to show yet, frames, then
         `{"done": true, "text", "candidates"}`, with a "note" where the model can't write what is asked, or `{"error", ...}`.
@@ -98,14 +110,19 @@ class Service:
         A setting that isn't given is as it is recommended for the model in use.
 
         `with_text=False` leaves the whole draft's text out of every message: a reader that holds the draft needs
-        only the cells, and in a novel the text would be most of the traffic. `seen`: as `engine.fill` takes it.
+        only the cells, and in a novel the text would be most of the traffic. `seen`, `guesses`, `start`: as `engine.fill` takes them.
         """
         self.start()
         try:
             engine.Settings.of(settings)
             parsed = await asyncio.to_thread(engine.Draft.parse, draft)
+            old, cells = [str(text) for text in seen], list(map(engine.Cell.of, start))
+
+            def stream(model: Any) -> Run:
+                return engine.stream(model, parsed, engine.recommended(model, settings), seen=old, guesses=guesses, start=cells)
+
             result = engine.Result()
-            async for frame in self._frames(parsed, settings, [str(text) for text in seen]):
+            async for frame in self._frames(stream):
                 if frame is None:  # whoever went away is only noticed when something is sent
                     yield {"waiting": True}
                     continue
@@ -118,21 +135,20 @@ class Service:
         except Exception as error:
             yield failure(error)
 
-    async def _frames(self, draft: engine.Draft, settings: dict[str, Any], seen: list[str]) -> AsyncIterator[engine.Frame | None]:
-        """Each step on the worker thread, None while gaps are still being laid out. When the reader goes away, the engine stops after the
-        step in hand.
+    async def _frames(self, stream: Callable[[Any], Run]) -> AsyncIterator[engine.Frame | None]:
+        """Each step of what `stream` makes of the model, taken on the worker thread; None while gaps are still being laid out. When the
+        reader goes away, the engine stops after the step in hand.
         """
         loop, run = asyncio.get_running_loop(), object()
         try:
-            await loop.run_in_executor(self._worker, self._begin, run, draft, settings, seen)
+            await loop.run_in_executor(self._worker, self._begin, run, stream)
             while (frame := await loop.run_in_executor(self._worker, self._step, run)) is not _OVER:
                 yield frame
         finally:
             self._worker.submit(self._end, run)
 
-    def _begin(self, run: object, draft: engine.Draft, settings: dict[str, Any], seen: list[str]) -> None:
-        model = self.models.model
-        self._runs[run] = engine.stream(model, draft, engine.recommended(model, settings), seen=seen)
+    def _begin(self, run: object, stream: Callable[[Any], Run]) -> None:
+        self._runs[run] = stream(self.models.model)
 
     def _step(self, run: object) -> engine.Frame | None:
         frame: engine.Frame | None = next(self._runs[run], _OVER)

@@ -83,6 +83,10 @@ class Canvas:
             replace(span, ends_sentence=1) if span.ends_sentence and i in layout.behind_keywords else span for i, span in enumerate(found)
         ]
 
+    def gap_of(self, item: int | Fixed) -> int:
+        """The mark that a span, or a fixed text, belongs to."""
+        return self.spans[item].gap if isinstance(item, int) else item.gap
+
     def rewritten_tokens(self, i: int) -> int:
         """How many tokens the words hold that a rewrite's span replaces."""
         span = self.spans[i]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +19,8 @@ from engine.reverse import Move
 from engine.vocabulary import vocabulary
 
 ALTERNATIVES = 5
+GUESSED = 128
+"""Of windows with more open places than this no guesses are told: frames of a novel would be as large as novels."""
 
 
 @dataclass(slots=True)
@@ -30,12 +32,16 @@ class _Slot:
     shown: str = ""
     probability: float = 0.0
     alternatives: tuple[tuple[str, float], ...] = ()
+    retaken: bool = False
+    """It held a token that was taken back, and holds none since."""
 
 
 class Cells:
     """Every cell of a draft, and what changed since the last frame."""
 
-    def __init__(self, model: Denoiser, canvas: Canvas, sizes: Sequence[int]) -> None:
+    def __init__(self, model: Denoiser, canvas: Canvas, sizes: Sequence[int], *, guesses: bool = False) -> None:
+        """`guesses`: whether masked cells tell what the model would write there, too."""
+        self._guesses = guesses
         self._canvas, self._mask = canvas, model.mask_id
         self._texts_of = vocabulary(model).texts
         self._slots: list[list[_Slot]] = [[] for _ in sizes]
@@ -49,7 +55,7 @@ class Cells:
         for item in canvas.items:
             if isinstance(item, str):
                 continue
-            here = canvas.spans[item].gap if isinstance(item, int) else item.gap
+            here = canvas.gap_of(item)
             index = index if here == gap else 0
             gap = here
             if isinstance(item, int):
@@ -60,6 +66,17 @@ class Cells:
                 self._pins.append(Cell(self._new().id, gap, index, item.text, -1, 1.0, "pinned"))
                 index += 1
 
+    def begin(self, start: Collection[Cell]) -> None:
+        """Take over what cells held in an earlier run."""
+        held = {(cell.gap, cell.index): cell for cell in start}
+        for i, (slots, (gap, index)) in enumerate(zip(self._slots, self._places, strict=True)):
+            for c, slot in enumerate(slots):
+                cell = held[gap, index + c]
+                if cell.token != self._mask:
+                    slot.token, slot.probability, slot.alternatives = cell.token, cell.probability, cell.alternatives
+            for slot, text in zip(slots, self._canvas.texts(i, [slot.token for slot in slots]), strict=True):
+                slot.shown = text
+
     @property
     def tokens(self) -> list[list[int]]:
         """What every span holds, the mask id where nothing is written yet."""
@@ -67,7 +84,7 @@ class Cells:
 
     def all(self) -> tuple[Cell, ...]:
         """Every cell, in reading order."""
-        return self._in_order(self._slots, "masked")
+        return self._in_order(self._slots)
 
     def text(self) -> str:
         """The whole draft as it stands."""
@@ -82,7 +99,7 @@ class Cells:
         slots = self._with({place: (int(x[position]), 1.0) for position, place in window.cells.items()})
         gaps = {self._places[i][0] for i in window.spans}
         texts: dict[int, str] = {}
-        for cell in self._in_order([own if gap in gaps else [] for own, (gap, _) in zip(slots, self._places, strict=True)], "revealed"):
+        for cell in self._in_order([own if gap in gaps else [] for own, (gap, _) in zip(slots, self._places, strict=True)]):
             texts[cell.gap] = texts.get(cell.gap, "") + cell.text
         old = torch.zeros(x.shape, dtype=torch.bool)
         old[[position for position, (i, _) in window.cells.items() if texts[self._places[i][0]].strip() in seen]] = True
@@ -90,7 +107,7 @@ class Cells:
 
     def _candidate(self, unlike: dict[tuple[int, int], tuple[int, float]]) -> Candidate:
         slots = self._with(unlike)
-        return Candidate(self._text(slots), self._in_order(slots, "revealed"))
+        return Candidate(self._text(slots), self._in_order(slots))
 
     def _with(self, unlike: dict[tuple[int, int], tuple[int, float]]) -> list[list[_Slot]]:
         """The slots with other tokens, and their probabilities, in some places."""
@@ -109,9 +126,13 @@ class Cells:
         shown = [[slot.shown for slot in own] for own in slots]
         return self._canvas.text(shown, [[slot.token == self._mask for slot in own] for own in slots])
 
-    def _in_order(self, slots: list[list[_Slot]], state: State) -> tuple[Cell, ...]:
-        """The cells of these slots, all in one state, and the pins, in reading order."""
-        written = [self._cell(i, c, slot, state) for i, own in enumerate(slots) for c, slot in enumerate(own)]
+    def _in_order(self, slots: list[list[_Slot]]) -> tuple[Cell, ...]:
+        """The cells of these slots, and the pins, in reading order."""
+        written = [
+            self._cell(i, c, slot, "masked" if slot.token == self._mask else "revealed")
+            for i, own in enumerate(slots)
+            for c, slot in enumerate(own)
+        ]
         return tuple(sorted([*written, *self._pins], key=lambda cell: (cell.gap, cell.index)))
 
     def take(self, window: Window, move: Move) -> tuple[Window, tuple[Cell, ...], tuple[int, ...]]:
@@ -125,13 +146,18 @@ class Cells:
             window, relaid = self._relay(window, move.x[0].tolist(), origin)
         states: dict[tuple[int, int], State] = {}
         revealed = move.revealed[0].nonzero()[:, 0].tolist()
-        self._reveal(window, move, revealed, origin)
-        states |= {window.cells[position]: "revealed" for position in revealed}
+        self._tell(window, move, revealed, origin)
+        for position in revealed:
+            slot = self._slot(window.cells[position])
+            slot.token, slot.probability, slot.retaken = int(move.x[0, position]), float(move.probability[0, position]), False
+            states[window.cells[position]] = "revealed"
         for position in move.retaken[0].nonzero()[:, 0].tolist():
-            i, c = window.cells[position]
-            self._slots[i][c].token, self._slots[i][c].alternatives = self._mask, ()
-            self._slots[i][c].probability = float(move.probability[0, position])
-            states[i, c] = "retaken"
+            slot = self._slot(window.cells[position])
+            slot.token, slot.probability, slot.retaken = self._mask, float(move.probability[0, position]), True
+            slot.alternatives = ()
+            states[window.cells[position]] = "retaken"
+        if self._guesses:
+            states |= self._guess(window, move, origin)
         for i in {i for i, _ in states} | relaid:
             texts = self._canvas.texts(i, [slot.token for slot in self._slots[i]])
             for c, (slot, text) in enumerate(zip(self._slots[i], texts, strict=True)):
@@ -152,8 +178,24 @@ class Cells:
         changed = tuple(self._cell(i, c, self._slots[i][c], states[i, c]) for i, c in sorted(states))
         return window, changed, tuple(sorted(self._places[i][0] for i in relaid))
 
-    def _reveal(self, window: Window, move: Move, positions: list[int], origin: list[int]) -> None:
-        """The tokens, probabilities and alternatives of the places revealed; one look at the device for all of them."""
+    def _slot(self, place: tuple[int, int]) -> _Slot:
+        i, c = place
+        return self._slots[i][c]
+
+    def _guess(self, window: Window, move: Move, origin: list[int]) -> dict[tuple[int, int], State]:
+        """What the model would write at the places that are still open, as far as it was asked; the states of their cells."""
+        asked = set(move.positions[0].nonzero()[:, 0].tolist())
+        opened = [at for at, place in window.cells.items() if self._slot(place).token == self._mask and origin[at] in asked]
+        if len(opened) > GUESSED:
+            return {}
+        self._tell(window, move, opened, origin)
+        for position in opened:
+            slot = self._slot(window.cells[position])
+            slot.probability = slot.alternatives[0][1] if slot.alternatives else 0.0
+        return {window.cells[at]: "retaken" if self._slot(window.cells[at]).retaken else "masked" for at in opened}
+
+    def _tell(self, window: Window, move: Move, positions: list[int], origin: list[int]) -> None:
+        """The alternatives of some places that the model was asked for; one look at the device for all of them."""
         if not positions:
             return
         asked = {place: row for row, place in enumerate(move.positions[0].nonzero()[:, 0].tolist())}
@@ -161,10 +203,8 @@ class Cells:
         best = move.log_probs[rows].topk(min(ALTERNATIVES, move.log_probs.shape[-1]))
         for position, chances, tokens in zip(positions, best.values.tolist(), best.indices.tolist(), strict=True):
             i, c = window.cells[position]
-            slot = self._slots[i][c]
-            slot.token, slot.probability = int(move.x[0, position]), float(move.probability[0, position])
             texts = ((self._texts_of[token], chance) for token, chance in zip(tokens, chances, strict=True) if chance > -math.inf)
-            slot.alternatives = tuple((self._alone(i, c, text), math.exp(chance)) for text, chance in texts if text)
+            self._slots[i][c].alternatives = tuple((self._alone(i, c, text), math.exp(chance)) for text, chance in texts if text)
 
     def _alone(self, i: int, c: int, text: str) -> str:
         """A token's text as it could stand in cell c of span i: without the space, or the quote, that the given text has."""

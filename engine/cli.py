@@ -66,6 +66,8 @@ def _run(options: argparse.Namespace) -> int:
         if options.json:
             raise _Wrong("--out keeps the filled text and --json prints every step: give one of the two.")
         _keep(options.out, None)  # what can't be written is told before the work, not after it
+    if options.guesses and not options.json:
+        raise _Wrong("--guesses says more in the steps that --json prints: give both.")
     given = {field.name: getattr(options, field.name) for field in fields(Settings) if hasattr(options, field.name)}
 
     from engine.backends import load
@@ -77,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
         model = load(options.model, device=options.device, dtype=options.dtype, revision=options.revision, progress=tell)
     out = sys.stdout.buffer
     event: dict[str, Any] = {}
-    for event in _progress(fill_events(model, draft, recommended(model, given))):
+    for event in _progress(fill_events(model, draft, recommended(model, given), guesses=options.guesses)):
         if options.json:
             _write(out, json.dumps(event, ensure_ascii=False) + "\n")
     if note := event.get("note"):
@@ -175,6 +177,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--file", metavar="FILE", help="read the draft from this file (UTF-8)")
     made.add_argument("--out", metavar="FILE", help="write the filled text to this file, byte for byte, whole or not at all")
     made.add_argument("--json", action="store_true", help="print one JSON object a line: every frame, then the result")
+    help_of_guesses = "with --json: of open places, too, tell what the model would write there"
+    made.add_argument("--guesses", action="store_true", help=help_of_guesses)
     made.add_argument("--model", metavar="MODEL", help="a folder or a name on the hub; the embedded model by default")
     made.add_argument("--revision", metavar="REVISION", help="the model's branch, tag or commit on the hub (default: main)")
     made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

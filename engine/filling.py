@@ -14,9 +14,10 @@ from engine.canvas import Canvas
 from engine.cells import Cells
 from engine.denoiser import Denoiser
 from engine.draft import Draft
-from engine.frames import Frame, Result
+from engine.frames import Cell, Frame, Result
 from engine.lengths import decide_lengths
 from engine.lexicon import Lexicon
+from engine.resumption import resumed
 from engine.revision import revised, steps_planned
 from engine.rules import Rules, elastic, growth_of, room_to_grow
 from engine.samplers import SAMPLERS
@@ -32,20 +33,35 @@ AROUND, AROUND_GAPS = 1000, 50
 """Characters on each side of a gap, and gaps, that are looked at for that."""
 
 
-def fill(model: Denoiser, draft: str | Draft, settings: Settings | None = None, *, seen: Collection[str] = ()) -> Iterator[Frame]:
+def fill(
+    model: Denoiser,
+    draft: str | Draft,
+    settings: Settings | None = None,
+    *,
+    seen: Collection[str] = (),
+    guesses: bool = False,
+    start: Collection[Cell] = (),
+) -> Iterator[Frame]:
     """Fill every gap of a draft, yielding a Frame after each step; nothing runs ahead of the consumer.
 
     Frame 0 comes when the lengths of the gaps are known and holds every cell. Windows over a long draft are filled
     one after the other in reading order. Without settings those that are recommended for the model are used. seen: what
     gaps were filled with before; lengths that the model knows to choose then vary with the seed, and of several candidates one that
-    isn't among these is kept, if there is one. Raises DraftError (what the draft asks for can't be done) and SettingsError before the
-    first frame.
+    isn't among these is kept, if there is one. guesses: whether frames tell of masked cells, too, what the model would write there.
+    start: all cells of an earlier run of this draft as they stood after one of its steps; what they hold stays, the others are written.
+    Raises DraftError (what the draft asks for can't be done) and SettingsError before the first frame.
     """
-    return (frame for frame in stream(model, draft, settings, seen=seen) if frame is not None)
+    return (frame for frame in stream(model, draft, settings, seen=seen, guesses=guesses, start=start) if frame is not None)
 
 
 def stream(
-    model: Denoiser, draft: str | Draft, settings: Settings | None = None, *, seen: Collection[str] = ()
+    model: Denoiser,
+    draft: str | Draft,
+    settings: Settings | None = None,
+    *,
+    seen: Collection[str] = (),
+    guesses: bool = False,
+    start: Collection[Cell] = (),
 ) -> Generator[Frame | None, None, None]:
     """The frames of `fill`, and None before frame 0 after each look at some of the gaps: hundreds of them take seconds to lay out, and
     whoever reads may stop there too.
@@ -53,7 +69,7 @@ def stream(
     settings = settings or recommended(model)
     draft = Draft.parse(draft) if isinstance(draft, str) else draft
     check(draft, settings)
-    return _run(model, draft, settings, frozenset(text.strip() for text in seen))
+    return _run(model, draft, settings, frozenset(text.strip() for text in seen), start, guesses=guesses)
 
 
 def check(draft: Draft, settings: Settings) -> None:
@@ -64,10 +80,12 @@ def check(draft: Draft, settings: Settings) -> None:
     keywords.check(draft)
 
 
-def fill_events(model: Denoiser, draft: str | Draft, settings: Settings | None = None) -> Iterator[dict[str, Any]]:
+def fill_events(
+    model: Denoiser, draft: str | Draft, settings: Settings | None = None, *, guesses: bool = False
+) -> Iterator[dict[str, Any]]:
     """The same as JSON objects: each frame, then `Result.done`."""
     result = Result()
-    for frame in fill(model, draft, settings):
+    for frame in fill(model, draft, settings, guesses=guesses):
         result.take(frame)
         yield frame.as_dict()
     yield result.done()
@@ -83,8 +101,12 @@ def _note(model: Denoiser, canvas: Canvas) -> str:
     return STRANGE if lexicon.strange(near) > LARGEST_SHARE else ""
 
 
-def _laid_out(model: Denoiser, draft: Draft, settings: Settings, *, again: bool) -> Generator[None, None, tuple[Canvas, list[int]]]:
+def _laid_out(
+    model: Denoiser, draft: Draft, settings: Settings, start: Collection[Cell], *, again: bool
+) -> Generator[None, None, tuple[Canvas, list[int]]]:
     """The canvas, with its keywords where the model wants them, and the cells of its spans. again: whether gaps were filled before."""
+    if start:
+        return resumed(model, draft, start)
     chance = settings.seed if again else None
     canvas = Canvas(model, draft)
     sizes = yield from decide_lengths(model, canvas, again=chance)
@@ -94,26 +116,30 @@ def _laid_out(model: Denoiser, draft: Draft, settings: Settings, *, again: bool)
     return canvas, sizes
 
 
-def _run(model: Denoiser, draft: Draft, settings: Settings, seen: frozenset[str]) -> Generator[Frame | None, None, None]:
-    canvas, sizes = yield from _laid_out(model, draft, settings, again=bool(seen))
+def _run(
+    model: Denoiser, draft: Draft, settings: Settings, seen: frozenset[str], start: Collection[Cell], *, guesses: bool
+) -> Generator[Frame | None, None, None]:
+    canvas, sizes = yield from _laid_out(model, draft, settings, start, again=bool(seen))
     bans = Bans.of(model, canvas, draft, settings)
     spelled = speller(model, GAP_SIGN.join([*canvas.given, *(span.was for span in canvas.spans)])) if settings.words == "known" else None
-    cells = Cells(model, canvas, sizes)
-    plan = canvas.windows(sizes)
+    cells = Cells(model, canvas, sizes, guesses=guesses)
+    if start:
+        cells.begin(start)
+    plan = [group for group in canvas.windows(sizes) if any(model.mask_id in cells.tokens[i][a:b] for i, a, b in group)]
     may_grow = [elastic(canvas, group, sizes) for group in plan]
     growths = [growth_of(model, spans) for spans in may_grow]
     steps_of = [
-        steps_planned(model, settings, sum(end - start for _, start, end in group), growth)
+        steps_planned(model, settings, sum(cells.tokens[i][a:b].count(model.mask_id) for i, a, b in group), growth)
         for group, growth in zip(plan, growths, strict=True)
     ]
     steps = sum(steps_of)
-    yield Frame(0, steps, 1.0 if plan else 0.0, 0, cells.text(), cells.all(), note=_note(model, canvas))
+    yield Frame(0, steps, 1.0 if steps else 0.0, 0, cells.text(), cells.all(), note=_note(model, canvas))
     done = 0
     for number, (group, planned, growth) in enumerate(zip(plan, steps_of, growths, strict=True)):
         window = canvas.window(group, cells.tokens, room_to_grow(model, canvas) if growth else None)
         x = torch.tensor([window.ids])
         writable = torch.zeros_like(x, dtype=torch.bool)
-        writable[0, list(window.cells)] = True
+        writable[0, list(window.cells)] = x[0, list(window.cells)] == model.mask_id
         rules = Rules(model, canvas, window, cells.tokens, growth, may_grow[number], bans, spelled)
         had = partial(cells.had, window, seen=seen) if seen else None
         step = 0

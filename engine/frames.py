@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 State = Literal["masked", "revealed", "pinned", "retaken"]
 
@@ -36,7 +36,20 @@ class Cell:
     best guess while masked; 1.0 for a pin."""
     state: State
     alternatives: tuple[tuple[str, float], ...] = ()
-    """The likeliest tokens for this cell as (text, probability), best first."""
+    """The likeliest tokens for this cell as (text, probability), best first; of a masked cell only where guesses are asked for."""
+
+    @classmethod
+    def of(cls, told: object) -> Cell:
+        """A cell as a message told it; what else a reader keeps of it is left out. ValueError when it is none."""
+        try:
+            values = {field.name: told[field.name] for field in fields(cls)}  # type: ignore[index]
+            values["alternatives"] = tuple((str(text), float(chance)) for text, chance in values["alternatives"])
+            whole = all(type(values[name]) is int for name in ("id", "gap", "index", "token"))
+            if not whole or not isinstance(values["text"], str) or values["state"] not in get_args(State):
+                raise TypeError
+            return cls(**{**values, "probability": float(values["probability"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError("A cell must be given as a frame told it, with all of its fields.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One step of the reverse process. Frame 0 holds every cell, later ones only those that changed.
+    """One step of the reverse process. Frame 0 holds every cell, later ones only those that changed, or that the model was asked for
+    where its guesses are told.
 
     A gap may get and lose cells on the way, where a model chooses its length while it writes (`relaid`). A cell that lives on keeps
     its id, whatever its index becomes; a new one gets an id that no cell had before.

@@ -24,7 +24,7 @@ LAYERS = (
     "shown canvas constraints memory phrases reading",
     "revision",
     "lengths cells rules bans",
-    "keywords",
+    "keywords resumption",
     "filling",
     "cli_hub cli training evaluation",
 )
