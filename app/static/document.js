@@ -16,7 +16,7 @@ let nextId = 1;
 export const newId = () => nextId++;
 export const makeGap = (fields = {}) => ({ kind: "gap", length: null, keywords: [], bans: [], was: null, fill: null, ...fields, id: newId() });
 /** What a run writes into a gap or passage; its shape is told in run.js. */
-export const makeFill = (fields = {}) => ({ cells: [], shown: null, guesses: new Map(), step: 0, near: false, done: false, versions: [], had: [], former: null, ...fields });
+export const makeFill = (fields = {}) => ({ cells: [], shown: null, guesses: new Map(), guessing: false, step: 0, near: false, done: false, versions: [], had: [], former: null, ...fields });
 export const makeRewrite = (pieces) => ({ kind: "rewrite", pieces, fill: null, id: newId() });
 
 export const isText = (item) => typeof item === "string";

@@ -1,6 +1,7 @@
 // Opening and saving: draft files, the examples, the clipboard.
 import { isFilled } from "./document.js";
 import { button, el } from "./dom.js";
+import { replayOf } from "./replay.js";
 import { fromSegments, shorten, toPlainText, toSegments } from "./segments.js";
 import * as server from "./server.js";
 import { unpacked } from "./store.js";
@@ -45,8 +46,8 @@ export function buildFiles(page, examples) {
     }
   }
 
-  function download(text, name) {
-    const url = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
+  function download(text, name, type = "text/plain") {
+    const url = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
     const link = el("a", { href: url, download: name });
     document.body.append(link);
     link.click();
@@ -65,6 +66,19 @@ export function buildFiles(page, examples) {
       page.fail(error.message);
     }
   }
+  async function saveReplay() {
+    try {
+      download(await replayOf(page, page.runs.current), `${page.title() || "draft"}-replay.html`, "text/html");
+      say("Saved the run as a page of its own: any browser shows it, without Lacuna and without a network.");
+    } catch (error) {
+      page.fail(error.message);
+    }
+  }
+  const replay = button("Save replay", saveReplay, { hint: "Save this run, step by step, as a page that any browser can show", hidden: true });
+  const drawReplay = () => { replay.hidden = page.runs.live || !(page.runs.current?.frames.length > 1) || !page.runs.stands; };
+  for (const change of ["state", "forget"]) page.runs.addEventListener(change, drawReplay);
+  draft.addEventListener("history", drawReplay);
+
   async function copyText() {
     const text = toPlainText(draft.lines);
     try {
@@ -134,5 +148,5 @@ export function buildFiles(page, examples) {
     button("Open", () => chooser.click(), { hint: "Open a draft file (or drop one on the page)" }),
     el("div", { class: "menu-holder" }, opener, menu),
     button("Copy text", copyText, { hint: "Copy the text as it stands" }),
-    button("Save draft", saveDraft, { hint: "Save a draft file, with the gaps as they were marked" }));
+    replay, button("Save draft", saveDraft, { hint: "Save a draft file, with the gaps as they were marked" }));
 }

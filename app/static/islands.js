@@ -68,7 +68,8 @@ function drawFill(span, island, writing) {
   }
   const nodes = placeCells(span, cells, fill.near);
   const finals = new Map(fill.done ? fill.cells.map((cell) => [cell.id, cell.text]) : []);
-  const room = cells.map((cell) => held(cell, finals.get(cell.id) || fill.guesses.get(cell.id)));
+  const coming = (cell) => (fill.guessing && cell.alternatives[0]?.[0]) || finals.get(cell.id) || fill.guesses.get(cell.id);
+  const room = cells.map((cell) => held(cell, coming(cell)));
   const starts = cells.map((_, index) => index === 0 || /^\s/.test(room[index]) || /\s$/.test(room[index - 1]));
   cells.forEach((cell, index) => drawCell(nodes[index], cell, fill, { text: room[index], starts: starts[index], ends: starts[index + 1] ?? true }));
 }
@@ -112,7 +113,7 @@ function leave(node) {
   node.animate(SMALL, { duration: MOTION_MS, easing: "ease-in", fill: "forwards" }).finished.then(() => node.remove(), () => {});
 }
 
-/** The text whose room a cell takes up: its own; while masked, what will stand there or the model's first guess. */
+/** The text whose room a cell takes up: its own; while masked, what will stand there or a guess of the model's. */
 function held(cell, coming) {
   if (!isOpen(cell)) return cell.text;
   return coming || (cell.index ? " " : "") + "nnnnnn".slice(0, 2 + ((cell.id * 7) % 5));
@@ -120,13 +121,15 @@ function held(cell, coming) {
 
 function drawCell(node, cell, fill, { text, starts, ends }) {
   const fresh = cell.step > 0 && cell.step === fill.step && cell.state === "revealed";
-  const key = `${cell.state}|${text}|${fresh}|${starts}|${ends}|${tint(cell.probability)}`;
+  const guess = fill.guessing && isOpen(cell) && cell.alternatives.length > 0;
+  const key = `${cell.state}|${text}|${fresh}|${starts}|${ends}|${tint(cell.probability)}|${guess && cell.probability.toFixed(2)}`;
   if (node.dataset.key === key) return;
   node.dataset.key = key;
   const [lead, body, trail] = split(text);
   const look = { masked: "masked", retaken: "masked retaken", pinned: "pinned", revealed: `c${tint(cell.probability)}` }[cell.state];
   const ink = el("span", {
-    class: `ink ${look}${fresh ? " fresh" : ""}${starts ? " starts" : ""}${ends ? " ends" : ""}`,
+    class: `ink ${look}${fresh ? " fresh" : ""}${starts ? " starts" : ""}${ends ? " ends" : ""}${guess ? " guess" : ""}`,
+    style: guess ? `--sure: ${cell.probability.toFixed(2)}` : null,
     "data-hold": isOpen(cell) ? body || "n" : null,
     "data-step": fresh ? cell.step : null,
   });

@@ -225,6 +225,9 @@ function givenUp(islands) {
   return asked.length ? ` What the gap asked for holds no more: ${asked.join(", ")}.` : "";
 }
 
+/** A place where a run wrote as a passage whose pins are what was pinned there, with what was written. */
+export const asPassage = (island) => ({ ...makeRewrite(piecesOf(island)), fill: island.fill });
+
 /** The texts of an island's places that can be picked: cells, or the parts of a passage. */
 const stopTexts = (island) => stopPieces(island).map(({ text }) => text);
 const stopPieces = ({ fill, pieces }) => (fill ? fill.cells.map(({ text, state }) => ({ text, pin: state === "pinned" })) : passageParts(pieces));

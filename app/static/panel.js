@@ -30,17 +30,18 @@ export function buildPanel(page, facts) {
   const methods = { [OWN]: saved.recommended, ...facts.published };
   const values = { ...defaults, bans: slurs, ...methods[saved.method], ...saved.values }; // a setting that is new since is the method's
   let keepSeed = saved.keepSeed ?? false;
+  let guessing = saved.guessing ?? false;
   let chosen = saved.method; // the method that was picked; others may come to the same
   if (saved.values?.seed === undefined) values.seed = randomSeed();
   const fields = []; // functions that draw a control from the values
 
   function read() {
     try {
-      const { values: kept = {}, recommended = {}, keepSeed, method } = JSON.parse(localStorage.getItem(KEY)) ?? {};
+      const { values: kept = {}, recommended = {}, keepSeed, guessing, method } = JSON.parse(localStorage.getItem(KEY)) ?? {};
       const known = ([name, value]) => (name === "bans" ? Array.isArray(value) && value.every((ban) => typeof ban === "string")
         : typeof value === typeof defaults[name] && (options[name]?.includes(value) ?? true));
       const these = (settings) => Object.fromEntries(Object.entries(settings).filter(known));
-      return { values: these(kept), recommended: these(recommended), keepSeed, method };
+      return { values: these(kept), recommended: these(recommended), keepSeed, guessing, method };
     } catch {
       return { recommended: {} };
     }
@@ -49,7 +50,7 @@ export function buildPanel(page, facts) {
   const changed = () => {
     draw();
     const kept = { ...values, bans: isDefaultList() ? undefined : values.bans }; // else a better list would never reach who edited nothing
-    try { localStorage.setItem(KEY, JSON.stringify({ values: kept, recommended: methods[OWN], keepSeed, method: chosen })); } catch { /* a full store loses only the settings */ }
+    try { localStorage.setItem(KEY, JSON.stringify({ values: kept, recommended: methods[OWN], keepSeed, guessing, method: chosen })); } catch { /* a full store loses only the settings */ }
   };
   const isDefaultList = () => JSON.stringify(values.bans) === JSON.stringify(slurs);
   const set = (name, value) => { values[name] = value; changed(); };
@@ -140,6 +141,12 @@ export function buildPanel(page, facts) {
   const nearest = (steps) => STEPS.reduce((best, value, k) => (Math.abs(value - steps) < Math.abs(STEPS[best] - steps) ? k : best), 0);
   const keep = el("input", { type: "checkbox", id: "lacuna-keep-seed", onchange: () => { keepSeed = keep.checked; changed(); } });
   fields.push(() => { keep.checked = keepSeed; });
+  const guesses = el("input", { type: "checkbox", id: "lacuna-guesses", "aria-describedby": "lacuna-guesses-help", onchange: () => {
+    guessing = guesses.checked;
+    changed();
+    page.runs.show(page.runs.current?.at);
+  } });
+  fields.push(() => { guesses.checked = guessing; });
   const seed = number("seed");
   seed.firstChild.append(button("New seed", () => set("seed", randomSeed()), { label: "", shape: "dice", hint: "Another seed", class: "quiet" }));
 
@@ -169,6 +176,8 @@ export function buildPanel(page, facts) {
     dial(DIALS.temperature, "temperature", { min: 0, max: 1.5, step: 0.05, show: (t) => (t === 0 ? "none" : t.toFixed(2)) }),
     dial(DIALS.steps, "steps", { min: 0, max: STEPS.length - 1, step: 1, toDial: nearest, fromDial: (k) => STEPS[k], show: (n) => (n === AS_NEEDED ? "as many steps as it takes" : `${n} step${n === 1 ? "" : "s"}`) }),
     row("Method", method),
+    el("div", { class: "row check" }, guesses, el("label", { for: "lacuna-guesses" }, "Show guesses")),
+    el("p", { class: "help", id: "lacuna-guesses-help" }, "In open places, faintly, what the model would write there at each step."),
     never,
     el("details", { class: "advanced" }, el("summary", {}, "Advanced"),
       seed,
@@ -181,13 +190,15 @@ export function buildPanel(page, facts) {
     if (key !== KEY) return;
     const now = read();
     Object.assign(values, { bans: slurs }, now.values, now.keepSeed ? {} : { seed: values.seed });
-    ({ keepSeed = false, method: chosen } = now);
+    ({ keepSeed = false, guessing = false, method: chosen } = now);
     draw();
   });
 
   return {
     root,
     recommend,
+    /** Whether open places show what would be written there. */
+    get guessing() { return guessing; },
     /** The settings for the next run; unless the seed is kept, each run gets a new one, which is shown. */
     settingsForRun() {
       if (!keepSeed && page.runs.current) values.seed = randomSeed();

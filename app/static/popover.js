@@ -135,13 +135,18 @@ export function installPopovers(page) {
   function openCell(element, island, index) {
     const cell = (island.fill.shown ?? island.fill.cells)[index];
     if (!cell) return;
-    const options = cell.alternatives.slice(0, 5).map(([text, probability]) => el(
-      "li", { class: text === cell.text ? "chosen" : null, style: `--p:${Math.round(probability * 100)}%` },
-      el("span", {}, text.trim() || (text === "" ? "nothing" : "space")), el("small", {}, percent(probability))));
-    const settled = cell.state === "pinned" ? "Pinned: yours."
-      : isOpen(cell) ? "Still open" : `${cell.step ? `Step ${cell.step} · ` : ""}${percent(cell.probability)} sure`;
     const idle = !page.runs.live;
     const filled = idle && isFilled(island); // else a run was stopped there
+    const free = filled && !island.fill.shown && cell.state === "revealed" && standsAlone(island.fill.cells, index);
+    const options = cell.alternatives.slice(0, 5).map(([text, probability]) => {
+      const here = text === cell.text;
+      const what = [el("span", {}, text.trim() || (text === "" ? "nothing" : "space")), el("small", {}, percent(probability))];
+      const choice = free && !here && WORD.test(text) && el("button", { type: "button", title: "Put this word here",
+        onclick: () => put(island.id, index, spaced(island.fill.cells, index, text)) }, ...what);
+      return el("li", { class: here ? "chosen" : null, style: `--p:${Math.round(probability * 100)}%` }, ...(choice ? [choice] : what));
+    });
+    const settled = cell.state === "pinned" ? "Pinned: yours."
+      : isOpen(cell) ? "Still open" : `${cell.step ? `Step ${cell.step} · ` : ""}${percent(cell.probability)} sure`;
     const here = cellsText(island.fill.cells).trim();
     const texts = filled ? island.fill.versions.map((cells) => cellsText(cells).trim()) : [];
     const from = whereTheyDiffer(texts);
@@ -164,6 +169,13 @@ export function installPopovers(page) {
     page.commands.exchange(id, cells);
     activate(view.islandElement(id).querySelector(".cell"));
     root.querySelector(".version[aria-current]")?.focus({ preventScroll: true });
+  }
+
+  /** A word of the writer's choice takes the place of one. */
+  function put(id, index, text) {
+    page.commands.choose(id, index, text);
+    activate(view.islandElement(id).querySelector(`[data-cell="${index}"]`));
+    root.querySelector("button")?.focus({ preventScroll: true });
   }
 
   function activate(target) {
@@ -252,6 +264,17 @@ export function installPopovers(page) {
 }
 
 const percent = (probability) => (probability > 0 && probability < 0.01 ? "< 1 %" : `${Math.round(probability * 100)} %`);
+
+const touch = (a, b) => WORD.test(a.slice(-1)) && WORD.test(b.slice(0, 1));
+/** Whether a cell is a word of its own: the others would be left with the ends of words that nobody wrote. */
+const standsAlone = (cells, index) => !(index && touch(cells[index - 1].text, cells[index].text)) && !(index + 1 < cells.length && touch(cells[index].text, cells[index + 1].text));
+/** A token's text in the place of a cell's: with the spaces that were there, or that part it from the words beside it. */
+function spaced(cells, index, text) {
+  const [lead, trail] = [/^\s*/, /\s*$/].map((edge) => text.match(edge)[0] || cells[index].text.match(edge)[0]);
+  const word = text.trim();
+  const before = lead || (index && touch(cells[index - 1].text, word) ? " " : "");
+  return before + word + (trail || (index + 1 < cells.length && touch(word, cells[index + 1].text) ? " " : ""));
+}
 
 /** Where to begin to show texts that go together for long: at a word a little before they part. */
 function whereTheyDiffer(texts) {

@@ -1,8 +1,9 @@
 // One run: which places it fills, the frames that came, and any of them shown again. Frames stay in the page, so
 // scrubbing and replaying ask nothing of the server.
 //
-// A Fill is what a run wrote at one island: {cells, shown, guesses, step, near, done, versions, had}. `cells` is the latest state, `shown`
-// an earlier one that is being looked at (null: the latest), `guesses` the first guess for each masked cell by its id, `near`
+// A Fill is what a run wrote at one island: {cells, shown, guesses, guessing, step, near, done, versions, had}. `cells` is the latest
+// state, `shown` an earlier one that is being looked at (null: the latest), `guesses` the first guess for each masked cell by its id,
+// whose room it takes up, `guessing` whether the guesses of each step are to be seen, `near`
 // whether what was shown before was the step beside this one, `versions` the cells of all candidates, each text once, the
 // best first (none: there is one), `had` what earlier runs wrote there, `former` the fill that was finished
 // there before, until this one is. A cell keeps its id while others come and go around it.
@@ -40,12 +41,14 @@ export class Runs extends EventTarget {
     return open.length ? open : all;
   }
 
-  async start(only = null) {
+  /** Fill the islands with these ids, or all targets. `cells` are those of a run that this one goes on from: then all of its islands. */
+  async start(only = null, cells = []) {
     const { draft, say, panel, typing } = this.page;
     if (this.live) return;
     typing.settle();
     const islands = only ? this.targets().filter(({ id }) => only.includes(id)) : this.targets();
-    const chosen = only && !islands.length ? draft.islands().map(({ island }) => island).filter(({ id }) => only.includes(id)) : islands;
+    const all = cells.length || (only && !islands.length);
+    const chosen = all ? draft.islands().map(({ island }) => island).filter(({ id }) => only.includes(id)) : islands;
     if (!chosen.length) return this.page.written.explain();
     const abort = (this.#abort = new AbortController());
     const ids = chosen.map(({ id }) => id);
@@ -55,13 +58,13 @@ export class Runs extends EventTarget {
     const seen = chosen.flatMap(hadAt); // who presses Fill again wants another version
     this.dispatchEvent(new Event("state"));
     say("Starting …");
-    const run = { targets: [], states: [], frames: [], at: 0, settings, times: [], follow: true };
+    const run = { targets: [], states: [], frames: [], at: 0, settings, model: this.page.modelName(), times: [], follow: true };
     const looks = chosen.some(({ kind, length }) => kind === "gap" && !length) ? "Choosing how long the gaps should be …" : "Waiting for the first step …";
     const waiting = setTimeout(() => this.#explainWait(abort, looks), WAIT_MS);
     try {
       const printed = await server.printDraft(segments, abort.signal);
       if (printed.error) throw new DraftMistake(printed);
-      for await (const message of server.fillStream(printed.draft, settings, seen, abort.signal)) {
+      for await (const message of server.fillStream(printed.draft, settings, seen, cells, abort.signal)) {
         if (message.waiting) continue;
         clearTimeout(waiting);
         if (message.error) throw message.line ? new DraftMistake(message) : new Error(message.error);
@@ -80,13 +83,27 @@ export class Runs extends EventTarget {
       if (abort.signal.reason === ANOTHER) return; // what is said is about that one
       if (abort.signal.reason === CHANGED) say(LEFT_ALONE);
       else if (abort.signal.aborted) {
-        say(run.frames.length ? `Stopped at step ${run.frames.length - 1} of ${run.frames[0].steps}. Fill starts the open gaps again; Undo goes back.` : "Stopped before the first step.");
+        if (!run.frames.length) say("Stopped before the first step.");
+        else say(`Stopped at step ${run.frames.length - 1} of ${run.frames[0].steps}. Fill starts the open gaps again; Undo goes back.`, "Go on", () => this.goOn());
       } else this.page.fail(error.message, error.place ?? null);
     } finally {
       clearTimeout(waiting);
       this.#abort = null;
       this.dispatchEvent(new Event("state"));
     }
+  }
+
+  /** Whether something is open at the step that is shown which could be written otherwise than it was, by the model that wrote the rest. */
+  get canGoOn() {
+    const run = this.current;
+    if (!run?.frames.length || this.live || run.model !== this.page.modelName()) return false;
+    const there = new Map(this.page.draft.islands().map(({ island }) => [island.id, island.fill]));
+    return run.targets.every(({ id, fill }) => there.get(id) === fill) && run.states[run.at].flat().some(isOpen);
+  }
+  /** What stands at the step that is shown stays, and the rest is written anew. */
+  goOn() {
+    const { targets, states, at } = this.current;
+    if (this.canGoOn) this.start(targets.map(({ id }) => id), states[at].flat());
   }
 
   stop(reason) { this.#abort?.abort(reason); }
@@ -180,6 +197,7 @@ export class Runs extends EventTarget {
     const islands = new Map(draft.islands().map(({ island }) => [island.id, island]));
     for (const [gap, { id, fill }] of run.targets.entries()) {
       fill.near = Math.abs(run.at - before) === 1;
+      fill.guessing = this.page.panel.guessing;
       fill.shown = last ? null : run.states[run.at][gap];
       fill.step = last && !run.receiving ? 0 : run.frames[run.at].step;
       const island = islands.get(id);

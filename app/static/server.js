@@ -29,11 +29,12 @@ export const printDraft = async (segments, signal) => (await post("lacuna/draft"
 /** {segments} or {error, line, column} of a draft's text. */
 export const readDraft = async (text) => (await post("lacuna/segments", text)).json();
 
-/** The messages of one fill, which comes out otherwise than those `seen` if it can; aborting the signal stops the engine. */
-export async function* fillStream(draft, settings, seen, signal) {
+/** The messages of one fill, which comes out otherwise than those `seen` if it can, with the guesses for open places. `start`: the cells
+ * of a run that it goes on from. Aborting the signal stops the engine. */
+export async function* fillStream(draft, settings, seen, start, signal) {
   // The engine stops when whoever reads goes away. So a run that may have begun is always opened, and only then left.
   const leave = new AbortController();
-  const opened = post("gradio_api/call/fill", { data: [draft, settings, false, seen] }).then((response) => response.json())
+  const opened = post("gradio_api/call/fill", { data: [draft, settings, false, seen, true, start] }).then((response) => response.json())
     .then(({ event_id: id }) => ask(`gradio_api/call/fill/${id}`, { signal: leave.signal }));
   const stopped = new Promise((_, reject) => signal.addEventListener("abort", () => {
     reject(signal.reason);

@@ -101,29 +101,12 @@ export function buildTimeline(page) {
   function tell() {
     const run = runs.current;
     if (!run?.frames.length) return;
-    const frame = run.frames[run.at];
-    const settled = phrases(run.states[run.at], (cell) => cell.step === frame.step && cell.state === "revealed");
-    const reopened = new Set(frame.cells.filter(isOpen).map(({ id }) => id));
-    const taken = run.at ? phrases(run.states[run.at - 1], (cell) => reopened.has(cell.id) && !isOpen(cell)) : [];
-    const open = run.states[run.at].flat().filter(isOpen).length;
-    const still = run.at && !open && !frame.cells.length && (run.receiving || run.at < last());
-    const ended = !open && !run.receiving && run.at === last();
-    const parts = [];
-    if (ended && run.note) parts.push(el("span", {}, run.note.replace(/\.$/, "")));
-    if (ended) {
-      const hint = run.targets.some(({ fill }) => fill.versions.length) ? " · click a word for other candidates" : "";
-      parts.push(el("span", {}, `all settled${run.score === undefined ? "" : `, ${Math.round(run.score * 100)} % sure`}${hint}`));
-    }
-    if (settled.length) parts.push(el("span", {}, "settled ", ...listed(settled)));
-    if (taken.length) parts.push(el("span", {}, "taken back ", ...listed(taken)));
-    const [grown, shrunk] = lengthChanges(run, run.at);
-    if (still) parts.push(el("span", {}, run.settings.candidates > 1 ? "these words stay; the other candidates are read over" : "read over; these words stay"));
-    if (grown) parts.push(el("span", {}, `${places(grown)} more`));
-    if (shrunk) parts.push(el("span", {}, `${places(shrunk)} fewer`));
-    if (open) parts.push(el("span", {}, `${open} to go`));
-    const count = el("span", { class: "count" }, "Step ", el("b", {}, `${frame.step}`), ` of ${frame.steps}${parts.length ? " · " : ""}`);
+    const ended = hasEnded(run, run.at);
+    const hint = run.targets.some(({ fill }) => fill.versions.length) ? " · click a word for other candidates" : "";
     speak(`${run.note && ended ? "" : "steps "}${ended ? "ended" : ""}`, ended); // each step would be read aloud
-    say.replaceChildren(count, ...parts.flatMap((part, k) => (k ? [" · ", part] : [part])));
+    const [count, ...told] = story(run, run.at, hint);
+    const goOn = runs.canGoOn && button("Go on from here", () => runs.goOn(), { class: "quiet", hint: "What stands at this step stays, and the rest is written anew" });
+    say.replaceChildren(count, ...(goOn ? [goOn, " · "] : []), ...told);
   }
 
   runs.addEventListener("show", () => { draw(); tell(); });
@@ -151,6 +134,31 @@ export function buildTimeline(page) {
       el("div", { class: "acts" }, speed, page.panelButton, stop, fill)));
   draw();
   return { root, say, speak, drawState };
+}
+
+const hasEnded = (run, at) => !run.receiving && at === run.frames.length - 1 && !run.states[at].flat().some(isOpen);
+
+/** What happened in a step of a run, as words and elements; `hint` comes when it has ended. */
+export function story(run, at, hint = "") {
+  const frame = run.frames[at];
+  const settled = at ? phrases(run.states[at], (cell) => cell.step === frame.step && cell.state === "revealed") : [];
+  const reopened = new Set(frame.cells.filter(isOpen).map(({ id }) => id));
+  const taken = at ? phrases(run.states[at - 1], (cell) => reopened.has(cell.id) && !isOpen(cell)) : [];
+  const open = run.states[at].flat().filter(isOpen).length;
+  const still = at && !open && !frame.cells.length && (run.receiving || at < run.frames.length - 1);
+  const ended = hasEnded(run, at);
+  const parts = [];
+  if (ended && run.note) parts.push(el("span", {}, run.note.replace(/\.$/, "")));
+  if (ended) parts.push(el("span", {}, `all settled${run.score === undefined ? "" : `, ${Math.round(run.score * 100)} % sure`}${hint}`));
+  if (settled.length) parts.push(el("span", {}, "settled ", ...listed(settled)));
+  if (taken.length) parts.push(el("span", {}, "taken back ", ...listed(taken)));
+  const [grown, shrunk] = lengthChanges(run, at);
+  if (still) parts.push(el("span", {}, run.settings.candidates > 1 ? "these words stay; the other candidates are read over" : "read over; these words stay"));
+  if (grown) parts.push(el("span", {}, `${places(grown)} more`));
+  if (shrunk) parts.push(el("span", {}, `${places(shrunk)} fewer`));
+  if (open) parts.push(el("span", {}, `${open} to go`));
+  const count = el("span", { class: "count" }, "Step ", el("b", {}, `${frame.step}`), ` of ${frame.steps}${parts.length ? " · " : ""}`);
+  return [count, ...parts.flatMap((part, k) => (k ? [" · ", part] : [part]))];
 }
 
 /** The share of the cells that is still open, and the mean probability of the others (null: there are none). */

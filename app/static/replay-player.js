@@ -1,0 +1,49 @@
+// The script of a saved replay (replay.js), which stands in the file as it is here: it shows what belongs to a step and hides the rest.
+(() => {
+  const root = document.querySelector(".lacuna");
+  const slider = root.querySelector(".scrub");
+  const [play, pause] = [".play", ".pause"].map((name) => root.querySelector(name));
+  const last = Number(root.dataset.last);
+  const parts = [...root.querySelectorAll("[data-from]")];
+  const STEP_MS = 350;
+  let timer = 0;
+
+  function show(at) {
+    for (const part of parts) part.hidden = at < Number(part.dataset.from) || at > Number(part.dataset.to);
+    slider.value = at;
+    slider.style.setProperty("--at", `${(100 * at) / Math.max(1, last)}%`);
+    slider.setAttribute("aria-valuetext", `Step ${at} of ${last}`);
+  }
+  function halt() {
+    const focused = document.activeElement === pause;
+    clearInterval(timer);
+    timer = 0;
+    play.hidden = false;
+    pause.hidden = true;
+    if (focused) play.focus();
+  }
+  function start() {
+    if (Number(slider.value) >= last) show(0);
+    timer = setInterval(() => {
+      show(Number(slider.value) + 1);
+      if (Number(slider.value) >= last) halt();
+    }, STEP_MS);
+    play.hidden = true;
+    pause.hidden = false;
+  }
+  play.addEventListener("click", () => { start(); pause.focus(); });
+  pause.addEventListener("click", halt);
+  slider.addEventListener("input", () => { halt(); show(Number(slider.value)); });
+  document.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (by && event.target !== slider) {
+      halt();
+      show(Math.max(0, Math.min(last, Number(slider.value) + by)));
+    } else if (event.key === " " && !event.target.closest("button")) {
+      event.preventDefault();
+      if (timer) halt();
+      else start();
+    }
+  });
+  show(last);
+})();
