@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from app.service import Service
-from tests.page import SlowToy, draft, fill, finished, open_draft, press, said, select, serving, text, until, visit, write
+from tests.page import SlowToy, draft, fill, finished, open_draft, press, said, select, serving, text, visit, write
+from tests.waiting import until
 
 CALL = "**/gradio_api/call/fill"
 LONG = "One [[60]] end."  # 128 steps with the care below

@@ -3,7 +3,7 @@ import { behind, Draft, fragmentOf, isFilled, islandText, moved } from "./docume
 import { button, el } from "./dom.js";
 import { buildFiles } from "./files.js";
 import { installKeys } from "./keys.js";
-import { asPassage, marks } from "./marks.js";
+import { marks } from "./marks.js";
 import { ModelWatch } from "./model.js";
 import { buildPanel } from "./panel.js";
 import { makeRoomForKeyboard } from "./phone.js";
@@ -84,14 +84,6 @@ export async function mount(element, facts) {
     exchange(id, cells) {
       const { island } = draft.find(id);
       draft.swap(id, { ...island, fill: { ...island.fill, cells, shown: null, step: 0, near: false } });
-    },
-    /** Another word in the place of one that a run wrote: it is the writer's, and Again writes the words around it anew. */
-    choose(id, index, text) {
-      const { island } = draft.find(id);
-      const cells = island.fill.cells.map((cell, at) => (at === index ? { ...cell, text, state: "pinned", probability: 1, step: 0 } : cell));
-      draft.breakUndo();
-      draft.swap(id, { ...asPassage({ ...island, fill: { ...island.fill, cells, versions: [] } }), id });
-      page.say(`“${text.trim()}” is yours now. Again writes the words around it anew.`);
     },
     keepAll() {
       const start = { line: 0, offset: 0 };

@@ -160,6 +160,16 @@ export function marks(page) {
     say(pinned ? "Pinned: it stays, word for word." : "Unpinned.");
   }
 
+  /** Another word in the place of one that a run wrote: it is the writer's, and Again writes the words around it anew. */
+  function choose(id, index, text) {
+    const { island } = draft.find(id);
+    const cells = island.fill.cells.map((cell, at) => (at === index ? { ...cell, text, state: "pinned", probability: 1, step: 0 } : cell));
+    const filled = { ...island, fill: { ...island.fill, cells, versions: [] } };
+    draft.breakUndo();
+    draft.swap(id, { ...makeRewrite(piecesOf(filled)), id, fill: filled.fill });
+    say(`“${text.trim()}” is yours now. Again writes the words around it anew.${givenUp([island])}`);
+  }
+
   /** Take a mark away: its words become text again, those of a run or, where it was stopped, the writer's. */
   function unmark(id) {
     const found = draft.find(id);
@@ -201,7 +211,7 @@ export function marks(page) {
     else page.written.offer(range); // it has escapes or a mistake: the draft format's own reader tells
   }
 
-  return { gap: onWhatIsChosen(gap), rewrite: onWhatIsChosen(rewrite), pin, pinParts, takeOut, pickedText, unmark, markAsTyped };
+  return { gap: onWhatIsChosen(gap), rewrite: onWhatIsChosen(rewrite), pin, pinParts, choose, takeOut, pickedText, unmark, markAsTyped };
 }
 
 /** Lines with the words of fills as text, and every other mark as it is before it is filled. */
@@ -224,9 +234,6 @@ function givenUp(islands) {
     .filter(([, of]) => islands.some((island) => island.kind === "gap" && of(island))).map(([what]) => what);
   return asked.length ? ` What the gap asked for holds no more: ${asked.join(", ")}.` : "";
 }
-
-/** A place where a run wrote as a passage whose pins are what was pinned there, with what was written. */
-export const asPassage = (island) => ({ ...makeRewrite(piecesOf(island)), fill: island.fill });
 
 /** The texts of an island's places that can be picked: cells, or the parts of a passage. */
 const stopTexts = (island) => stopPieces(island).map(({ text }) => text);
