@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 import engine
-from tests.page import desk, draft, fill, open_draft, press, put_caret, said, select, text
+from tests.page import desk, fill, open_draft, press, put_caret, said, select, text
 
 CROWDED = "Two gaps need some text between them."
 FOCUS = "() => document.activeElement.textContent"
@@ -26,8 +26,9 @@ def test_no_mark_is_made_right_beside_what_was_written(page: Page) -> None:
     fill(page)
     before = text(page)
     for command in ("Gap", "Rewrite"):
-        put_caret(page, "It", after=False)
-        select(page, ", then")
+        put_caret(page, ", then")
+        for _ in ", then":
+            page.keyboard.press("Shift+ArrowLeft")
         press(page, command)
         said(page, CROWDED)
         assert text(page) == before
@@ -83,10 +84,7 @@ def test_keep_all_leaves_the_caret_where_it_was(page: Page, by: str) -> None:
     open_draft(page, "It was [[9]] so, and [[9]] then.\nHere it is [[5]].")
     fill(page)
     before = text(page)
-    draft(page).click(position={"x": 200, "y": 60})
-    page.keyboard.press("Control+Home")
-    page.keyboard.press("End")
-    page.keyboard.press("ArrowLeft")
+    put_caret(page, " then")
     keep = page.get_by_role("button", name="Keep all")
     if by == "mouse":
         keep.click()

@@ -40,8 +40,8 @@ def on_its_way(page: Page) -> Iterator[Route]:
     """Press Fill, and hold it back on its way to the server until the end of the block."""
     held: list[Route] = []
     page.route(CALL, lambda route: held.append(route))
-    with page.expect_request(CALL):
-        press(page, "Fill")
+    press(page, "Fill")
+    until(lambda: page.evaluate("true") and bool(held))  # who waits on the page hears from it
     yield held[0]
     page.unroute(CALL)
 
