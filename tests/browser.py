@@ -36,10 +36,13 @@ ADVICE = (
 )
 
 DRAWN = """
-(() => {  // chance begins anew with each load of a page, and not where the load before began
-    let state = window.name = Number(window.name) + 1;
-    Math.random = () => {  // mulberry32
-        let t = (state += 0x6d2b79f5);
+(() => {  // of the app's own files alone: Gradio tells its sessions apart by what it draws
+    const {random} = Math;
+    let state = (Number(window.name) || 0) + 1;  // another one after each load of the page
+    window.name = state;
+    Math.random = () => {
+        if (!new Error().stack.includes("/lacuna/static/")) return random();
+        let t = (state += 0x6d2b79f5);  // mulberry32
         t = Math.imul(t ^ (t >>> 15), t | 1);
         t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
         return ((t ^ (t >>> 14)) >>> 0) / 4294967296;

@@ -143,7 +143,7 @@ def test_a_run_paused_at_every_step_ends_with_the_same_weights(texts: Path, tmp_
 
 def test_minutes_alone_end_a_run_whatever_the_default_of_tokens_is(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def done(tokens: int, seconds: float, *more: str) -> float:
-        return train.plan_of(arguments(["--data", str(texts), *more], None), 1000, 0).done(tokens, seconds)
+        return train.plan_of(arguments(["--data", str(texts), *more], None), 1000, 64).done(tokens, seconds)
 
     assert done(10**9, 0.0, "--minutes", "2") == 0 and done(0, 120.0, "--minutes", "2") == 1
     assert done(3000, 0.0, "--minutes", "2", "--tokens", "3000") == 1 == done(30_000_000, 0.0)
