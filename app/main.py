@@ -7,6 +7,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import re
 import socket
 import threading
 import webbrowser
@@ -21,7 +22,7 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import engine
 from app import page
@@ -66,7 +67,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options.add_argument("--dtype", default="auto", choices=engine.DTYPES, help="int8 or int4 keep large models small")
     options.add_argument(
-        "--allow-host", metavar="NAME", action="append", default=[], help="a name to answer to, too, behind a proxy or tunnel"
+        "--allow-host",
+        metavar="NAME",
+        type=host_name,
+        action="append",
+        default=[],
+        help="a name to answer to, too, behind a proxy or tunnel",
     )
     options.add_argument("--fixed-model", action="store_true", help="whoever opens the page can't choose or download models")
     options.add_argument("--no-browser", action="store_true", help="do not open the browser")
@@ -103,7 +109,7 @@ def serve(service: Service, host: str, port: int, also: Sequence[str] = ()) -> S
         head=page.HEAD,
         app_kwargs={
             "routes": page.routes(service),
-            "middleware": [Middleware(KnownHosts, allowed_hosts=[*names(host), *also], www_redirect=False)],
+            "middleware": [Middleware(KnownHosts, hosts=names(host), also=also)],
         },
     )
     shown = "127.0.0.1" if host in WILDCARDS else f"[{host}]" if ":" in host else host
@@ -121,16 +127,24 @@ def names(host: str) -> list[str]:
 
 class KnownHosts(TrustedHostMiddleware):
     """Answers to `names`, and to every address: only a name can be made to point here by somebody else. Another site's page gets nothing,
-    wherever it sends its request: Gradio itself lets any site ask where the host is not the loopback's.
+    wherever it sends its request: Gradio itself lets any site ask where the host is not the loopback's. Nothing can be uploaded.
     """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], also: Sequence[str]) -> None:
+        """`also`: names that a proxy has, which may send its own address as the Host."""
+        super().__init__(app, [*hosts, *also], www_redirect=False)
+        self._also = {name.lower() for name in also}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 400."""
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
         headers = Headers(scope=scope)
+        if scope["path"].rstrip("/").endswith("/upload"):  # Gradio takes files of any size there, from anybody
+            return await PlainTextResponse("Nothing can be uploaded here.", status_code=404)(scope, receive, send)
         host, origin = headers.get("host", ""), headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != host:
+        site = (origin or "").partition("://")[2]
+        if origin is not None and site != host and site.partition(":")[0].lower() not in self._also:
             return await PlainTextResponse("This is another site's page.", status_code=400)(scope, receive, send)
         return await (self.app if is_address(host) else super().__call__)(scope, receive, send)
 
@@ -143,6 +157,15 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def host_name(text: str) -> str:
+    """A name of a machine, without a port; ArgumentTypeError for what is none."""
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is no name of a machine; give it alone, as in lacuna.example.org, without https:// and port"
+        )
+    return text
 
 
 def port(text: str) -> int:

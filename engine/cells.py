@@ -16,11 +16,13 @@ from engine.denoiser import Denoiser
 from engine.frames import Candidate, Cell, State
 from engine.growth import NEW
 from engine.reverse import Move
+from engine.settings import SettingsError
 from engine.vocabulary import vocabulary
 
 ALTERNATIVES = 5
-GUESSED = 128
-"""Of windows with more open places than this no guesses are told: frames of a novel would be as large as novels."""
+GUESSED = 256
+"""Of drafts with more cells than this no guesses are told: each frame would tell of hundreds."""
+UNLIKE = "These cells are not those of this draft and this model: go on from a run of the same draft, or fill it anew."
 
 
 @dataclass(slots=True)
@@ -40,8 +42,8 @@ class Cells:
     """Every cell of a draft, and what changed since the last frame."""
 
     def __init__(self, model: Denoiser, canvas: Canvas, sizes: Sequence[int], *, guesses: bool = False) -> None:
-        """`guesses`: whether masked cells tell what the model would write there, too."""
-        self._guesses = guesses
+        """`guesses`: whether masked cells tell what the model would write there, too, of drafts with GUESSED cells at most."""
+        self._guesses = guesses and sum(sizes) <= GUESSED
         self._canvas, self._mask = canvas, model.mask_id
         self._texts_of = vocabulary(model).texts
         self._slots: list[list[_Slot]] = [[] for _ in sizes]
@@ -67,15 +69,17 @@ class Cells:
                 index += 1
 
     def begin(self, start: Collection[Cell]) -> None:
-        """Take over what cells held in an earlier run."""
+        """Take over what cells held in an earlier run; SettingsError where what they held reads otherwise here: it was another model's."""
         held = {(cell.gap, cell.index): cell for cell in start}
         for i, (slots, (gap, index)) in enumerate(zip(self._slots, self._places, strict=True)):
             for c, slot in enumerate(slots):
                 cell = held[gap, index + c]
                 if cell.token != self._mask:
                     slot.token, slot.probability, slot.alternatives = cell.token, cell.probability, cell.alternatives
-            for slot, text in zip(slots, self._canvas.texts(i, [slot.token for slot in slots]), strict=True):
+            for c, (slot, text) in enumerate(zip(slots, self._canvas.texts(i, [slot.token for slot in slots]), strict=True)):
                 slot.shown = text
+                if slot.token != self._mask and text != held[gap, index + c].text:
+                    raise SettingsError(UNLIKE)
 
     @property
     def tokens(self) -> list[list[int]]:
@@ -186,8 +190,6 @@ class Cells:
         """What the model would write at the places that are still open, as far as it was asked; the states of their cells."""
         asked = set(move.positions[0].nonzero()[:, 0].tolist())
         opened = [at for at, place in window.cells.items() if self._slot(place).token == self._mask and origin[at] in asked]
-        if len(opened) > GUESSED:
-            return {}
         self._tell(window, move, opened, origin)
         for position in opened:
             slot = self._slot(window.cells[position])

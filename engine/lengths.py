@@ -170,7 +170,7 @@ def _bounds(model: Denoiser, canvas: Canvas, i: int) -> tuple[int, int | None]:
         return 2 if span.brings_quote or span.ends_sentence == ENDS_PARAGRAPH[0] else 1, None
     if length.unit == "tokens":
         return length.low, length.high
-    low, high = (_reachable(model, canvas, i, n) for n in (length.low, length.high))
+    low, high = (reachable(model, canvas, i, n) for n in (length.low, length.high))
     return low, high
 
 
@@ -187,7 +187,7 @@ def _between(low: int, high: int) -> list[int]:
     return sorted({round(math.exp(math.log(low) + (math.log(high) - math.log(low)) * k / (count - 1))) for k in range(count)})
 
 
-def _reachable(model: Denoiser, canvas: Canvas, i: int, words: int) -> int:
+def reachable(model: Denoiser, canvas: Canvas, i: int, words: int) -> int:
     """The first length from the usual one up that can hold so many words, and what else the span has to."""
     class_of, usual = vocabulary(model).class_of, tokens_of_words(model, words)
     if canvas.spans[i].ends_sentence == ENDS_PARAGRAPH[0]:

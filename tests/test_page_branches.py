@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from torch import Tensor
 
-from tests.page import desk, draft, fill, finished, masked, open_draft, press, said, text, visit
+from engine.backends.toy import Toy
+from tests.page import desk, draft, fill, finished, masked, open_draft, press, said, serving, text, visit
 
 DRAFT = "The keeper closed the door and [[16 tokens]] before the lamp went out."
 LETTER = "It was a [[1 tokens]] in the [[~ old {{house}} again]] then."
@@ -87,6 +89,49 @@ def test_a_word_of_the_writers_choice_stands_and_stays_when_the_rest_is_written_
     assert text(page).startswith(f"It was a {word} in the ")
     while text(page) != before:
         press(page, "Undo")
+
+
+class Hyphens(Toy):
+    """Would write "a-b" wherever it may, and else any letter."""
+
+    def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        logits = super().logits(ids, positions, t=t, attend=attend) * 0.01
+        first = int(positions[0].nonzero()[0]) if self.first is None else self.first
+        self.first = first
+        for row, place in enumerate(positions.nonzero()[:, 1].tolist()):
+            logits[row, ord("a-b"[min(place - first, 2)])] += 9
+        return logits
+
+    first: int | None = None
+
+
+def test_a_word_that_goes_on_behind_a_hyphen_is_kept_whole(new_page):
+    with serving(Hyphens) as (url, _):
+        page = new_page()
+        visit(page, url)
+        open_draft(page, "It was [[3 tokens]] then.")
+        fill(page)
+        assert text(page) == "It was a-b then."
+        look(page, 0)
+        choice = page.get_by_title("Put this word here").first
+        letter = choice.locator("span").inner_text()
+        choice.click()
+        assert text(page) == f"It was {letter}-b then."
+        page.get_by_role("button", name="Again").click()
+        finished(page)
+        assert text(page).startswith(f"It was {letter}-b")
+        page.get_by_role("button", name="Save draft").click()
+        said(page, "Saved the draft")
+
+
+def test_reopen_gives_the_gap_back_that_it_was_before_a_word_was_chosen(page: Page):
+    open_draft(page, "It was a [[1 tokens; never]] in the [[3 tokens]].")
+    before = text(page)
+    fill(page)
+    draft(page).locator(".island.fill").first.locator(".cell").click()
+    page.get_by_title("Put this word here").first.click()
+    press(page, "Reopen")
+    assert text(page).startswith(before.partition(" in the")[0])
 
 
 def test_pieces_of_a_longer_word_are_told_and_not_exchanged(page: Page):

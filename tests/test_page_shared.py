@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
+from app import main
 from app.service import Service
 from engine.backends.toy import Toy
 from tests.page import fill, open_draft, serving, text, visit
@@ -32,7 +33,22 @@ def test_a_name_that_was_allowed_is_answered_and_no_other(address):
     for host, expected in (("lacuna.example", 200), ("lacuna.example:443", 200), ("evil.example", 400), ("a.lacuna.example", 400)):
         assert status(address + "lacuna/status", host) == expected, host
     assert status(address + "lacuna/status", "lacuna.example", origin="https://lacuna.example") == 200
-    assert status(address + "lacuna/status", "lacuna.example", origin="https://evil.example") == 400
+    assert (
+        status(address + "lacuna/status", "127.0.0.1:7860", origin="https://lacuna.example:8443") == 200
+    )  # a proxy that says its own Host
+    for origin in ("https://evil.example", "https://lacuna.example.evil.example", "null"):
+        assert status(address + "lacuna/status", "lacuna.example", origin=origin) == 400, origin
+
+
+@pytest.mark.parametrize("name", ["https://lacuna.example", "lacuna.example:443", "*.example", "*x", ""])
+def test_what_is_no_name_of_a_machine_is_a_sentence(capsys, name):
+    with pytest.raises(SystemExit):
+        main.main(["--allow-host", name, "--no-browser"])
+    assert "is no name of a machine" in capsys.readouterr().err
+
+
+def test_nothing_can_be_uploaded(address):
+    assert status(address + "gradio_api/upload", "localhost", data=b"x" * 100) == 404
 
 
 @pytest.mark.parametrize("path", ["models", "models/use", "models/use/int8", "models/download", "models/cancel"])

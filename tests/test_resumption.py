@@ -12,6 +12,7 @@ import engine
 from engine.backends.toy import Toy
 from engine.draft import Draft
 from engine.frames import Cell
+from tests.growing import Growing
 from tests.wild import drafts
 
 DRAFT = "“It was [[5]] when the door opened,” she said, and [[~ the {{old}} house was {{quite still}}]] [[6-9: silver, moon]]."
@@ -94,6 +95,46 @@ def test_any_draft_can_be_gone_on_with(draft: Draft, seed: int, at: int, count: 
     assert len(now) == len(before)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_words_beside_a_keyword_are_still_counted(model: engine.Denoiser, seed: int):
+    text = "The sea was grey. She saw [[5: silver]]"  # the gap ends its paragraph, so a cell of it is for a stop
+    result = engine.Result()
+    for frame in engine.fill(model, text, engine.Settings(seed=seed, steps=4)):
+        result.take(frame)
+        if frame.step == 2:
+            break
+    for frame in engine.fill(model, text, engine.Settings(seed=seed + 1, steps=4), start=result.cells.values()):
+        last = frame.text
+    gap = last.removeprefix("The sea was grey. She saw ")
+    assert len(engine.words(gap)) == 5 and "silver" in engine.words(gap.casefold()), last
+
+
+@given(st.integers(0, 2**40), st.integers(0, 8))
+def test_gaps_that_grow_go_on(seed: int, at: int):
+    result, settings = engine.Result(), engine.Settings(steps=12, seed=seed)
+    for frame in engine.fill(Growing(), "It was [[]] then, and [[3 tokens]].", settings):
+        result.take(frame)
+        if frame.step == at:
+            break
+    before = written(result.cells)
+    found = engine.Result()
+    for frame in engine.fill(Growing(), "It was [[]] then, and [[3 tokens]].", settings, start=list(result.cells.values())):
+        found.take(frame)
+    assert all(cell.state == "revealed" for cell in found.cells.values())
+    assert [text for place, (text, _) in sorted(before.items()) if place[0] == 1] == [
+        text for place, (text, _) in sorted(written(found.cells).items()) if place in before and place[0] == 1
+    ]
+
+
+def test_a_long_draft_goes_on_in_its_windows():
+    text = " ".join(f"Here is number {k}, [[4 tokens]] and more of it for a while." for k in range(40))
+    before = states(text, seed=1)[30]
+    _, result = gone_on(text, before, seed=2)
+    stood, now = written(before), written(result.cells)
+    assert 0 < len(stood) < 160 == len(now)
+    assert all(now[place] == held for place, held in stood.items())
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -102,8 +143,9 @@ def test_any_draft_can_be_gone_on_with(draft: Draft, seed: int, at: int, count: 
         lambda cells: [replace(cell, gap=cell.gap + 1) for cell in cells],
         lambda cells: [replace(cell, text="other") if cell.state == "pinned" else cell for cell in cells],
         lambda cells: [replace(cell, token=99_999) if cell.state != "pinned" else cell for cell in cells],
+        lambda cells: [replace(cell, token=cell.token + 1) if cell.state != "pinned" else cell for cell in cells],
     ],
-    ids=["too few", "too many", "of a gap that isn't there", "with another pin", "of another model"],
+    ids=["too few", "too many", "of a gap that isn't there", "with another pin", "no token", "another model's tokens"],
 )
 def test_cells_of_another_draft_are_refused_in_a_sentence(spoil):
     text = "It was [[~ the {{old}} house]] then [[4 tokens]]."
@@ -111,6 +153,12 @@ def test_cells_of_another_draft_are_refused_in_a_sentence(spoil):
     cells = spoil(list(last.values()))
     with pytest.raises(engine.SettingsError, match="not those of this draft"):
         next(engine.fill(Toy(), text, start=cells))
+
+
+def test_keywords_that_are_asked_for_must_be_among_the_cells():
+    *_, last = states("It was [[9: moon]] then.")
+    with pytest.raises(engine.SettingsError, match="not those of this draft"):
+        next(engine.fill(Toy(), "It was [[9: silver]] then.", start=list(last.values())))
 
 
 def test_a_cell_comes_back_from_json_as_it_was():

@@ -121,11 +121,11 @@ function held(cell, coming) {
 
 function drawCell(node, cell, fill, { text, starts, ends }) {
   const fresh = cell.step > 0 && cell.step === fill.step && cell.state === "revealed";
-  const guess = fill.guessing && isOpen(cell) && cell.alternatives.length > 0;
+  const [lead, body, trail] = split(text);
+  const guess = fill.guessing && isOpen(cell) && cell.alternatives.length > 0 && body !== ""; // a space has no ink
   const key = `${cell.state}|${text}|${fresh}|${starts}|${ends}|${tint(cell.probability)}|${guess && cell.probability.toFixed(2)}`;
   if (node.dataset.key === key) return;
   node.dataset.key = key;
-  const [lead, body, trail] = split(text);
   const look = { masked: "masked", retaken: "masked retaken", pinned: "pinned", revealed: `c${tint(cell.probability)}` }[cell.state];
   const ink = el("span", {
     class: `ink ${look}${fresh ? " fresh" : ""}${starts ? " starts" : ""}${ends ? " ends" : ""}${guess ? " guess" : ""}`,

@@ -78,7 +78,7 @@ export async function mount(element, facts) {
     redo: () => travel("redo"),
     reopen(id) {
       const found = draft.find(id);
-      if (found) draft.swap(id, { ...found.island, fill: null });
+      if (found) draft.swap(id, found.island.fill?.asked ?? { ...found.island, fill: null });
     },
     /** Show another candidate. */
     exchange(id, cells) {

@@ -135,17 +135,8 @@ export function marks(page) {
     const { island } = draft.find(pick.id);
     const indices = Array.from({ length: pick.to - pick.from + 1 }, (_, k) => pick.from + k);
     if (!island.fill) return pinParts(pick.id, indices, true);
-    const texts = stopTexts(island);
-    const start = texts.slice(0, pick.from).join("").length;
-    const end = texts.slice(0, pick.to + 1).join("").length;
-    let at = 0;
-    const parts = passageParts(merged(stopPieces(island))).map((part) => { // what was pinned before, and keywords, are so still
-      const inside = at < end && at + part.text.length > start;
-      at += part.text.length;
-      return { ...part, pin: part.word && (part.pin || inside) };
-    });
     draft.breakUndo();
-    draft.swap(pick.id, makeRewrite(joined(parts)));
+    draft.swap(pick.id, makeRewrite(withPinned(island, pick.from, pick.to)));
     say(`Pinned. Fill writes the words around them anew.${givenUp([island])}`);
   }
 
@@ -163,10 +154,12 @@ export function marks(page) {
   /** Another word in the place of one that a run wrote: it is the writer's, and Again writes the words around it anew. */
   function choose(id, index, text) {
     const { island } = draft.find(id);
-    const cells = island.fill.cells.map((cell, at) => (at === index ? { ...cell, text, state: "pinned", probability: 1, step: 0 } : cell));
-    const filled = { ...island, fill: { ...island.fill, cells, versions: [] } };
+    const cells = island.fill.cells.map((cell, at) => (at === index ? { ...cell, text } : cell));
+    const pieces = withPinned({ fill: { cells } }, index, index);
+    cells[index] = { ...cells[index], state: "pinned", probability: 1, step: 0 };
+    const former = island.fill.asked ?? { ...island, fill: null };
     draft.breakUndo();
-    draft.swap(id, { ...makeRewrite(piecesOf(filled)), id, fill: filled.fill });
+    draft.swap(id, { ...makeRewrite(pieces), id, fill: { ...island.fill, cells, versions: [], asked: former } });
     say(`“${text.trim()}” is yours now. Again writes the words around it anew.${givenUp([island])}`);
   }
 
@@ -238,6 +231,19 @@ function givenUp(islands) {
 /** The texts of an island's places that can be picked: cells, or the parts of a passage. */
 const stopTexts = (island) => stopPieces(island).map(({ text }) => text);
 const stopPieces = ({ fill, pieces }) => (fill ? fill.cells.map(({ text, state }) => ({ text, pin: state === "pinned" })) : passageParts(pieces));
+
+/** What a run wrote as the pieces of a passage, in which the words of some cells are pinned, whole, beside those that are so already. */
+function withPinned(island, from, to) {
+  const texts = stopTexts(island);
+  const start = texts.slice(0, from).join("").length;
+  const end = texts.slice(0, to + 1).join("").length;
+  let at = 0;
+  return joined(passageParts(merged(stopPieces(island))).map((part) => {
+    const inside = at < end && at + part.text.length > start;
+    at += part.text.length;
+    return { ...part, pin: part.word && (part.pin || inside) };
+  }));
+}
 
 /** Parts as pieces. Pinned words side by side are one pin, with the spaces between them. */
 function joined(parts) {

@@ -138,10 +138,13 @@ export function installPopovers(page) {
     const idle = !page.runs.live;
     const filled = idle && isFilled(island); // else a run was stopped there
     const free = filled && !island.fill.shown && cell.state === "revealed" && standsAlone(island.fill.cells, index);
+    // Where words begin with a space, a token without one is the end of the word before.
+    const spaces = index > 0 && cell.alternatives.some(([text]) => text.startsWith(" "));
+    const isWord = (text) => WORD.test(text) && (!spaces || text.startsWith(" "));
     const options = cell.alternatives.slice(0, 5).map(([text, probability]) => {
       const here = text === cell.text;
       const what = [el("span", {}, text.trim() || (text === "" ? "nothing" : "space")), el("small", {}, percent(probability))];
-      const choice = free && !here && WORD.test(text) && el("button", { type: "button", title: "Put this word here",
+      const choice = free && !here && isWord(text) && el("button", { type: "button", title: "Put this word here",
         onclick: () => put(island.id, index, spaced(island.fill.cells, index, text)) }, ...what);
       return el("li", { class: here ? "chosen" : null, style: `--p:${Math.round(probability * 100)}%` }, ...(choice ? [choice] : what));
     });
@@ -210,10 +213,12 @@ export function installPopovers(page) {
     const here = stops.findIndex((stop) => stop === document.activeElement || stop.classList.contains("current"));
     const next = stops[Math.max(0, Math.min(stops.length - 1, here + by))];
     if (next.classList.contains("word")) return next.focus();
-    const pressed = [...root.querySelectorAll("button")].indexOf(document.activeElement);
+    const pressed = root.contains(document.activeElement) && document.activeElement.textContent;
     setCurrent(span, next);
     if (!root.hidden) activate(next);
-    root.querySelectorAll("button")[pressed]?.focus({ preventScroll: true });
+    if (pressed === false) return;
+    const choices = [...root.querySelectorAll(".choices button")];
+    (choices.find((choice) => choice.textContent === pressed) ?? choices[0])?.focus({ preventScroll: true });
   }
   const direction = ({ key }) => ({ ArrowRight: 1, ArrowLeft: -1 })[key];
   root.addEventListener("keydown", (event) => {
@@ -240,7 +245,7 @@ export function installPopovers(page) {
       event.preventDefault();
       const current = span.querySelector(".word:focus, .cell.current") ?? event.target;
       activate(current);
-      if (!current.dataset.part) root.querySelector(".version[aria-current], button:not(.version), input:checked")?.focus({ preventScroll: true });
+      if (!current.dataset.part) (root.querySelector(".version[aria-current]") ?? root.querySelector(".choices button, input:checked"))?.focus({ preventScroll: true });
     } else if (direction(event)) {
       if (!span.querySelector(".word, .cell")) return;
       event.preventDefault();

@@ -2,7 +2,7 @@
 (() => {
   const root = document.querySelector(".lacuna");
   const slider = root.querySelector(".scrub");
-  const [play, pause] = [".play", ".pause"].map((name) => root.querySelector(name));
+  const [play, pause, told] = [".play", ".pause", ".told"].map((name) => root.querySelector(name));
   const last = Number(root.dataset.last);
   const parts = [...root.querySelectorAll("[data-from]")];
   const STEP_MS = 350;
@@ -18,11 +18,13 @@
     const focused = document.activeElement === pause;
     clearInterval(timer);
     timer = 0;
+    told.setAttribute("aria-live", "polite");
     play.hidden = false;
     pause.hidden = true;
     if (focused) play.focus();
   }
   function start() {
+    told.setAttribute("aria-live", "off"); // each step would be read aloud
     if (Number(slider.value) >= last) show(0);
     timer = setInterval(() => {
       show(Number(slider.value) + 1);
@@ -35,6 +37,7 @@
   pause.addEventListener("click", halt);
   slider.addEventListener("input", () => { halt(); show(Number(slider.value)); });
   document.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (by && event.target !== slider) {
       halt();
@@ -46,4 +49,5 @@
     }
   });
   show(last);
+  root.querySelector(".dock").hidden = false; // without this script there is the filled draft
 })();

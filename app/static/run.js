@@ -6,7 +6,7 @@
 // whose room it takes up, `guessing` whether the guesses of each step are to be seen, `near`
 // whether what was shown before was the step beside this one, `versions` the cells of all candidates, each text once, the
 // best first (none: there is one), `had` what earlier runs wrote there, `former` the fill that was finished
-// there before, until this one is. A cell keeps its id while others come and go around it.
+// there before, until this one is, `asked` the gap that it was before a word of it was chosen. A cell keeps its id while others come and go around it.
 import { cellsText, isFilled, isOpen, makeFill } from "./document.js";
 import { toSegments } from "./segments.js";
 import * as server from "./server.js";
@@ -58,7 +58,7 @@ export class Runs extends EventTarget {
     const seen = chosen.flatMap(hadAt); // who presses Fill again wants another version
     this.dispatchEvent(new Event("state"));
     say("Starting …");
-    const run = { targets: [], states: [], frames: [], at: 0, settings, model: this.page.modelName(), times: [], follow: true };
+    const run = { targets: [], states: [], frames: [], at: 0, settings, wishes: chosen.map(wishes), times: [], follow: true };
     const looks = chosen.some(({ kind, length }) => kind === "gap" && !length) ? "Choosing how long the gaps should be …" : "Waiting for the first step …";
     const waiting = setTimeout(() => this.#explainWait(abort, looks), WAIT_MS);
     try {
@@ -83,8 +83,10 @@ export class Runs extends EventTarget {
       if (abort.signal.reason === ANOTHER) return; // what is said is about that one
       if (abort.signal.reason === CHANGED) say(LEFT_ALONE);
       else if (abort.signal.aborted) {
+        const told = `Stopped at step ${run.frames.length - 1} of ${run.frames[0]?.steps}. Fill starts the open gaps again; Undo goes back.`;
         if (!run.frames.length) say("Stopped before the first step.");
-        else say(`Stopped at step ${run.frames.length - 1} of ${run.frames[0].steps}. Fill starts the open gaps again; Undo goes back.`, "Go on", () => this.goOn());
+        else if (run.states.at(-1).flat().some(isOpen)) say(told, "Go on", () => this.goOn(Infinity));
+        else say(told);
       } else this.page.fail(error.message, error.place ?? null);
     } finally {
       clearTimeout(waiting);
@@ -97,13 +99,16 @@ export class Runs extends EventTarget {
   get canGoOn() {
     const run = this.current;
     if (!run?.frames.length || this.live || run.model !== this.page.modelName()) return false;
-    const there = new Map(this.page.draft.islands().map(({ island }) => [island.id, island.fill]));
-    return run.targets.every(({ id, fill }) => there.get(id) === fill) && run.states[run.at].flat().some(isOpen);
+    const there = new Map(this.page.draft.islands().map(({ island }) => [island.id, island]));
+    const stands = ({ id, fill }, k) => there.get(id)?.fill === fill && wishes(there.get(id)) === run.wishes[k];
+    return run.targets.every(stands) && run.states[run.at].flat().some(isOpen);
   }
-  /** What stands at the step that is shown stays, and the rest is written anew. */
-  goOn() {
+  /** What stands at the step that is shown, or at another one, stays, and the rest is written anew. */
+  goOn(step = this.current?.at) {
+    this.show(step);
+    if (!this.canGoOn) return this.page.say("What that run wrote is there no more as it was: press Fill.");
     const { targets, states, at } = this.current;
-    if (this.canGoOn) this.start(targets.map(({ id }) => id), states[at].flat());
+    this.start(targets.map(({ id }) => id), states[at].flat());
   }
 
   stop(reason) { this.#abort?.abort(reason); }
@@ -138,6 +143,7 @@ export class Runs extends EventTarget {
       for (const { fill, island } of asked) draft.swap(island.id, { ...island, fill }); // its length or words may have been changed since
     });
     run.receiving = true;
+    run.model = this.page.modelName(); // it may have waited for another one
     this.current = run;
     this.dispatchEvent(new Event("begin"));
     return true;
@@ -220,6 +226,9 @@ export class Runs extends EventTarget {
     if (this.current?.receiving && !this.stands) this.stop();
   }
 }
+
+/** What a mark asks for. */
+const wishes = ({ kind, length, keywords, bans, pieces }) => JSON.stringify([kind, length, keywords, bans, pieces]);
 
 /** A mistake in the draft, with its place in the draft as it was sent. */
 class DraftMistake extends Error {

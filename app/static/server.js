@@ -17,6 +17,8 @@ const post = (path, body, signal) => ask(path, {
   method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal,
 });
 
+/** The text of one of the page's own files. */
+export const file = async (name) => (await ask(`lacuna/static/${name}`)).text();
 export const status = async () => (await ask("lacuna/status")).json();
 /** {models, free, downloads}: the models to choose from, the memory for them, and how their downloads stand. */
 export const models = async () => (await ask("lacuna/models")).json();

@@ -3,7 +3,7 @@
 // Every tab keeps its own copy under a key of its own, so that two tabs never overwrite each other; a lock of that name says that
 // its tab is open. A new tab goes on with the copy that was saved last, under a new key if another tab has that one open. A draft
 // that another one takes the place of stays under its key. The newest few copies are kept; what an open tab has is never removed.
-import { isFilled, isText, makeFill, newId } from "./document.js";
+import { isFilled, isOpen, isText, makeFill, newId } from "./document.js";
 
 const PREFIX = "lacuna.draft.";
 const TAB = "lacuna.tab"; // where a tab finds its key again after a reload
@@ -156,7 +156,7 @@ export async function openStore(current, tell) {
 
 // Of other versions what the model thought of beside is left out: it would be most of what is stored.
 const plain = (cells) => cells.map((cell) => ({ ...cell, alternatives: [] }));
-const packedFill = ({ cells, done, versions }) => ({ cells, done, versions: versions.map(plain) });
+const packedFill = ({ cells, done, versions }) => ({ cells: cells.map((cell) => (isOpen(cell) ? { ...cell, alternatives: [] } : cell)), done, versions: versions.map(plain) });
 /** What to keep of the lines: everything but what a run is just showing, and ids, which are new each time. While a place is filled
  * again, what stood there is kept. */
 export const packed = (lines) => lines.map(({ items, eol }) => ({

@@ -31,6 +31,7 @@ export function buildTimeline(page) {
   const fill = button("Fill", () => page.commands.fill(), { class: "go" });
   let timer = 0;
   let pace = 1;
+  let offered = false; // whether the line offers to go on from its step
 
   const drawSpeed = () => {
     speed.lastChild.textContent = SPEEDS[pace][0];
@@ -105,14 +106,20 @@ export function buildTimeline(page) {
     const hint = run.targets.some(({ fill }) => fill.versions.length) ? " · click a word for other candidates" : "";
     speak(`${run.note && ended ? "" : "steps "}${ended ? "ended" : ""}`, ended); // each step would be read aloud
     const [count, ...told] = story(run, run.at, hint);
-    const goOn = runs.canGoOn && button("Go on from here", () => runs.goOn(), { class: "quiet", hint: "What stands at this step stays, and the rest is written anew" });
+    offered = runs.canGoOn;
+    const goOn = offered && button("Go on from here", () => runs.goOn(), { class: "quiet", hint: "What stands at this step stays, and the rest is written anew" });
     say.replaceChildren(count, ...(goOn ? [goOn, " · "] : []), ...told);
+  }
+
+  /** The step that is told can be gone on from only now, or no more. */
+  function tellAnew() {
+    if (say.classList.contains("steps") && offered !== runs.canGoOn) tell();
   }
 
   runs.addEventListener("show", () => { draw(); tell(); });
   runs.addEventListener("frame", draw);
   runs.addEventListener("begin", halt);
-  page.draft.addEventListener("history", draw);
+  page.draft.addEventListener("history", () => { draw(); tellAnew(); });
   runs.addEventListener("forget", () => { halt(); draw(); });
   const drawState = () => {
     const reason = page.reasonNotToFill();
@@ -121,9 +128,10 @@ export function buildTimeline(page) {
     fill.title = reason || `Fill the gaps; again for another fill (${keys("Ctrl+Enter")})`;
     stop.disabled = !runs.live;
     // A button that can't be pressed any more hands the focus to the one that can.
-    if (focused === fill && runs.live) stop.focus();
+    if ((focused === fill || say.contains(focused)) && runs.live) stop.focus();
     else if (focused === stop && !runs.live) fill.focus();
     root.dataset.run = runs.live ? "live" : "idle";
+    tellAnew();
   };
   runs.addEventListener("state", drawState);
 
