@@ -111,7 +111,7 @@ export function buildTimeline(page) {
     const parts = [];
     if (ended && run.note) parts.push(el("span", {}, run.note.replace(/\.$/, "")));
     if (ended) {
-      const hint = run.targets.some(({ fill }) => fill.versions.length) ? " · click a word for other candidates" : "";
+      const hint = run.targets.some(({ fill }) => fill.versions.length) ? " · click a word for others" : "";
       parts.push(el("span", {}, `all settled${run.score === undefined ? "" : `, ${Math.round(run.score * 100)} % sure`}${hint}`));
     }
     if (settled.length) parts.push(el("span", {}, "settled ", ...listed(settled)));
