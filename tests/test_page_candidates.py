@@ -32,9 +32,9 @@ def filled(new_page, url) -> Page:
 
 def test_another_fill_takes_the_place_of_the_best_one_with_a_click_and_undo_brings_it_back(filled: Page):
     page = filled
-    said(page, "click a word for other candidates")
+    said(page, "click a word for others")
     page.set_viewport_size({"width": 360, "height": 780})  # a small phone: the hint is not cut off
-    line, hint = page.locator(".say").bounding_box(), page.get_by_text("click a word for other candidates").bounding_box()
+    line, hint = page.locator(".say").bounding_box(), page.get_by_text("click a word for others").bounding_box()
     assert line and hint and hint["x"] + hint["width"] <= line["x"] + line["width"]
     page.set_viewport_size({"width": 1280, "height": 800})
     best = text(page)

@@ -112,12 +112,13 @@ def test_a_length_out_of_range_is_said_and_not_shown(page: Page):
 def test_a_setting_out_of_range_is_said_and_what_is_the_same_as_a_dial_says_so(page: Page):
     page.get_by_text("Advanced").click()
     field = page.get_by_role("spinbutton", name="Candidates")
+    before = field.input_value()
     for value in ("65", ""):
         page.evaluate("document.querySelector('.say').textContent = ''")
         field.fill(value)
         field.press("Enter")
         said(page, "Candidates goes from 1 to 64.")
-        expect(field).to_have_value("4")
+        expect(field).to_have_value(before)
     expect(page.locator(".advanced")).to_contain_text("the same as Care above")
     expect(page.locator(".advanced")).to_contain_text("the same as Variety above")
     page.get_by_text("Advanced").click()

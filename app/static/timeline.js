@@ -103,7 +103,7 @@ export function buildTimeline(page) {
     const run = runs.current;
     if (!run?.frames.length) return;
     const ended = hasEnded(run, run.at);
-    const hint = run.targets.some(({ fill }) => fill.versions.length) ? " · click a word for other candidates" : "";
+    const hint = run.targets.some(({ fill }) => fill.versions.length) ? " · click a word for others" : "";
     speak(`${run.note && ended ? "" : "steps "}${ended ? "ended" : ""}`, ended); // each step would be read aloud
     const [count, ...told] = story(run, run.at, hint);
     offered = runs.canGoOn;
