@@ -128,8 +128,8 @@ def test_it_fills_real_drafts_in_whole_words(model: engine.Denoiser) -> None:
         written = last.text[len(left) + 1 : len(last.text) - len(right) - 1]
         assert len(engine.words(written)) == 5
         assert re.fullmatch(r"\S(.*\S)?", written) and "  " not in written and "\ufffd" not in written
-        assert model.lexicon is not None  # type: ignore[attr-defined]
-        assert not Lexicon.of([written]).without(model.lexicon | Lexicon.of([left, right])).words  # type: ignore[attr-defined]
+        assert model.lexicon is not None
+        assert not Lexicon.of([written]).without(model.lexicon | Lexicon.of([left, right])).words
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -35,10 +35,10 @@ from tests.page import (
     serving,
     text,
     undo_to,
-    until,
     visit,
     write,
 )
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 STEP = 0.06  # seconds a look
