@@ -10,6 +10,4 @@ USUAL = 100
 
 def examples(count: int) -> int:
     """So many in the suite, and with --long as many times more as there are of a test that says nothing."""
-    profile = settings.default
-    assert profile is not None
-    return count * profile.max_examples // USUAL
+    return count * settings().max_examples // USUAL

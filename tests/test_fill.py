@@ -16,6 +16,7 @@ from engine.canvas import Canvas
 from engine.draft import Draft, DraftError, Gap, Part, Pin, words
 from engine.filling import fill, fill_events
 from engine.frames import MASKED_TEXT, Cell
+from engine.rarity import words_of
 from engine.settings import Settings, SettingsError
 from tests import wild
 
@@ -33,6 +34,7 @@ def assemble(draft: Draft, cells: dict[int, Cell]) -> str:
 
 def check_run(draft: Draft, settings: Settings, model: Toy) -> None:
     frames, cells = [], {}
+    words_of(model)  # asks the model once, whenever it is asked itself for the first time
     model.calls = 0
     for frame in fill(model, draft, settings):
         if frame.step == 0 and not frames:
@@ -50,11 +52,12 @@ def check_run(draft: Draft, settings: Settings, model: Toy) -> None:
 
     assert [f.step for f in frames] == sorted({f.step for f in frames})
     assert frames[-1].step == frames[-1].steps and frames[-1].time == 0
-    assert all(a.time >= b.time or any(cell.state == "retaken" for cell in b.cells) for a, b in itertools.pairwise(frames))
+    back = [b for a, b in itertools.pairwise(frames) if b.time > a.time]  # of several candidates another one may have been taken back
+    assert settings.candidates > 1 or all(any(cell.state == "retaken" for cell in frame.cells) for frame in back)
     assert not any(cell.state in ("masked", "retaken") or cell.token == model.mask_id for cell in cells.values())
     for other in frames[-1].others:
         assert {cell.id for cell in other.cells} == cells.keys()
-        assert other.text == assemble(draft, {cell.id: cell for cell in other.cells}) != frames[-1].text
+        assert other.text == assemble(draft, {cell.id: cell for cell in other.cells})
     canvas = Canvas(model, draft)
     sizes = [sum(c.gap == s.gap and c.token >= 0 for c in cells.values()) for s in canvas.spans]
     if all(isinstance(mark, Gap) for mark in draft.marks):
