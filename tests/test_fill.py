@@ -99,7 +99,7 @@ def check_spaces(cells: list[Cell], before: tuple[Part, ...], after: tuple[Part,
 def test_random_drafts(long: bool) -> None:
     models = {(length, tame): wild.Wild(length, tame=tame) for length in (24, 64, 512) for tame in (False, True)}
 
-    @hypothesis_settings(max_examples=20_000 if long else 1_000)
+    @hypothesis_settings(max_examples=20_000 if long else 600)
     @given(wild.drafts(), wild.settings, st.sampled_from([24, 64, 512]), st.booleans())
     def check(draft: Draft, settings: Settings, max_length: int, tame: bool) -> None:
         check_run(draft, settings, models[max_length, tame])

@@ -117,7 +117,7 @@ _recommended = st.builds(
     steps=st.integers(1, 6),
     seed=st.integers(0, 2**32),
 )
-settings = st.integers(0, 15).flatmap(lambda one: _anyhow if one else _recommended)
+settings = st.integers(0, 31).flatmap(lambda one: _anyhow if one else _recommended)
 """Anyhow, and now and then as the embedded model is filled."""
 
 
