@@ -86,7 +86,7 @@ def test_a_checkpoint_of_the_family_is_loaded_by_its_path_and_fills(page, tmp_pa
 
 def test_what_does_not_fit_is_offered_in_fewer_bits(page):
     def tight(route: Route) -> None:  # the list as it would be on a machine with less memory
-        answer = route.fetch()
+        answer = route.fetch(max_retries=3)  # a kept connection may be closed by the server just then; only that is tried again
         listed = answer.json()
         listed["free"], listed["models"][0]["memory"] = 4e9, 5e9
         route.fulfill(response=answer, json=listed)
