@@ -127,7 +127,7 @@ def names(host: str) -> list[str]:
 
 class KnownHosts(TrustedHostMiddleware):
     """Answers to `names`, and to every address: only a name can be made to point here by somebody else. Another site's page gets nothing,
-    wherever it sends its request: Gradio itself lets any site ask where the host is not the loopback's. Nothing can be uploaded.
+    wherever it sends its request: Gradio itself lets any site ask where the host is not the loopback's.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str], also: Sequence[str]) -> None:
@@ -140,8 +140,6 @@ class KnownHosts(TrustedHostMiddleware):
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
         headers = Headers(scope=scope)
-        if scope["path"].rstrip("/").endswith("/upload"):  # Gradio takes files of any size there, from anybody
-            return await PlainTextResponse("Nothing can be uploaded here.", status_code=404)(scope, receive, send)
         host, origin = headers.get("host", ""), headers.get("origin")
         site = (origin or "").partition("://")[2]
         if origin is not None and site != host and site.partition(":")[0].lower() not in self._also:

@@ -105,6 +105,9 @@ def routes(service: Service) -> list[BaseRoute]:
     async def models(_: Request) -> Response:
         return JSONResponse(await run_in_threadpool(service.catalogue))
 
+    async def nothing(_: Request) -> Response:
+        return PlainTextResponse("Nothing can be uploaded here.", 404)
+
     def asked(path: str, act: Callable[[Any], Any], *kinds: type) -> Route:
         """A route that is sent JSON, and says so: a page elsewhere can't send that here unasked, the browser sees to it."""
 
@@ -129,6 +132,7 @@ def routes(service: Service) -> list[BaseRoute]:
         asked("/lacuna/models/cancel", service.downloads.cancel, str),
     ]
     return [
+        Route("/gradio_api/upload", nothing, methods=["POST"]),  # Gradio's own, which comes after, takes files of any size from anybody
         Route("/lacuna/status", status),
         *([] if service.fixed else choosing),
         asked("/lacuna/draft", print_draft, list),

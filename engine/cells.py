@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -76,10 +76,9 @@ class Cells:
                 cell = held[gap, index + c]
                 if cell.token != self._mask:
                     slot.token, slot.probability, slot.alternatives = cell.token, cell.probability, cell.alternatives
-            for c, (slot, text) in enumerate(zip(slots, self._canvas.texts(i, [slot.token for slot in slots]), strict=True)):
-                slot.shown = text
-                if slot.token != self._mask and text != held[gap, index + c].text:
-                    raise SettingsError(UNLIKE)
+            self._show(i, slots)
+            if any(slot.token != self._mask and slot.shown != held[gap, index + c].text for c, slot in enumerate(slots)):
+                raise SettingsError(UNLIKE)
 
     @property
     def tokens(self) -> list[list[int]]:
@@ -121,9 +120,13 @@ class Cells:
         for (i, c), (token, probability) in unlike.items():
             slots[i][c] = _Slot(slots[i][c].id, token, probability=probability)
         for i in {i for i, _ in unlike}:
-            for slot, text in zip(slots[i], self._canvas.texts(i, [slot.token for slot in slots[i]]), strict=True):
-                slot.shown = text
+            self._show(i, slots[i])
         return slots
+
+    def _show(self, i: int, slots: Sequence[_Slot]) -> None:
+        """What the tokens of span i read as."""
+        for slot, text in zip(slots, self._canvas.texts(i, [slot.token for slot in slots]), strict=True):
+            slot.shown = text
 
     def _text(self, slots: list[list[_Slot]]) -> str:
         """The whole draft with these slots."""
@@ -150,7 +153,9 @@ class Cells:
             window, relaid = self._relay(window, move.x[0].tolist(), origin)
         states: dict[tuple[int, int], State] = {}
         revealed = move.revealed[0].nonzero()[:, 0].tolist()
-        self._tell(window, move, revealed, origin)
+        asked = {place: row for row, place in enumerate(move.positions[0].nonzero()[:, 0].tolist())}
+        row_of = {position: asked[origin[position]] for position in window.cells if origin[position] in asked}
+        self._tell(window, move, revealed, row_of)
         for position in revealed:
             slot = self._slot(window.cells[position])
             slot.token, slot.probability, slot.retaken = int(move.x[0, position]), float(move.probability[0, position]), False
@@ -161,7 +166,7 @@ class Cells:
             slot.alternatives = ()
             states[window.cells[position]] = "retaken"
         if self._guesses:
-            states |= self._guess(window, move, origin)
+            states |= self._guess(window, move, row_of)
         for i in {i for i, _ in states} | relaid:
             texts = self._canvas.texts(i, [slot.token for slot in self._slots[i]])
             for c, (slot, text) in enumerate(zip(self._slots[i], texts, strict=True)):
@@ -186,23 +191,22 @@ class Cells:
         i, c = place
         return self._slots[i][c]
 
-    def _guess(self, window: Window, move: Move, origin: list[int]) -> dict[tuple[int, int], State]:
+    def _guess(self, window: Window, move: Move, row_of: Mapping[int, int]) -> dict[tuple[int, int], State]:
         """What the model would write at the places that are still open, as far as it was asked; the states of their cells."""
-        asked = set(move.positions[0].nonzero()[:, 0].tolist())
-        opened = [at for at, place in window.cells.items() if self._slot(place).token == self._mask and origin[at] in asked]
-        self._tell(window, move, opened, origin)
-        for position in opened:
-            slot = self._slot(window.cells[position])
+        opened = [position for position in row_of if self._slot(window.cells[position]).token == self._mask]
+        self._tell(window, move, opened, row_of)
+        states: dict[tuple[int, int], State] = {}
+        for place in (window.cells[position] for position in opened):
+            slot = self._slot(place)
             slot.probability = slot.alternatives[0][1] if slot.alternatives else 0.0
-        return {window.cells[at]: "retaken" if self._slot(window.cells[at]).retaken else "masked" for at in opened}
+            states[place] = "retaken" if slot.retaken else "masked"
+        return states
 
-    def _tell(self, window: Window, move: Move, positions: list[int], origin: list[int]) -> None:
-        """The alternatives of some places that the model was asked for; one look at the device for all of them."""
+    def _tell(self, window: Window, move: Move, positions: Sequence[int], row_of: Mapping[int, int]) -> None:
+        """The alternatives of some places that the model was asked for, by their rows of its answer; one look at the device for all."""
         if not positions:
             return
-        asked = {place: row for row, place in enumerate(move.positions[0].nonzero()[:, 0].tolist())}
-        rows = [asked[origin[position]] for position in positions]
-        best = move.log_probs[rows].topk(min(ALTERNATIVES, move.log_probs.shape[-1]))
+        best = move.log_probs[[row_of[position] for position in positions]].topk(min(ALTERNATIVES, move.log_probs.shape[-1]))
         for position, chances, tokens in zip(positions, best.values.tolist(), best.indices.tolist(), strict=True):
             i, c = window.cells[position]
             texts = ((self._texts_of[token], chance) for token, chance in zip(tokens, chances, strict=True) if chance > -math.inf)

@@ -51,21 +51,19 @@ def pinned(page: Page) -> list[str]:
 
 
 def test_what_is_pinned_while_a_run_waits_stays(page: Page) -> None:
-    open_draft(page, "It was [[~ so very quiet]] here.")
-    with on_its_way(page) as call:
-        page.locator(".rewrite .word", has_text="very").click()
-        call.continue_()
-    finished(page)
-    said(page, "A passage was changed while its run waited, so it is left as it is: press Fill again.")
-    assert pinned(page) == ["very"]
-    open_draft(page, "It was [[2]] and [[~ so very quiet]] here.")
-    with on_its_way(page) as call:
-        page.locator(".rewrite .word", has_text="very").click()
-        call.continue_()
-    finished(page)
-    said(page, "A passage was changed while its run waited")
-    expect(page.locator(".island.fill")).to_have_count(1)
-    assert pinned(page) == ["very"]
+    news = "A passage was changed while its run waited"
+    for content, filled, told in (
+        ("It was [[~ so very quiet]] here.", 0, f"{news}, so it is left as it is: press Fill again."),
+        ("It was [[2]] and [[~ so very quiet]] here.", 1, news),
+    ):
+        open_draft(page, content)
+        with on_its_way(page) as call:
+            page.locator(".rewrite .word", has_text="very").click()
+            call.continue_()
+        finished(page)
+        said(page, told)
+        expect(page.locator(".island.fill")).to_have_count(filled)
+        assert pinned(page) == ["very"]
 
 
 def test_a_run_whose_places_are_deleted_is_stopped(page: Page) -> None:

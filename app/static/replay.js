@@ -29,13 +29,13 @@ export async function replayOf(page, run) {
       el("div", { class: "transport" }, button("Play", null, { label: "", shape: "play", class: "play" }), button("Pause", null, { label: "", shape: "pause", class: "pause", hidden: true })),
       el("div", { class: "track" }, el("div", { class: "told", "aria-live": "polite" }, ...captions),
         el("input", { class: "scrub", type: "range", "aria-label": "Step", min: 0, max: last, value: last, style: "--at: 100%" })))));
-  const made_page = document.implementation.createHTMLDocument(`${title} – a replay`);
-  made_page.documentElement.lang = "en";
-  made_page.head.prepend(el("meta", { charset: "utf-8" }), el("meta", { name: "viewport", content: "width=device-width, initial-scale=1" }),
+  const file = document.implementation.createHTMLDocument(`${title} – a replay`);
+  file.documentElement.lang = "en";
+  file.head.prepend(el("meta", { charset: "utf-8" }), el("meta", { name: "viewport", content: "width=device-width, initial-scale=1" }),
     el("meta", { name: "color-scheme", content: "light dark" }));
-  made_page.head.append(el("style", {}, sheets.join("\n").replace(FONTS, "")));
-  made_page.body.append(root, el("script", {}, player));
-  return `<!doctype html>\n${made_page.documentElement.outerHTML}\n`;
+  file.head.append(el("style", {}, sheets.join("\n").replace(FONTS, "")));
+  file.body.append(root, el("script", {}, player));
+  return `<!doctype html>\n${file.documentElement.outerHTML}\n`;
 }
 
 /** A place of the run, once for every step at which it looks otherwise, with the steps from and to which it does. */
