@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -27,6 +28,8 @@ from engine.settings import PUBLISHED, Settings, SettingsError
 from tests.counts import examples
 
 VOCABULARY, MASK = 40, 39
+QWEN3 = {"head_width": 12, "qk_norm": True}
+"""What is odd about its shape."""
 Keeper = ContextDiT | DecoderDenoiser
 
 
@@ -38,10 +41,10 @@ def network(depth: int, ngram_rows: int = 0, *, seed: int = 0) -> ContextDiT:
     return ContextDiT(net, None, name="small", mask_id=MASK)
 
 
-def decoder(depth: int, *, shifted: bool, seed: int) -> DecoderDenoiser:
-    """LLaDA's network, or Dream's, whose row j predicts place j + 1."""
+def decoder(depth: int, *, shifted: bool, seed: int, **shape: Any) -> DecoderDenoiser:
+    """LLaDA's network, or Dream's, whose row j predicts place j + 1, or one of another `shape`."""
     torch.manual_seed(seed)
-    net = Decoder(Shape(rows=VOCABULARY, width=32, depth=depth, heads=4, kv_heads=2, hidden=48, eps=1e-5, rotary_base=1e4))
+    net = Decoder(Shape(rows=VOCABULARY, width=32, depth=depth, heads=4, kv_heads=2, hidden=48, eps=1e-5, rotary_base=1e4, **shape))
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return DecoderDenoiser(net.eval(), None, name="small", mask_id=MASK, max_length=64, device=torch.device("cpu"), shifted=shifted)
@@ -86,7 +89,7 @@ def run(model: ContextDiT | Toy, x: Tensor, **values: object) -> list[Move]:
 @settings(max_examples=examples(60))
 @given(
     depth=st.integers(1, 3),
-    kind=st.sampled_from(["ours", "ours with a table", "LLaDA", "Dream"]),
+    kind=st.sampled_from(["ours", "ours with a table", "LLaDA", "Dream", "A2D"]),
     rows=st.integers(1, 3),
     length=st.integers(4, 30),
     seed=st.integers(0, 99),
@@ -96,8 +99,8 @@ def test_where_nothing_changed_the_places_come_out_as_in_a_whole_reading(
     depth: int, kind: str, rows: int, length: int, seed: int, padded: bool
 ) -> None:
     model: ContextDiT | DecoderDenoiser = network(depth, 16 if "table" in kind else 0, seed=seed)
-    if kind in ("LLaDA", "Dream"):
-        model = decoder(depth, shifted=kind == "Dream", seed=seed)
+    if "ours" not in kind:
+        model = decoder(depth, shifted=kind == "Dream", seed=seed, **(QWEN3 if kind == "A2D" else {}))
     ids, masked = canvas(rows, length, max(1, length // 4), seed)
     attend = None
     if padded:

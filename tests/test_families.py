@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from engine import backends
 from engine.backends.mdlm import MDLM
 from engine.denoiser import Denoiser
 from engine.hub.families import FAMILIES
+from tests.adapted import make_a2d
 from tests.checkpoints import make_dream, make_llada
 from tests.diffusers import make_bd3lm, make_mdlm, make_sedd
 from tests.encoders import ENCODERS
@@ -24,6 +26,7 @@ MAKE: dict[str, Callable[..., Path]] = {
     "sedd": make_sedd,
     "llada": make_llada,
     "dream": make_dream,
+    **{f"a2d-{base}": partial(make_a2d, base=base) for base in ("qwen3", "qwen2", "llama")},
 }
 DRAFTS = {
     "a gap among signs of many kinds": ("🙂 قال المعلم: “It was ", "[[]]", " when the door — the old one — opened,” نعم.\r\n\tAnd so on."),

@@ -26,7 +26,7 @@ SECONDS = 2
 """Of a processor; where a system can't count them, PATIENCE ends the process."""
 PATIENCE = 10
 MEMORY = 1 << 30
-_INSTRUCT = re.compile(r"instruct|chat|llada-1\.5|[-_]it\b", re.IGNORECASE)
+_INSTRUCT = re.compile(r"instruct|chat|llada-1\.5|diffusion-mdlm|[-_]it\b", re.IGNORECASE)
 _PROGRAM = Path(__file__).with_name("chat_template.py")
 
 
@@ -57,7 +57,8 @@ def render(template: str, tokens: dict[str, str], name: str) -> str:
 
     The template is run in a process of its own, with limits on time, memory and output. LoadError when it fails or reaches one.
     """
-    values = {"messages": [{"role": "user", "content": REQUEST}], "add_generation_prompt": True, **tokens}
+    # Without `enable_thinking` Qwen3's template would have the answer begin with thoughts.
+    values = {"messages": [{"role": "user", "content": REQUEST}], "add_generation_prompt": True, "enable_thinking": False, **tokens}
     job = {"template": template, "values": values, "most": MOST, "memory": MEMORY, "seconds": SECONDS}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-P", str(_PROGRAM)]

@@ -1,4 +1,4 @@
-"""The transformer that LLaDA and Dream share, and the Denoiser around it.
+"""The transformer that LLaDA, Dream and A2D share, and the Denoiser around it.
 
 A Llama-shaped network (RMSNorm, rotary positions, grouped-query attention, SwiGLU) whose attention sees both ways. The output head,
 which at 150,000 rows is a good part of the work, runs only where a prediction is asked for.
@@ -37,15 +37,24 @@ class Shape:
     """Width of the MLP."""
     eps: float
     rotary_base: float
+    head_width: int = 0
+    """Of each head; 0 for an even share of the width."""
     qkv_bias: bool = False
+    qk_norm: bool = False
+    """Queries and keys pass a norm of their own, head by head, before they are turned."""
     tied: bool = False
     """The head uses the embedding matrix."""
     wide_rotation: bool = True
     """Turn queries and keys in float32, whatever the network computes in."""
 
+    @property
+    def head(self) -> int:
+        """Numbers of a query, a key or a value."""
+        return self.head_width or self.width // self.heads
+
     def check(self, name: str) -> None:
         """Raise LoadError when the numbers do not fit together."""
-        if self.width % self.heads or self.width // self.heads % 2 or self.heads % self.kv_heads:
+        if (not self.head_width and self.width % self.heads) or self.head % 2 or self.heads % self.kv_heads:
             raise LoadError(
                 f"The config of {name} has {self.heads} heads, {self.kv_heads} of them for keys, in a width of {self.width}, "
                 "which doesn't come out even; get the model again."
@@ -71,12 +80,12 @@ class Layer(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        head = shape.width // shape.heads
         self.norm1, self.norm2 = RMSNorm(shape.width, shape.eps), RMSNorm(shape.width, shape.eps)
-        self.q = nn.Linear(shape.width, shape.width, bias=shape.qkv_bias)
-        self.k = nn.Linear(shape.width, shape.kv_heads * head, bias=shape.qkv_bias)
-        self.v = nn.Linear(shape.width, shape.kv_heads * head, bias=shape.qkv_bias)
-        self.out = nn.Linear(shape.width, shape.width, bias=False)
+        self.q = nn.Linear(shape.width, shape.heads * shape.head, bias=shape.qkv_bias)
+        self.k = nn.Linear(shape.width, shape.kv_heads * shape.head, bias=shape.qkv_bias)
+        self.v = nn.Linear(shape.width, shape.kv_heads * shape.head, bias=shape.qkv_bias)
+        self.q_norm, self.k_norm = (RMSNorm(shape.head, shape.eps) if shape.qk_norm else nn.Identity() for _ in "qk")
+        self.out = nn.Linear(shape.heads * shape.head, shape.width, bias=False)
         self.gate = nn.Linear(shape.width, shape.hidden, bias=False)
         self.up = nn.Linear(shape.width, shape.hidden, bias=False)
         self.down = nn.Linear(shape.hidden, shape.width, bias=False)
@@ -90,8 +99,9 @@ class Layer(nn.Module):
 
     def attention(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Tensor | None, recall: Recall | None) -> Tensor:
         """Every position to every other, and to those that are recalled."""
-        batch, length, width = x.shape
-        q, k, v = (part(x).view(batch, length, -1, width // self.shape.heads).transpose(1, 2) for part in (self.q, self.k, self.v))
+        batch, length, _ = x.shape
+        q, k, v = (part(x).view(batch, length, -1, self.shape.head).transpose(1, 2) for part in (self.q, self.k, self.v))
+        q, k = self.q_norm(q), self.k_norm(k)
         wide = turn[0].dtype
         q, k = rotate(q.to(wide), *turn).to(v.dtype), rotate(k.to(wide), *turn).to(v.dtype)
         if recall is not None:
@@ -99,7 +109,7 @@ class Layer(nn.Module):
         if (share := self.shape.heads // self.shape.kv_heads) > 1:  # not every fast kernel takes shared heads together with a mask
             k, v = k.repeat_interleave(share, 1), v.repeat_interleave(share, 1)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, -1))
         return out
 
 
@@ -124,7 +134,7 @@ class Decoder(nn.Module):
         x = self.embedding(ids)
         shape = self.shape
         dtype = torch.float32 if shape.wide_rotation else x.dtype
-        turn = rotary(ids.shape[1], shape.width // shape.heads, shape.rotary_base, ids.device, dtype)
+        turn = rotary(ids.shape[1], shape.head, shape.rotary_base, ids.device, dtype)
         seen = None if attend is None or bool(attend.all()) else attend[:, None, None, :]
         rows: Tensor | None = where
         if context is not None and context.places is not None:
@@ -184,7 +194,7 @@ class DecoderDenoiser(Speech):
     def kept_bytes(self) -> int:
         """Keys and values of all layers."""
         shape = self.network.shape
-        numbers = 2 * shape.depth * shape.kv_heads * (shape.width // shape.heads)
+        numbers = 2 * shape.depth * shape.kv_heads * shape.head
         return numbers * self.network.norm.weight.element_size()
 
     def read_from(self, positions: Tensor, attend: Tensor | None) -> Tensor:

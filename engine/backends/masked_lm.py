@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from engine.backends.chat import lead_of
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
 from engine.backends.speech import Speech
@@ -111,8 +112,16 @@ class MaskedLM(Speech):
     time_conditioned: bool = False
 
     def __init__(
-        self, network: PreTrainedModel, family: Family, tokenizer: HubTokenizer | None, *, name: str, device: torch.device
+        self,
+        network: PreTrainedModel,
+        family: Family,
+        tokenizer: HubTokenizer | None,
+        *,
+        name: str,
+        device: torch.device,
+        lead: Sequence[int] = (),
     ) -> None:
+        """`lead`: what a model that answers people is asked, in place of the usual beginning."""
         self.network = network
         self.family, self.tokenizer, self.name, self.device = family, tokenizer, name, device
         config = network.config
@@ -120,7 +129,7 @@ class MaskedLM(Speech):
         self._padding: int = config.pad_token_id or 0
         self.max_length: int = config.max_position_embeddings - (self._padding + 1 if family.positions_after_padding else 0)
         self.mask_id = _mask_id(family, tokenizer, self.vocab_size, name)
-        self._front, self._back = _special(tokenizer, "cls", "bos"), _special(tokenizer, "sep", "eos")
+        self._front, self._back = list(lead) or _special(tokenizer, "cls", "bos"), _special(tokenizer, "sep", "eos")
         self.suppressed: Sequence[int] = sorted({self.mask_id} | self.unwritten(self.vocab_size))
 
     def frame(self, ids: list[int], *, starts: bool, ends: bool) -> tuple[list[int], int]:
@@ -159,7 +168,8 @@ def load(folder: Folder, placement: Placement) -> MaskedLM:
     _tie(network, family, tied)
     folder.fill(network, renamer(family, shapes, tied), placement)
     _compute_buffers(network, placement.device)
-    return MaskedLM(network, family, HubTokenizer.of(folder), name=folder.name, device=placement.device)
+    tokenizer = HubTokenizer.of(folder)
+    return MaskedLM(network, family, tokenizer, name=folder.name, device=placement.device, lead=lead_of(folder, tokenizer))
 
 
 _OTHER_HEADS = ("cls.seq_relationship.", "sop_classifier.", "discriminator_predictions.")

@@ -37,6 +37,7 @@ CATALOGUE: tuple[Published, ...] = (
     _entry("Dream-org/Dream-v0-Base-7B", "dream", 7615.6, 2, "Apache-2.0"),
     _entry("Dream-org/Dream-v0-Instruct-7B", "dream", 7615.6, 2, "Apache-2.0"),
     _entry("Dream-org/DreamOn-v0-7B", "dream", 7615.6, 2, "Apache-2.0"),
+    _entry("dllm-hub/Qwen3-0.6B-diffusion-mdlm-v0.1", "a2d-qwen3", 596.0, 2, "Apache-2.0"),
     _entry("answerdotai/ModernBERT-base", "modernbert", 149.7, 4, "Apache-2.0"),
     _entry("answerdotai/ModernBERT-large", "modernbert", 395.9, 4, "Apache-2.0"),
     _entry("google-bert/bert-base-uncased", "bert", 110.1, 4, "Apache-2.0"),

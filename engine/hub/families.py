@@ -48,6 +48,7 @@ FAMILIES: dict[str, Family] = {
     SEDD: Family("SEDD", "sedd", tokenizer=GPT2),
     "llada": Family("LLaDA", "llada"),
     "dream": Family("Dream", "dream"),
+    **{f"a2d-{base}": Family("A2D", "a2d") for base in ("qwen3", "qwen2", "llama")},
     **{kind: Family(name, "masked_lm", "transformers") for kind, name in _MASKED_LM.items()},
 }
 """By `model_type` in lower case; our own format and SEDD, which have no such field, by `kind_of`."""
