@@ -123,5 +123,6 @@ class Models:
             "device": self.device,
             "dtype": engine.dtype_of(model),
             "recommended": getattr(model, "recommended", {}),
+            "answers": bool(getattr(model, "answers", False)),
         }
         return {"state": "ready", "chosen": used.name} | about | told

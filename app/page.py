@@ -80,6 +80,7 @@ def facts() -> dict[str, Any]:
         "settings": asdict(engine.Settings()),
         "help": engine.HELP,
         "never_written": NEVER_WRITTEN,
+        "longest_instruction": engine.LONGEST_INSTRUCTION,
         "options": {
             "sampler": list(engine.sampler_help()),
             "schedule": engine.schedule_names(),

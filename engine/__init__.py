@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.draft import Draft, DraftError, Gap, Length, Pin, Rewrite, words
 from engine.frames import MASKED_TEXT, Cell, Frame, Result, score
-from engine.settings import DTYPES, HELP, ONLY_FOR, PUBLISHED, Settings, SettingsError, recommended
+from engine.settings import DTYPES, HELP, LONGEST_INSTRUCTION, ONLY_FOR, PUBLISHED, Settings, SettingsError, recommended
 
 if TYPE_CHECKING:
     from engine.backends import load
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DTYPES",
     "HELP",
+    "LONGEST_INSTRUCTION",
     "MASKED_TEXT",
     "ONLY_FOR",
     "PUBLISHED",

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from types import MappingProxyType
 
 from engine.casing import Case
-from engine.denoiser import Denoiser
+from engine.denoiser import Answers, Denoiser
 from engine.draft import Draft, Part, Pin, Rewrite
 from engine.frames import MASKED_TEXT
 from engine.layout import Fixed, Layout, Piece
 from engine.lines import INSIDE
+from engine.settings import SettingsError
 from engine.shown import Shown
 from engine.source import fences
 from engine.spacing import GAP_SIGN, space_after
@@ -28,6 +30,8 @@ from engine.vocabulary import vocabulary
 
 LONGEST_WINDOW = 512
 """Windows are no longer than this many tokens, however much the model could read: the cost of a step grows with them."""
+LEAST_ROOM = 64
+"""Tokens of a window that an instruction must leave."""
 _CHARS_A_TOKEN = 8
 
 
@@ -48,9 +52,26 @@ class Window:
 class Canvas:
     """A draft laid out for one model. Lengths of spans are handed in: they are estimated on the canvas itself."""
 
-    def __init__(self, model: Denoiser, draft: Draft, placed: Mapping[int, Sequence[Piece]] = MappingProxyType({})) -> None:
-        """`placed`: of gaps by their number, what stands in them (engine.keywords); the others are one span."""
+    def __init__(
+        self,
+        model: Denoiser,
+        draft: Draft,
+        placed: Mapping[int, Sequence[Piece]] = MappingProxyType({}),
+        instruction: str = "",
+    ) -> None:
+        """`placed`: of gaps by their number, what stands in them (engine.keywords); the others are one span. `instruction`: what the
+        model is told besides; SettingsError when it can't be told anything, or has no room left for the draft.
+        """
         self._model = model
+        self._frame = model.frame
+        if instruction:
+            if not (isinstance(model, Answers) and model.answers):
+                raise SettingsError(f"{model.name} takes no instruction, for it only reads drafts: leave it out or load an instruct model.")
+            self._frame = partial(model.frame, instruction=instruction)
+        self.room = self._room()
+        """Tokens in a window, without the family's special ends."""
+        if instruction and self.room < LEAST_ROOM:
+            raise SettingsError(f"The instruction leaves {model.name} no room for the draft; make it shorter.")
         self._known = known = vocabulary(model)
         self._beyond: str = getattr(model, "beyond", "")
         self._tokens_between: dict[int, int] = {}
@@ -124,10 +145,10 @@ class Canvas:
 
     # What the model reads
 
-    @property
-    def room(self) -> int:
-        """Tokens in a window, without the family's special ends."""
-        return min(self._model.max_length, LONGEST_WINDOW) - len(self._model.frame([], starts=True, ends=True)[0])
+    def _room(self) -> int:
+        """What an instruction takes is taken from what the model could read, not from the window."""
+        usual, told = (len(frame([], starts=True, ends=True)[0]) for frame in (self._model.frame, self._frame))
+        return min(self._model.max_length - told, LONGEST_WINDOW - usual)
 
     def windows(self, sizes: Sequence[int]) -> list[list[tuple[int, int, int]]]:
         """The spans in groups that share a window, in reading order, as (span, first cell, end cell).
@@ -184,7 +205,7 @@ class Canvas:
         on_right = min(len(right), spare - on_left)
         starts = starts and on_left == len(left)
         ends = ends and on_right == len(right)
-        canvas, put = self._model.frame(left[len(left) - on_left :] + ids + right[:on_right], starts=starts, ends=ends)
+        canvas, put = self._frame(left[len(left) - on_left :] + ids + right[:on_right], starts=starts, ends=ends)
         return Window(canvas, {put + on_left + at: place for at, place in places.items()})
 
     def _between(self, i: int, limit: int) -> int:

@@ -20,7 +20,7 @@ class Denoiser(Protocol):
     (engine.schedules); `reveal_order`, the score of `learned_order` (engine.reveal_order); `length_bias`, what CAL corrects
     (engine.lengths); `lexicon`, the words of its texts (engine.spelling); `beyond`, what a draft is read to go on with where a gap ends
     it (engine.canvas); `evened`, whether its texts were, so that drafts have to be (engine.lines); `expand_id` and `delete_id`, the tokens
-    by which a gap changes its length (engine.rules).
+    by which a gap changes its length (engine.rules); `answers`, whether it was trained to answer people (Answers).
     """
 
     name: str
@@ -57,6 +57,18 @@ class Denoiser(Protocol):
         are masked there; a time-conditioned network is told its noise level, sigma = -log(1 - (1 - 1e-3) t), and others don't look at it
         (None: the share of masks in each row). `attend`: (B, L) bool, False = padding (None: everything is attended to).
         """
+        ...
+
+
+@runtime_checkable
+class Answers(Denoiser, Protocol):
+    """A denoiser that may have been trained to answer people: then it is asked to fill the draft, and can be told how."""
+
+    answers: bool
+    """Whether it was."""
+
+    def frame(self, ids: list[int], *, starts: bool, ends: bool, instruction: str = "") -> tuple[list[int], int]:
+        """As every model's; `instruction` is what it is told besides."""
         ...
 
 

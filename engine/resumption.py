@@ -16,8 +16,8 @@ from engine.marks import LONGEST_GAP
 from engine.settings import SettingsError
 
 
-def resumed(model: Denoiser, draft: Draft, start: Collection[Cell]) -> tuple[Canvas, list[int]]:
-    """The canvas of a draft with its keywords where the cells have them, and the cells of its spans.
+def resumed(model: Denoiser, draft: Draft, start: Collection[Cell], instruction: str = "") -> tuple[Canvas, list[int]]:
+    """The canvas of a draft with its keywords where the cells have them, and the cells of its spans. `instruction` as for a canvas.
 
     Raises SettingsError when the cells are not this draft's, or hold what this model has no token for.
     """
@@ -26,7 +26,7 @@ def resumed(model: Denoiser, draft: Draft, start: Collection[Cell]) -> tuple[Can
         gap: _pieces(model, mark, _runs(cells[gap])) for gap, mark in enumerate(draft.marks) if isinstance(mark, Gap) and mark.keywords
     }
     while True:
-        canvas = Canvas(model, draft, placed)
+        canvas = Canvas(model, draft, placed, instruction)
         sizes = _sizes(canvas, cells)
         if not _lessened(model, canvas, sizes, placed):
             return canvas, sizes

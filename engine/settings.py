@@ -20,6 +20,8 @@ DTYPES = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
 MOST_BANS = 500
 LONGEST_BAN = 100
 """How many words a list of banned words may hold, and how many characters each."""
+LONGEST_INSTRUCTION = 1000
+"""Characters of an instruction."""
 
 
 class SettingsError(ValueError):
@@ -82,6 +84,9 @@ class Settings:
     seed: int = 0
     bans: tuple[str, ...] = ()
     """Words and phrases that are never written, in any gap, beside those of a gap's own mark. A list will do for the tuple."""
+    instruction: str = ""
+    """What a model that was trained to answer people is told besides, before it fills the draft: how to write, who speaks, what must
+    happen. Other models take none."""
 
     def __post_init__(self) -> None:
         """Raise SettingsError with one sentence when a value is out of range."""
@@ -106,11 +111,13 @@ class Settings:
             (0 < self.factor <= 100, "factor must be above 0 and at most 100"),
             (self.entropy_bound >= 0, "entropy_bound must be 0 or more"),
             (0 <= self.seed < 2**63, "seed must be between 0 and 2^63 - 1"),
+            (len(self.instruction) <= LONGEST_INSTRUCTION, f"an instruction can be {LONGEST_INSTRUCTION} characters long at most"),
         ]
         for holds, sentence in checks:
             if not holds:
                 raise SettingsError(f"{sentence}.".capitalize())
         object.__setattr__(self, "bans", _phrases(self.bans))
+        object.__setattr__(self, "instruction", self.instruction.strip())
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:
@@ -123,7 +130,7 @@ class Settings:
                 continue  # what it must hold is checked below
             accepted = (int, float) if kinds[name] is float else kinds[name]
             if not isinstance(value, accepted) or isinstance(value, bool):
-                raise SettingsError(f"{name} must be {'a number' if kinds[name] is not str else 'a name'}, not {value!r}.")
+                raise SettingsError(f"{name} must be {_KINDS.get(name, 'a name' if kinds[name] is str else 'a number')}, not {value!r}.")
         return cls(**values)
 
 
@@ -173,9 +180,12 @@ HELP = {
     "entropy_bound": "entropy_bound sampler: the joint-error budget in nats",
     "seed": "the same seed gives the same fill",
     "bans": "words and phrases that are never written",
+    "instruction": "what a model that answers people is told besides: how to write, who speaks, what must happen",
 }
 """A line of help for each setting."""
 
+_KINDS = {"instruction": "a text"}
+"""What a setting holds whose type doesn't say it."""
 ONLY_FOR = {"threshold": ("threshold",), "factor": ("factor",), "entropy_bound": ("entropy_bound",)}
 """Settings that mean something to certain samplers only."""
 

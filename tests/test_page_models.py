@@ -83,6 +83,7 @@ def service(shop) -> Service:
         "device": "cpu",
         "dtype": "",
         "recommended": {},
+        "answers": False,
         "refused": None,
     }
     return service

@@ -155,7 +155,9 @@ export async function mount(element, facts) {
   tools.draw();
   const follow = () => {
     page.timeline.drawState();
-    if (model.model?.state === "ready") page.panel.recommend(model.model.recommended);
+    if (model.model?.state !== "ready") return;
+    page.panel.recommend(model.model.recommended);
+    page.panel.answers = model.model.answers;
   };
   model.addEventListener("change", follow);
   follow();

@@ -9,7 +9,7 @@ const STEPS = [4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128];
 const AS_NEEDED = 4096; // more than any gap takes: what methods name that go on until all is settled
 const OWN = "Lacuna’s own";
 const CHANGED = "your own mix";
-const FREE = ["steps", "temperature", "top_p", "top_k", "seed", "bans"]; // where a method doesn't name them, they are the writer's choice
+const FREE = ["steps", "temperature", "top_p", "top_k", "seed", "bans", "instruction"]; // where a method doesn't name them, they are the writer's choice
 const VARIETY = ["temperature", "top_p", "top_k"]; // mean nothing where the likeliest token is always taken
 const LIMITS = {
   steps: [1, 4096, 1], temperature: [0, 10, 0.05], top_p: [0.01, 1, 0.01], top_k: [0, 100000, 1], threshold: [0.01, 1, 0.01],
@@ -69,7 +69,8 @@ export function buildPanel(page, facts) {
   function follow(method) {
     if (!(method in methods)) return;
     chosen = method;
-    Object.assign(values, defaults, { seed: values.seed, bans: values.bans }, methods[method]);
+    const { seed, bans, instruction } = values;
+    Object.assign(values, defaults, { seed, bans, instruction }, methods[method]);
     changed();
   }
 
@@ -166,16 +167,24 @@ export function buildPanel(page, facts) {
     el("p", { class: "help", id: "lacuna-never-help" }, "One word or phrase a line; only whole words count. Your own text may hold them. The default list holds slurs that are found in old books."),
     restore);
 
+  // ---- what a model that answers people is told besides
+  const told = el("textarea", { id: "lacuna-instruction", rows: 3, maxlength: facts.longest_instruction, "aria-describedby": "lacuna-instruction-help",
+    placeholder: "For example: a letter to a child; warm, a little funny.", oninput: () => set("instruction", told.value), onblur: () => changed() });
+  const instruction = el("div", { class: "instruction", hidden: true }, el("label", { for: "lacuna-instruction" }, "Tell the model"), told,
+    el("p", { class: "help", id: "lacuna-instruction-help" }, "How to write, who speaks, what must happen. This model was trained to answer people; others only read the draft."));
+  fields.push(() => { if (document.activeElement !== told) told.value = values.instruction; });
+
   const reset = button("Reset to defaults", () => {
     keepSeed = false;
     follow(OWN);
   }, { class: "quiet" });
-  const rest = Object.keys(defaults).filter((name) => name !== "seed" && name !== "bans");
+  const rest = Object.keys(defaults).filter((name) => !["seed", "bans", "instruction"].includes(name));
   const root = el("section", { class: "box", "aria-label": "How to fill" },
     el("header", {}, el("h2", {}, "How"), button("Close", () => page.closeSheet(), { label: "", shape: "close", hint: "Close", class: "sheet-closer" })),
     dial(DIALS.temperature, "temperature", { min: 0, max: 1.5, step: 0.05, show: (t) => (t === 0 ? "none" : t.toFixed(2)) }),
     dial(DIALS.steps, "steps", { min: 0, max: STEPS.length - 1, step: 1, toDial: nearest, fromDial: (k) => STEPS[k], show: (n) => (n === AS_NEEDED ? "as many steps as it takes" : `${n} step${n === 1 ? "" : "s"}`) }),
     row("Method", method),
+    instruction,
     el("div", { class: "row check" }, guesses, el("label", { for: "lacuna-guesses" }, "Show guesses")),
     el("p", { class: "help", id: "lacuna-guesses-help" }, "In open places, faintly, what the model would write there at each step."),
     never,
@@ -197,13 +206,15 @@ export function buildPanel(page, facts) {
   return {
     root,
     recommend,
+    /** Whether the model in use can be told how to fill a draft. */
+    set answers(can) { instruction.hidden = !can; },
     /** Whether open places show what would be written there. */
     get guessing() { return guessing; },
     /** The settings for the next run; unless the seed is kept, each run gets a new one, which is shown. */
     settingsForRun() {
       if (!keepSeed && page.runs.current) values.seed = randomSeed();
       draw();
-      return { ...values };
+      return { ...values, instruction: instruction.hidden ? "" : values.instruction };
     },
   };
 }

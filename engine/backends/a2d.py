@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from engine.backends import qwen
-from engine.backends.chat import lead_of
+from engine.backends.chat import chat_of
 from engine.backends.decoder import DecoderDenoiser, Shape, mask_of, network_of, silent_ids, special_id
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
@@ -29,7 +29,7 @@ def load(folder: Folder, placement: Placement) -> DecoderDenoiser:
     tokenizer = HubTokenizer.of(folder)
     mask_id = mask_of(folder, tokenizer, shape.rows)
     end = special_id(folder, tokenizer, "eos", shape.rows)
-    lead = lead_of(folder, tokenizer)
+    chat = chat_of(folder, tokenizer)
     network = network_of(folder, shape, partial(qwen.rename, tied=shape.tied), placement)
     return DecoderDenoiser(
         network,
@@ -38,8 +38,8 @@ def load(folder: Folder, placement: Placement) -> DecoderDenoiser:
         mask_id=mask_id,
         max_length=folder.integer("max_position_embeddings", 2048),
         device=placement.device,
-        lead=lead,
-        close=[end] if lead and end is not None else [],  # behind every answer that they were trained on
+        chat=chat,
+        close=[end] if chat and end is not None else [],  # behind every answer that they were trained on
         silent=silent_ids(folder),
     )
 

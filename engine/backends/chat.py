@@ -20,6 +20,8 @@ REQUEST = (
     "Some parts of a text are missing. Write the whole text with the missing parts filled in, so that they fit what stands before and "
     "after them in meaning, language and style. Answer with the text alone."
 )
+_PLACE = "\N{SYMBOL FOR RECORD SEPARATOR}"
+"""Stands for an instruction while a template is rendered."""
 MOST = 20_000
 """Characters that a rendered frame may have."""
 SECONDS = 2
@@ -30,16 +32,42 @@ _INSTRUCT = re.compile(r"instruct|chat|llada-1\.5|diffusion-mdlm|[-_]it\b", re.I
 _PROGRAM = Path(__file__).with_name("chat_template.py")
 
 
-def lead_of(folder: Folder, tokenizer: HubTokenizer | None) -> list[int]:
-    """The tokens in front of every canvas of an instruct model; none for a base model.
+class Chat:
+    """What an instruct model reads before every canvas, as the template of its folder has it."""
+
+    def __init__(self, template: str, tokenizer: HubTokenizer, name: str) -> None:
+        """LoadError when the template can't be used."""
+        self._template, self._tokenizer, self._name = template, tokenizer, name
+        self._around: tuple[list[int], list[int]] | None = None
+        """What stands before an instruction, and behind it."""
+        self._plain = tokenizer.encode_marked(self._rendered(REQUEST))
+
+    def lead(self, instruction: str = "") -> list[int]:
+        """Its tokens, with what a writer tells the model besides; LoadError when the template has no place for that."""
+        if not instruction:
+            return self._plain
+        if self._around is None:
+            before, *behind = self._rendered(f"{REQUEST}\n\n{_PLACE}").split(_PLACE)
+            if len(behind) != 1:
+                raise LoadError(f"The chat template of {self._name} has no place for an instruction; leave it out.")
+            self._around = self._tokenizer.encode_marked(before), self._tokenizer.encode_marked(behind[0])
+        before_it, behind_it = self._around
+        return [*before_it, *self._tokenizer.encode(instruction), *behind_it]  # a writer's words are never read as special tokens
+
+    def _rendered(self, request: str) -> str:
+        tokens = {f"{role}_token": self._tokenizer.literal(role) for role in ("bos", "eos", "pad", "unk", "mask")}
+        return render(self._template, request, tokens, self._name)
+
+
+def chat_of(folder: Folder, tokenizer: HubTokenizer | None) -> Chat | None:
+    """The chat frame of an instruct model; None for a base model.
 
     Base models are published with the same template, so the model's name decides. LoadError when the template can't be used.
     """
     names = f"{folder.name} {folder.config.get('_name_or_path', '')}"
     if tokenizer is None or not _INSTRUCT.search(names) or (template := _template(folder)) is None:
-        return []
-    tokens = {f"{role}_token": tokenizer.literal(role) for role in ("bos", "eos", "pad", "unk", "mask")}
-    return tokenizer.encode_marked(render(template, tokens, folder.name))
+        return None
+    return Chat(template, tokenizer, folder.name)
 
 
 def _template(folder: Folder) -> str | None:
@@ -52,13 +80,13 @@ def _template(folder: Folder) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def render(template: str, tokens: dict[str, str], name: str) -> str:
-    """The request as a chat template writes it, up to where the answer begins.
+def render(template: str, request: str, tokens: dict[str, str], name: str) -> str:
+    """A request as a chat template writes it, up to where the answer begins.
 
     The template is run in a process of its own, with limits on time, memory and output. LoadError when it fails or reaches one.
     """
     # Without `enable_thinking` Qwen3's template would have the answer begin with thoughts.
-    values = {"messages": [{"role": "user", "content": REQUEST}], "add_generation_prompt": True, "enable_thinking": False, **tokens}
+    values = {"messages": [{"role": "user", "content": request}], "add_generation_prompt": True, "enable_thinking": False, **tokens}
     job = {"template": template, "values": values, "most": MOST, "memory": MEMORY, "seconds": SECONDS}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-P", str(_PROGRAM)]

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.attention import rotary, rotate, taken
+from engine.backends.chat import Chat
 from engine.backends.folder import Folder, LoadError, Placement, Rename
 from engine.backends.hub_tokenizer import HubTokenizer
 from engine.backends.speech import Speech
@@ -161,15 +162,16 @@ class DecoderDenoiser(Speech):
         mask_id: int,
         max_length: int,
         device: torch.device,
+        chat: Chat | None = None,
         lead: Sequence[int] = (),
         close: Sequence[int] = (),
         shifted: bool = False,
         silent: Sequence[int] = (),
     ) -> None:
-        """`lead`: the tokens before every canvas; `close`: those where the document ends; `silent`: ids that are no text."""
+        """`lead`: the tokens before every canvas where there is no chat; `close`: those where the document ends; `silent`: no text."""
         self.network, self.tokenizer, self.name, self.device = network, tokenizer, name, device
         self.mask_id, self.max_length, self.vocab_size = mask_id, max_length, network.shape.rows
-        self._lead, self._close, self._shifted = list(lead), list(close), shifted
+        self.chat, self._lead, self._close, self._shifted = chat, list(lead), list(close), shifted
         special = {mask_id, *(i for i in silent if 0 <= i < self.vocab_size)}
         self.suppressed: Sequence[int] = sorted(special | self.unwritten(self.vocab_size))
 
@@ -177,9 +179,10 @@ class DecoderDenoiser(Speech):
         """Token ids of a text, without special tokens; LoadError where the network has no row for one."""
         return self._known(super().encode(text))
 
-    def frame(self, ids: list[int], *, starts: bool, ends: bool) -> tuple[list[int], int]:
+    def frame(self, ids: list[int], *, starts: bool, ends: bool, instruction: str = "") -> tuple[list[int], int]:
         """Put what the family wants to read before the canvas, and behind it where the document ends."""
-        return [*self._known(self._lead), *ids, *(self._close if ends else ())], len(self._lead)
+        lead = self._known(self.chat.lead(instruction) if self.chat else self._lead)
+        return [*lead, *ids, *(self._close if ends else ())], len(lead)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from engine.backends import qwen
-from engine.backends.chat import lead_of
+from engine.backends.chat import chat_of
 from engine.backends.decoder import DecoderDenoiser, Shape, mask_of, network_of, silent_ids, special_id
 from engine.backends.folder import Folder, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
@@ -39,12 +39,10 @@ def load(folder: Folder, placement: Placement) -> Dream:
     delete = special_id(folder, tokenizer, "delete", shape.rows)
     delete = end if delete is None else delete
     grows = expand is not None and delete is not None
-    lead = lead_of(folder, tokenizer)
-    if not lead:
-        # The published configs name the end token as the beginning, too; the tokenizer knows better.
-        start = tokenizer.special("bos") if tokenizer else None
-        start = special_id(folder, None, "bos", shape.rows) if start is None or start >= shape.rows else start
-        lead = [] if start is None else [start]
+    chat = chat_of(folder, tokenizer)
+    # The published configs name the end token as the beginning, too; the tokenizer knows better.
+    start = tokenizer.special("bos") if tokenizer else None
+    start = special_id(folder, None, "bos", shape.rows) if start is None or start >= shape.rows else start
     network = network_of(folder, shape, partial(qwen.rename, tied=shape.tied), placement)
     model = Dream(
         network,
@@ -53,7 +51,8 @@ def load(folder: Folder, placement: Placement) -> Dream:
         mask_id=mask_id,
         max_length=folder.integer("max_position_embeddings", 2048),
         device=placement.device,
-        lead=lead,
+        chat=chat,
+        lead=[] if start is None else [start],
         # DreamOn was trained on whole files between these two.
         close=[end] if grows and end is not None else [],
         shifted=True,

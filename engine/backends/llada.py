@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from engine.backends.chat import lead_of
+from engine.backends.chat import chat_of
 from engine.backends.decoder import DecoderDenoiser, Shape, check_fields, mask_of, network_of, silent_ids
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
@@ -58,7 +58,7 @@ def load(folder: Folder, placement: Placement) -> DecoderDenoiser:
     shape.check(folder.name)
     tokenizer = HubTokenizer.of(folder)
     mask_id = mask_of(folder, tokenizer, shape.rows)
-    lead = lead_of(folder, tokenizer)
+    chat = chat_of(folder, tokenizer)
     network = network_of(folder, shape, partial(rename, tied=shape.tied), placement)
     return DecoderDenoiser(
         network,
@@ -67,7 +67,7 @@ def load(folder: Folder, placement: Placement) -> DecoderDenoiser:
         mask_id=mask_id,
         max_length=folder.integer("max_sequence_length", 4096),
         device=placement.device,
-        lead=lead,
+        chat=chat,
         silent=silent_ids(folder),
     )
 

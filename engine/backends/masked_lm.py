@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from engine.backends.chat import lead_of
+from engine.backends.chat import Chat, chat_of
 from engine.backends.folder import Folder, LoadError, Placement
 from engine.backends.hub_tokenizer import HubTokenizer
 from engine.backends.speech import Speech
@@ -119,9 +119,8 @@ class MaskedLM(Speech):
         *,
         name: str,
         device: torch.device,
-        lead: Sequence[int] = (),
+        chat: Chat | None = None,
     ) -> None:
-        """`lead`: what a model that answers people is asked, in place of the usual beginning."""
         self.network = network
         self.family, self.tokenizer, self.name, self.device = family, tokenizer, name, device
         config = network.config
@@ -129,16 +128,18 @@ class MaskedLM(Speech):
         self._padding: int = config.pad_token_id or 0
         self.max_length: int = config.max_position_embeddings - (self._padding + 1 if family.positions_after_padding else 0)
         self.mask_id = _mask_id(family, tokenizer, self.vocab_size, name)
-        self._front, self._back = list(lead) or _special(tokenizer, "cls", "bos"), _special(tokenizer, "sep", "eos")
+        self.chat = chat
+        self._front, self._back = _special(tokenizer, "cls", "bos"), _special(tokenizer, "sep", "eos")
         self.suppressed: Sequence[int] = sorted({self.mask_id} | self.unwritten(self.vocab_size))
 
-    def frame(self, ids: list[int], *, starts: bool, ends: bool) -> tuple[list[int], int]:
-        """[CLS] canvas [SEP], or <s> canvas </s>, wherever in the document the canvas lies.
+    def frame(self, ids: list[int], *, starts: bool, ends: bool, instruction: str = "") -> tuple[list[int], int]:
+        """[CLS] canvas [SEP], or <s> canvas </s>, wherever in the document the canvas lies; a question in place of [CLS].
 
         Every row of these families' training stood between the two, the middles of long documents too.
         """
         self.reader()  # says so when there is none
-        return [*self._front, *ids, *self._back], len(self._front)
+        front = self.chat.lead(instruction) if self.chat else self._front
+        return [*front, *ids, *self._back], len(front)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
@@ -169,7 +170,7 @@ def load(folder: Folder, placement: Placement) -> MaskedLM:
     folder.fill(network, renamer(family, shapes, tied), placement)
     _compute_buffers(network, placement.device)
     tokenizer = HubTokenizer.of(folder)
-    return MaskedLM(network, family, tokenizer, name=folder.name, device=placement.device, lead=lead_of(folder, tokenizer))
+    return MaskedLM(network, family, tokenizer, name=folder.name, device=placement.device, chat=chat_of(folder, tokenizer))
 
 
 _OTHER_HEADS = ("cls.seq_relationship.", "sop_classifier.", "discriminator_predictions.")

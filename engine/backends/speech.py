@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.backends.chat import Chat
 from engine.backends.folder import LoadError
 from engine.backends.hub_tokenizer import HubTokenizer
 from engine.tokenizer import Tokenizer
@@ -14,6 +15,13 @@ class Speech:
 
     name: str
     tokenizer: Tokenizer | HubTokenizer | None
+    chat: Chat | None = None
+    """The frame of a model that was trained to answer people."""
+
+    @property
+    def answers(self) -> bool:
+        """Whether it can be told how to fill a draft."""
+        return self.chat is not None
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens; LoadError when there is no tokenizer."""
