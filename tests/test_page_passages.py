@@ -313,3 +313,42 @@ def test_picked_words_are_what_is_copied_cut_and_deleted(page: Page):
     assert saved(page) == "It was [[~ so {{very}}]] here."
     press(page, "Undo")
     assert saved(page) == "It was [[~ so {{very}} quiet]] here."
+
+
+PASSAGE = "the old keeper of the lighthouse went down to the cold and quiet sea"
+
+
+def pinned_words(page: Page) -> list[str]:
+    return page.locator(".rewrite .word.pinned").all_text_contents()
+
+
+def test_a_share_of_a_passages_words_is_kept_by_lot(page: Page) -> None:
+    open_draft(page, f"At night [[~ {PASSAGE} {{{{alone}}}}]] again.")
+    page.locator(".rewrite .word", has_text="alone").press("Enter")  # takes the pin away
+    page.locator(".rewrite .word", has_text="keeper").click()
+    keep = page.get_by_role("group", name="Keep")
+    drawn = set()
+    for label, count in [("half", 7), ("half", 7), ("half", 7), ("a third", 5), ("most", 11), ("none", 0)]:
+        keep.get_by_role("button", name=label).click()
+        pinned = pinned_words(page)
+        assert len(pinned) == count and ("keeper" in pinned) == (count > 0), "what the writer pinned stays until nothing is to stay"
+        drawn.add(" ".join(pinned))
+    assert len(drawn) > 4  # others each time
+    said(page, "No word is pinned: all of it may be written anew.")
+    assert text(page) == f"At night {PASSAGE} alone again."
+    keep.get_by_role("button", name="most").click()
+    page.keyboard.press("Escape")
+    kept = pinned_words(page)
+    fill(page)
+    assert " ".join(page.locator(".ink.pinned").all_text_contents()) == " ".join(kept)
+    press(page, "Undo")
+    press(page, "Undo")
+    assert pinned_words(page) == []
+
+
+def test_of_one_word_nothing_is_kept(page: Page) -> None:
+    open_draft(page, "It was [[~ dark]] there.")
+    page.locator(".rewrite .word").press("Enter")
+    page.get_by_role("group", name="Keep").get_by_role("button", name="none").click()
+    page.get_by_role("group", name="Keep").get_by_role("button", name="most").click()
+    assert pinned_words(page) == []

@@ -151,6 +151,23 @@ export function marks(page) {
     say(pinned ? "Pinned: it stays, word for word." : "Unpinned.");
   }
 
+  let drawn = {}; // the passage whose pins were drawn last: what it was before, and what came of it
+  /** Pin words of a passage until about this share of them stays, others each time; those that the writer pinned stay. None unpins all. */
+  function keepSome(id, share) {
+    const { island } = draft.find(id);
+    const again = drawn.id === id && JSON.stringify(drawn.after) === JSON.stringify(island.pieces);
+    const before = again ? drawn.before : island.pieces;
+    const parts = passageParts(before).map((part) => ({ ...part, pin: part.pin && share > 0 }));
+    const words = parts.filter(({ word }) => word);
+    const freed = drawnWords(words, Math.min(words.filter(({ pin }) => !pin).length, Math.max(1, Math.round((1 - share) * words.length))));
+    const pieces = joined(parts.map((part) => (part.word && share > 0 && !freed.has(part) ? { ...part, pin: true } : part)));
+    drawn = { id, before: share > 0 ? before : pieces, after: pieces };
+    const kept = share > 0 ? words.length - freed.size : 0;
+    draft.breakUndo();
+    draft.swap(id, { ...island, pieces });
+    say(!kept ? "No word is pinned: all of it may be written anew." : `${kept} of ${words.length} words ${kept === 1 ? "stays" : "stay"}. Press it again to keep others.`);
+  }
+
   /** Another word in the place of one that a run wrote: it is the writer's, and Again writes the words around it anew. */
   function choose(id, index, text) {
     const { island } = draft.find(id);
@@ -204,7 +221,21 @@ export function marks(page) {
     else page.written.offer(range); // it has escapes or a mistake: the draft format's own reader tells
   }
 
-  return { gap: onWhatIsChosen(gap), rewrite: onWhatIsChosen(rewrite), pin, pinParts, choose, takeOut, pickedText, unmark, markAsTyped };
+  return { gap: onWhatIsChosen(gap), rewrite: onWhatIsChosen(rewrite), pin, pinParts, keepSome, choose, takeOut, pickedText, unmark, markAsTyped };
+}
+
+/** So many of a passage's words that aren't pinned, drawn by lot: rather long ones than short ones, and rather apart than side by side. */
+function drawnWords(words, count) {
+  const long = ({ text }) => text.replace(/[^\p{L}\p{N}]/gu, "").length > 3;
+  const order = words.flatMap((word, at) => (word.pin ? [] : [{ word, at, lot: Math.random() + long(word) }])).sort((a, b) => b.lot - a.lot);
+  const found = new Set();
+  for (const apart of [true, false]) {
+    for (const { word, at } of order) {
+      if (found.size === count) return found;
+      if (!apart || !(found.has(words[at - 1]) || found.has(words[at + 1]))) found.add(word);
+    }
+  }
+  return found;
 }
 
 /** Lines with the words of fills as text, and every other mark as it is before it is filled. */

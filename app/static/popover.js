@@ -7,6 +7,7 @@ import { shorten, toPlainText } from "./segments.js";
 
 const LONG_VERSION = 140; // characters of a fill that are shown in the list,
 const LONG_WAS = 60; // and of the words that a gap took the place of
+const KEEPS = [["none", 0], ["a third", 1 / 3], ["half", 1 / 2], ["most", 3 / 4]]; // of a passage's words
 const SHARED = 60; // characters that all of them may begin with before these are left out
 
 export function installPopovers(page) {
@@ -126,8 +127,14 @@ export function installPopovers(page) {
 
   // ---- a passage to rewrite
   function openRewrite(element, island) {
+    const keep = ([label, share]) => button(label, () => {
+      page.commands.keepSome(island.id, share);
+      anchor = view.islandElement(island.id);
+      place();
+    }, { class: "quiet", hint: share ? "Pin some words by lot, others each time" : "Pin no word" });
     open(element, island.id, "Passage", "dialog",
-      el("p", {}, "Click the words that must stay."),
+      el("p", {}, "Click the words that must stay, or keep by lot:"),
+      el("div", { class: "keeping", role: "group", "aria-label": "Keep" }, ...KEEPS.map(keep)),
       el("div", { class: "choices" }, button("Back to text", () => { close(); page.commands.unmark(island.id); }, { class: "quiet" })));
   }
 
