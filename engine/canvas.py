@@ -20,7 +20,7 @@ from engine.draft import Draft, Part, Pin, Rewrite
 from engine.frames import MASKED_TEXT
 from engine.layout import Fixed, Layout, Piece
 from engine.lines import INSIDE
-from engine.settings import SettingsError
+from engine.settings import Settings, SettingsError
 from engine.shown import Shown
 from engine.source import fences
 from engine.spacing import GAP_SIGN, space_after
@@ -28,8 +28,7 @@ from engine.spans import Span, on_line, span_of
 from engine.style import Style
 from engine.vocabulary import vocabulary
 
-LONGEST_WINDOW = 512
-"""Windows are no longer than this many tokens, however much the model could read: the cost of a step grows with them."""
+USUAL = Settings()
 LEAST_ROOM = 64
 """Tokens of a window that an instruction must leave."""
 _CHARS_A_TOKEN = 8
@@ -57,17 +56,19 @@ class Canvas:
         model: Denoiser,
         draft: Draft,
         placed: Mapping[int, Sequence[Piece]] = MappingProxyType({}),
-        instruction: str = "",
+        settings: Settings = USUAL,
     ) -> None:
-        """`placed`: of gaps by their number, what stands in them (engine.keywords); the others are one span. `instruction`: what the
-        model is told besides; SettingsError when it can't be told anything, or has no room left for the draft.
+        """`placed`: of gaps by their number, what stands in them (engine.keywords); the others are one span. Of the settings it takes how
+        much the model reads and what it is told; SettingsError when it can't be told anything, or has no room left for the draft.
         """
         self._model = model
         self._frame = model.frame
-        if instruction:
+        if instruction := settings.instruction:
             if not (isinstance(model, Answers) and model.answers):
                 raise SettingsError(f"{model.name} takes no instruction, for it only reads drafts: leave it out or load an instruct model.")
             self._frame = partial(model.frame, instruction=instruction)
+        self.longest = min(model.max_length, settings.window)
+        """Tokens that the model reads at once, but for what it is told."""
         self.room = self._room()
         """Tokens in a window, without the family's special ends."""
         if instruction and self.room < LEAST_ROOM:
@@ -148,7 +149,7 @@ class Canvas:
     def _room(self) -> int:
         """What an instruction takes is taken from what the model could read, not from the window."""
         usual, told = (len(frame([], starts=True, ends=True)[0]) for frame in (self._model.frame, self._frame))
-        return min(self._model.max_length - told, LONGEST_WINDOW - usual)
+        return min(self._model.max_length - told, self.longest - usual)
 
     def windows(self, sizes: Sequence[int]) -> list[list[tuple[int, int, int]]]:
         """The spans in groups that share a window, in reading order, as (span, first cell, end cell).

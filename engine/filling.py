@@ -106,12 +106,12 @@ def _laid_out(
 ) -> Generator[None, None, tuple[Canvas, list[int]]]:
     """The canvas, with its keywords where the model wants them, and the cells of its spans. again: whether gaps were filled before."""
     if start:
-        return resumed(model, draft, start, settings.instruction)
+        return resumed(model, draft, start, settings)
     chance = settings.seed if again else None
-    canvas = Canvas(model, draft, instruction=settings.instruction)
+    canvas = Canvas(model, draft, settings=settings)
     sizes = yield from decide_lengths(model, canvas, again=chance)
     if placed := (yield from keywords.place(model, canvas, sizes, draft, settings)):
-        canvas = Canvas(model, draft, placed, settings.instruction)
+        canvas = Canvas(model, draft, placed, settings)
         sizes = yield from decide_lengths(model, canvas, again=chance)
     return canvas, sizes
 

@@ -13,11 +13,11 @@ from engine.frames import Cell
 from engine.layout import Piece
 from engine.lengths import reachable, tokens_of_words
 from engine.marks import LONGEST_GAP
-from engine.settings import SettingsError
+from engine.settings import Settings, SettingsError
 
 
-def resumed(model: Denoiser, draft: Draft, start: Collection[Cell], instruction: str = "") -> tuple[Canvas, list[int]]:
-    """The canvas of a draft with its keywords where the cells have them, and the cells of its spans. `instruction` as for a canvas.
+def resumed(model: Denoiser, draft: Draft, start: Collection[Cell], settings: Settings) -> tuple[Canvas, list[int]]:
+    """The canvas of a draft with its keywords where the cells have them, and the cells of its spans. `settings` as for a canvas.
 
     Raises SettingsError when the cells are not this draft's, or hold what this model has no token for.
     """
@@ -26,7 +26,7 @@ def resumed(model: Denoiser, draft: Draft, start: Collection[Cell], instruction:
         gap: _pieces(model, mark, _runs(cells[gap])) for gap, mark in enumerate(draft.marks) if isinstance(mark, Gap) and mark.keywords
     }
     while True:
-        canvas = Canvas(model, draft, placed, instruction)
+        canvas = Canvas(model, draft, placed, settings)
         sizes = _sizes(canvas, cells)
         if not _lessened(model, canvas, sizes, placed):
             return canvas, sizes

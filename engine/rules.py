@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.bans import Bans
-from engine.canvas import LONGEST_WINDOW, Canvas, Window
+from engine.canvas import Canvas, Window
 from engine.constraints import SpanConstraint, SpanRule
 from engine.denoiser import Denoiser
 from engine.edges import NEWLINE_CELLS, QUOTED_CELLS, Edges
@@ -76,7 +76,7 @@ def growth_of(model: Denoiser, spans: set[int]) -> Growth | None:
 
 def room_to_grow(model: Denoiser, canvas: Canvas) -> int:
     """Tokens for a window that leaves the network room for what its gaps may get."""
-    spare = model.max_length - min(model.max_length, LONGEST_WINDOW)
+    spare = model.max_length - canvas.longest
     return max(canvas.room // 2, canvas.room - max(0, GROWTH - spare))
 
 

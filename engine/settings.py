@@ -73,6 +73,9 @@ class Settings:
     candidates: int = 1
     """Fills that are written side by side: at each place the one that reads best is kept, each token of it and of the given text beside
     it judged without itself, and the others can be had instead; passages of many tokens have fewer. After Mask-Predict (1904.09324)."""
+    window: int = 512
+    """Tokens of the draft that the model reads at once, if it can read so many: a long draft is filled in windows, whose cost grows with
+    them."""
     remasking: float = 0.0
     """The chance, at most, that a written token is masked again in a step, to be written anew; 0 is never (ReMDM's cap)."""
     threshold: float = 0.9
@@ -106,6 +109,7 @@ class Settings:
             (1 <= self.refresh <= 4096, "refresh must be between 1 (exact) and 4096"),
             (0 <= self.revise <= 100, "revise must be between 0 (never) and 100"),
             (1 <= self.candidates <= 64, "candidates must be between 1 and 64"),
+            (64 <= self.window <= 65536, "window must be between 64 and 65536"),
             (0 <= self.remasking <= 1, "remasking must be between 0 (never) and 1"),
             (0 < self.threshold <= 1, "threshold must be above 0 and at most 1"),
             (0 < self.factor <= 100, "factor must be above 0 and at most 100"),
@@ -174,6 +178,7 @@ HELP = {
     "refresh": "the whole text is read anew every so many steps; 1 is exact and slower",
     "revise": "rounds in which what fits least is taken back and written anew; 0 is none",
     "candidates": "fills written side by side; the one that reads best is kept, the others can be had instead",
+    "window": "tokens of the draft that the model reads at once, if it can; more is slower",
     "remasking": "the chance, at most, that a written token is masked again in a step; 0 is never",
     "threshold": "threshold sampler: reveal what is at least this probable",
     "factor": "factor sampler: the larger, the more tokens are revealed at once",

@@ -172,3 +172,14 @@ def test_the_text_between_gaps_is_counted_once_however_often_windows_are_laid_ou
 def test_signs_that_embrace_a_pin_stay_with_it(draft: str, fixed: list[str]) -> None:
     canvas = Canvas(Toy(), Draft.parse(draft))
     assert [item.text for item in canvas.items if isinstance(item, Fixed)] == fixed
+
+
+def test_a_window_is_as_wide_as_was_asked_for_and_as_the_model_can_read() -> None:
+    model = Pieces(max_length=300)
+    draft = Draft.parse("the old lamp " * 400 + "[[2 tokens]]" + " the old lamp" * 400)
+    for window, length in ((64, 64), (200, 200), (5000, 300)):
+        canvas = Canvas(model, draft, settings=Settings(window=window))
+        assert canvas.room == length == len(canvas.window([(0, 0, 2)], [[model.mask_id] * 2]).ids)
+    for settings in (Settings(window=64, steps=2), Settings(window=300, steps=2)):
+        *_, last = fill(model, draft, settings)
+        assert last.text.startswith("the old lamp " * 400) and last.text.endswith(" the old lamp" * 400)

@@ -73,10 +73,10 @@ def test_a_run_that_goes_on_from_another_is_told_it_too(model: Answers, monkeypa
 
 def test_the_draft_keeps_its_room_as_long_as_the_model_can_read_more(model: Answers, folder: Path, tmp_path: Path) -> None:
     draft = Draft.parse(DRAFT)
-    assert Canvas(model, draft, instruction="Be brief. " * 20).room == Canvas(model, draft).room
+    assert Canvas(model, draft, settings=Settings(instruction="Be brief. " * 20)).room == Canvas(model, draft).room
     small = engine.load(make_llada(tmp_path / "small-Instruct", chat=CHAT, max_sequence_length=300), device="cpu", dtype="float32")
     usual = Canvas(small, draft).room
-    assert usual > Canvas(small, draft, instruction="Be brief. " * 4).room > usual - 80
+    assert usual > Canvas(small, draft, settings=Settings(instruction="Be brief. " * 4)).room > usual - 80
     with pytest.raises(SettingsError, match="leaves small-Instruct no room for the draft; make it shorter"):
         list(engine.fill(small, DRAFT, Settings(instruction="Be brief. " * 90)))
 

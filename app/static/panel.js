@@ -9,12 +9,12 @@ const STEPS = [4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128];
 const AS_NEEDED = 4096; // more than any gap takes: what methods name that go on until all is settled
 const OWN = "Lacuna’s own";
 const CHANGED = "your own mix";
-const FREE = ["steps", "temperature", "top_p", "top_k", "seed", "bans", "instruction"]; // where a method doesn't name them, they are the writer's choice
+const FREE = ["steps", "temperature", "top_p", "top_k", "seed", "bans", "instruction", "window"]; // where a method doesn't name them, they are the writer's choice
 const VARIETY = ["temperature", "top_p", "top_k"]; // mean nothing where the likeliest token is always taken
 const LIMITS = {
   steps: [1, 4096, 1], temperature: [0, 10, 0.05], top_p: [0.01, 1, 0.01], top_k: [0, 100000, 1], threshold: [0.01, 1, 0.01],
   factor: [0.05, 100, 0.05], entropy_bound: [0, 100, 0.1], block_length: [0, 2000, 1], guidance: [0, 100, 0.1], remasking: [0, 1, 0.01],
-  repetition: [0, 100, 0.1], presence: [0, 100, 0.1], refresh: [1, 4096, 1], revise: [0, 100, 1], candidates: [1, 64, 1], seed: [0, Number.MAX_SAFE_INTEGER, 1],
+  repetition: [0, 100, 0.1], presence: [0, 100, 0.1], refresh: [1, 4096, 1], revise: [0, 100, 1], candidates: [1, 64, 1], window: [64, 65536, 1], seed: [0, Number.MAX_SAFE_INTEGER, 1],
 };
 const DIALS = { temperature: "Variety", steps: "Care" }; // the settings that have a dial of their own
 const TITLES = { top_p: "Top-p", top_k: "Top-k" };
@@ -69,8 +69,8 @@ export function buildPanel(page, facts) {
   function follow(method) {
     if (!(method in methods)) return;
     chosen = method;
-    const { seed, bans, instruction } = values;
-    Object.assign(values, defaults, { seed, bans, instruction }, methods[method]);
+    const { seed, bans, instruction, window } = values;
+    Object.assign(values, defaults, { seed, bans, instruction, window }, methods[method]);
     changed();
   }
 
