@@ -1,12 +1,14 @@
 """Where a gap's keywords stand: the model says which place each of them fits best, and they are given text from then on.
 
 A keyword's chance at a place is that of its tokens there while all around is still masked, which one reading tells for every place of a
-gap. The surest keyword is placed first, and the next reading sees it, as the confident order does with tokens.
+gap. The surest keyword is placed first, and the next reading sees it, as the confident order does with tokens. Of a keyword's several
+forms one is drawn before, by its chance at the best place for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,6 +22,8 @@ from engine.draws import categorical
 from engine.forward import subs_log_probs
 from engine.layout import Piece
 from engine.lengths import tokens_of_words
+from engine.marks import LONGEST_GAP, forms
+from engine.notation import broken_by
 from engine.settings import Settings
 from engine.spacing import ends_sentence, space_after, space_before
 from engine.text import SPACELESS, is_wordlike
@@ -50,7 +54,11 @@ def place(
     seed. Yields after each gap, so that a caller can leave off; returns what stands there. Raises DraftError where a gap has fewer tokens
     than its keywords.
     """
-    asked = {i: mark for i, span in enumerate(canvas.spans) if isinstance(mark := draft.marks[span.gap], Gap) and mark.keywords}
+    asked = {
+        i: _with_forms(model, canvas, i, mark, sizes, settings)
+        for i, span in enumerate(canvas.spans)
+        if isinstance(mark := draft.marks[span.gap], Gap) and mark.keywords
+    }
     tokens = [[model.mask_id] * size for size in sizes]
     parts = {i: [_tokens(model, canvas, keyword) for keyword in mark.keywords] for i, mark in asked.items()}
     beside: dict[int, int | None] = {}
@@ -77,13 +85,42 @@ def place(
     return placed
 
 
+def _with_forms(model: Denoiser, canvas: Canvas, i: int, mark: Gap, sizes: Sequence[int], settings: Settings) -> Gap:
+    """The mark of span i with one form of each keyword: such that the others still have room, and none that is banned."""
+    choices = [[form for form in forms(keyword) if not broken_by(form, mark.bans)] for keyword in mark.keywords]
+    if all(len(choice) == 1 for choice in choices):
+        return replace(mark, keywords=tuple(form for (form,) in choices))
+    parts = {form: _tokens(model, canvas, form) for choice in choices for form in choice}
+    by_words = mark.length is not None and mark.length.unit == "words"
+    took = {form: len(words(form)) if by_words else len(part) for form, part in parts.items()}
+    spare = (mark.length.high if mark.length else LONGEST_GAP) - sum(min(took[form] for form in choice) for choice in choices)
+    columns = {token: column for column, token in enumerate(sorted({token for part in parts.values() for token in part}))}
+    tokens = [[model.mask_id] * size for size in sizes]
+    tokens[i] = [model.mask_id] * max(sizes[i], AROUND + max(map(len, parts.values())))
+    log_probs = _read(model, canvas, tokens, i, list(columns))
+    whole = [(0, len(tokens[i]))]
+    chance = np.random.Generator(np.random.Philox(key=[settings.seed, 0], counter=[0, 0, 1, 1 + canvas.spans[i].gap]))
+    taken = []
+    for choice in choices:
+        least = min(took[form] for form in choice)
+        fitting = [form for form in choice if took[form] - least <= max(0, spare)]
+        fits = torch.stack([_fits(log_probs, [columns[token] for token in parts[form]], whole).max() for form in fitting]).double()
+        uniform = torch.tensor([chance.random()], dtype=torch.float64)
+        weights = fits.clamp_min(-1e4)[None]
+        at = int(categorical(weights / settings.temperature, uniform)[0]) if settings.temperature > 0 else int(weights.argmax())
+        taken.append(fitting[at])
+        spare -= took[fitting[at]] - least
+    return replace(mark, keywords=tuple(taken))
+
+
 def _tokens(model: Denoiser, canvas: Canvas, keyword: str) -> list[int]:
     read = canvas.as_read(keyword)
     return model.encode(read if SPACELESS.match(keyword) else " " + read)
 
 
 def _words(mark: Gap) -> int:
-    return sum(len(words(keyword)) for keyword in mark.keywords)
+    """The words of its keywords, the shortest forms taken."""
+    return sum(min(len(words(form)) for form in forms(keyword)) for keyword in mark.keywords)
 
 
 def _too_short(length: Length, keywords: str) -> str:

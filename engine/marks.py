@@ -61,7 +61,7 @@ class Gap:
     length: Length | None = None
     """None: the engine chooses."""
     keywords: tuple[str, ...] = ()
-    """Must all be in the fill as whole words, each in a place of its own."""
+    """Must all be in the fill as whole words, each in a place of its own; of `walk|walked|walking` one of the `forms`."""
     bans: tuple[str, ...] = ()
     """Must not be in it."""
 
@@ -70,6 +70,11 @@ class Gap:
             if isinstance(getattr(self, name), str):
                 raise TypeError(f"A gap's {name} are several texts, not one.")
             object.__setattr__(self, name, tuple(phrase.strip() for phrase in getattr(self, name)))
+
+
+def forms(keyword: str) -> list[str]:
+    """The forms of a keyword, of which one must be in the fill."""
+    return [form.strip() for form in keyword.split("|")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 r"""The draft format's spelling: marks read from text and written to it. No torch.
 
     gap     = "[[" [length] [":" list] [";" list] "]]"      length = (n | n "-" m) [" tokens"]      list = phrase {"," phrase}
+            A keyword may have several forms: "walk|walked".
             | three or more underscores, not alone on their line and not touching a letter or digit
     rewrite = "[[~" passage "]]"                            passage may hold {{pins}}; a newline in it is a pin of its own
 
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Never
 
-from engine.marks import LONGEST_GAP, DraftError, Gap, Length, Mark, Part, Pin, Rewrite
+from engine.marks import LONGEST_GAP, DraftError, Gap, Length, Mark, Part, Pin, Rewrite, forms
 from engine.text import SPACELESS, bare_words, fold, is_wordlike, splits_word, words
 
 _OPENER = r"[0-9\]~:;]"
@@ -192,8 +193,10 @@ class _Reader:
                     self.fail(offset, f"Expected a {what} before `{piece}`.")
                 if len(phrases) > LONGEST_GAP:
                     self.fail(offset, f"This list is too long; expected at most {LONGEST_GAP} phrases.")
-                if what == "keyword" and not words(phrases[-1]):
-                    self.fail(offset, f"“{phrases[-1]}” is no word; expected a {what} with a letter or digit.")
+                if what == "keyword" and not all(map(words, forms(phrases[-1]))):
+                    self.fail(
+                        offset, f"“{phrases[-1]}” is no word; expected a {what} with a letter or digit, and one on both sides of `|`."
+                    )
                 if piece != ",":
                     return phrases, offset
         raise AssertionError("tokens() ends with `]]` or an error")
@@ -271,14 +274,22 @@ class _Reader:
 
 
 def _clash(keywords: Sequence[str], bans: Sequence[str]) -> tuple[str, str] | None:
-    """A keyword that no one can write without writing a ban, and that ban: its words, or its signs if it has no word."""
-    spoken = [(keyword, fold(keyword), _as_bans_read(keyword)) for keyword in keywords]
-    for ban in bans:
-        signs, banned = fold(ban), " ".join(bare_words(ban))
-        for keyword, written, said in spoken:
-            if f" {banned} " in said if banned else signs in written:
-                return keyword, ban
+    """A keyword that no one can write without writing a ban, whichever of its forms is taken, and such a ban."""
+    for keyword in keywords:
+        clashing = [broken_by(form, bans) for form in forms(keyword)]
+        if all(clashing):
+            return keyword, clashing[0]
     return None
+
+
+def broken_by(form: str, bans: Sequence[str]) -> str:
+    """The ban that is broken by whoever writes this form of a keyword: by its words, or by its signs if the ban has no word; else empty."""
+    written, said = fold(form), _as_bans_read(form)
+    for ban in bans:
+        banned = " ".join(bare_words(ban))
+        if f" {banned} " in said if banned else fold(ban) in written:
+            return ban
+    return ""
 
 
 def _as_bans_read(keyword: str) -> str:

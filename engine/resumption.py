@@ -12,7 +12,7 @@ from engine.draft import Draft, Gap, Length
 from engine.frames import Cell
 from engine.layout import Piece
 from engine.lengths import reachable, tokens_of_words
-from engine.marks import LONGEST_GAP
+from engine.marks import LONGEST_GAP, forms
 from engine.settings import Settings, SettingsError
 
 
@@ -58,7 +58,11 @@ def _pieces(model: Denoiser, mark: Gap, runs: Sequence[int | str]) -> list[Piece
     counts = [run for run in runs if isinstance(run, int)]
     counted = mark.length is not None and mark.length.unit == "words"
     fits = mark.length is None or counted or sum(counts) <= mark.length.high
-    if not fits or max(counts, default=0) > LONGEST_GAP or not given.issuperset(keyword.casefold() for keyword in mark.keywords):
+    if (
+        not fits
+        or max(counts, default=0) > LONGEST_GAP
+        or not all(any(form.casefold() in given for form in forms(keyword)) for keyword in mark.keywords)
+    ):
         raise SettingsError(UNLIKE)
 
     def length(run: int) -> Length:

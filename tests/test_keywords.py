@@ -17,13 +17,14 @@ from engine.backends.toy import Toy
 from engine.draft import Draft, DraftError, Gap, Length, words
 from engine.filling import fill, stream
 from engine.frames import Cell
+from engine.marks import forms
 from engine.settings import Settings
 from engine.spacing import straighten
 from engine.text import bare_words
 from tests import wild
 from tests.test_fill import assemble
 
-KEYWORDS = ("silver", "old moon", "naïve", "3.5", "Anna’s", "I", "well-kept", "O'Hara, too")
+KEYWORDS = ("silver", "old moon", "naïve", "3.5", "Anna’s", "I", "well-kept", "O'Hara, too", "walk|walked|walking on")
 GIVEN = ("", "The lamp ", "word", "(", "He said “", "\n", "é 🙂 ", "So: ")
 
 
@@ -59,17 +60,20 @@ def check(draft: Draft, settings: Settings, model: Toy) -> None:
         assert isinstance(mark, Gap)
         mine = sorted((cell for cell in cells.values() if cell.gap == number), key=lambda cell: cell.index)
         pinned = [cell for cell in mine if cell.state == "pinned"]
-        assert sorted(cell.text for cell in pinned if cell.text not in (" ", ".")) == sorted(mark.keywords)
+        held = [cell.text for cell in pinned if cell.text not in (" ", ".")]
+        assert len(held) == len(mark.keywords)
+        for keyword in set(mark.keywords):
+            assert sum(text in forms(keyword) for text in held) == mark.keywords.count(keyword)
         assert pinned == [cell for cell in frames[0].cells if cell.gap == number and cell.state == "pinned"]
         text = "".join(cell.text for cell in mine)
         found = bare_words(text)
-        for keyword in mark.keywords:
+        for keyword in held:
             wanted = bare_words(keyword)
             assert any(found[at : at + len(wanted)] == wanted for at in range(len(found))), (text, keyword)
         if mark.length and mark.length.unit == "words":
             assert mark.length.low <= len(words(text)) <= mark.length.high
         elif mark.length:
-            count = len(mine) - len(pinned) + sum(len(model.encode(" " + straighten(keyword))) for keyword in mark.keywords)
+            count = len(mine) - len(pinned) + sum(len(model.encode(" " + straighten(keyword))) for keyword in held)
             assert mark.length.low <= count <= mark.length.high
     assert list(fill(model, draft, settings)) == frames
 
@@ -193,3 +197,60 @@ def test_a_keyword_is_written_as_its_place_asks(model: engine.Denoiser, draft: s
     for seed in range(3):
         *_, last = fill(model, draft, engine.recommended(model, {"seed": seed, "candidates": 1, "revise": 0}))
         assert re.fullmatch(holds, last.text), last.text
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_a_keywords_forms_one_is_held(seed: int) -> None:
+    model = Toy()
+    text = filled(model, "So [[30 tokens: walk|walked|walking, moon|moons, silver]] there.", seed=seed)
+    found = bare_words(text)
+    assert [sum(word in found for word in kind) for kind in (("walk", "walked", "walking"), ("moon", "moons"), ("silver",))] == [1, 1, 1]
+
+
+def test_the_form_is_the_one_that_the_model_expects() -> None:
+    class Expecting(Toy):
+        """Sure of one letter wherever it is asked."""
+
+        def logits(self, ids: Tensor, positions: Tensor, **_: object) -> Tensor:
+            found = torch.zeros(int(positions.sum()), self.vocab_size)
+            found[:, [ord(" "), ord("X")]] = 9.0
+            return found
+
+    assert " X " in filled(Expecting(), "So it was [[12 tokens: a|X|b]].", temperature=0.0)
+    drawn = {
+        word for seed in range(12) for word in filled(Toy(), "So it was [[20 tokens: aa|bb]].", seed=seed).split() if word in ("aa", "bb")
+    }
+    assert drawn == {"aa", "bb"}
+
+
+def test_a_form_that_does_not_fit_or_is_banned_is_not_taken() -> None:
+    for seed in range(6):
+        assert filled(Toy(), "It was [[1: very big house|dog]] there.", seed=seed) == "It was dog there."
+        assert " dog" in filled(Toy(), "It was [[4 tokens: very big house|dog]] there.", seed=seed)
+        assert "walked" in filled(Toy(), "It was [[12 tokens: walk|walked|walk on; walk]] there.", seed=seed)
+        two = words(filled(Toy(), "It was [[3: very big house|dog, quite still|old]] there.", seed=seed))[2:-1]
+        assert len(two) == 3 and ("dog" in two) and ("old" in two or {"quite", "still"} <= set(two))
+
+
+@pytest.mark.parametrize(
+    ("draft", "sentence"),
+    [
+        ("[[1: two words|three more words]]", "keywords are 2"),
+        ("[[: walk||walked]]", "both sides of `|`"),
+        ("[[: |walked]]", "both sides of `|`"),
+        ("[[: walk|walked; walk, walked]]", "must contain “walk|walked” and must not contain “walk”"),
+    ],
+)
+def test_forms_that_can_not_be_are_one_sentence(draft: str, sentence: str) -> None:
+    with pytest.raises(DraftError, match=re.escape(sentence)):
+        filled(Toy(), draft)
+
+
+def test_forms_are_printed_as_they_are_read_and_a_run_goes_on_with_the_one_it_took() -> None:
+    assert str(Draft.parse("a [[5: walk | walked, lamp; b]] c")) == "a [[5: walk | walked, lamp; b]] c"
+    draft = "So [[24 tokens: walk|walked|walking]] there."
+    *_, last = fill(Toy(), draft, Settings(seed=3, steps=3))
+    first = next(iter(fill(Toy(), draft, Settings(seed=3, steps=3))))
+    (kept,) = (cell.text for cell in first.cells if cell.state == "pinned" and cell.text.strip())
+    *_, other = fill(Toy(), draft, Settings(seed=4, steps=3), start=first.cells)
+    assert kept in bare_words(last.text) and kept in bare_words(other.text)

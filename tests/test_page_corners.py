@@ -100,7 +100,7 @@ def test_a_length_out_of_range_is_said_and_not_shown(page: Page):
     held = page.get_by_label("Must hold")
     held.fill("lamp, -")
     held.press("Enter")
-    said(page, "What a gap must hold needs a letter or a digit.")
+    said(page, "What a gap must hold needs a letter or a digit, on both sides of | too.")
     expect(held).to_have_value("")
     held.fill("lamp")
     held.press("Enter")

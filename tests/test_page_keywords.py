@@ -27,6 +27,20 @@ def test_words_that_a_gap_must_hold_are_given_shown_and_kept_by_every_fill(new_p
     undo_to(page, "The light was [[12: silver, old moon]] so.")
 
 
+def test_of_several_forms_one_is_held(new_page, url):
+    page = new_page()
+    visit(page, url)
+    open_draft(page, "The light was [[12]] so.")
+    gaps(page).click()
+    page.get_by_label("Must hold").fill("walk|walked, silver")
+    page.get_by_label("Must hold").press("Enter")
+    assert text(page) == "The light was [[12: walk|walked, silver]] so."
+    fill(page)
+    found = bare_words(text(page))
+    assert "silver" in found and ("walk" in found) != ("walked" in found)
+    undo_to(page, "The light was [[12: walk|walked, silver]] so.")
+
+
 def test_a_gap_that_is_too_short_for_its_words_says_so(new_page, url):
     page = new_page()
     visit(page, url)

@@ -6,6 +6,8 @@ import { passageParts } from "./islands.js";
 
 const SPACE = /^\s*$/;
 export const WORD = /[\p{L}\p{N}]/u;
+/** Whether a gap can hold it: a word in each of its forms, "walk|walked". */
+export const isKeyword = (phrase) => phrase.split("|").every((form) => WORD.test(form));
 export const COMMA = /(?<!\p{Nd}),|,(?!\p{Nd})/u; // between phrases; "1,000" is one
 export const LONGEST = 2000; // words or tokens in a gap
 const TOUCHED = /[\p{L}\p{N}_]/u; // what makes underscores and brackets beside it those of a program
@@ -205,7 +207,7 @@ export function marks(page) {
     const length = low ? { low: Number(low), high: Number(high), unit: unit?.startsWith(" token") ? "tokens" : "words" } : null;
     if (length && !(length.low >= 1 && length.low <= length.high && length.high <= LONGEST)) return;
     const [keywords, bans] = [held, banned].map((phrases) => (phrases ? phrases.split(COMMA).map((phrase) => phrase.trim()) : []));
-    if (bans.includes("") || !keywords.every((keyword) => WORD.test(keyword))) return;
+    if (bans.includes("") || !keywords.every(isKeyword)) return;
     put({ from: { line: at.line, offset: at.offset - mark.length }, to: at }, makeGap({ length, keywords, bans }));
   }
 

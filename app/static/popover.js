@@ -2,7 +2,7 @@
 import { cellsText, isFilled, isOpen } from "./document.js";
 import { button, el } from "./dom.js";
 import { composes } from "./keys.js";
-import { COMMA, LONGEST, WORD } from "./marks.js";
+import { COMMA, LONGEST, WORD, isKeyword } from "./marks.js";
 import { shorten, toPlainText } from "./segments.js";
 
 const LONG_VERSION = 140; // characters of a fill that are shown in the list,
@@ -95,7 +95,7 @@ export function installPopovers(page) {
     /** A field for the gap's keywords or bans. */
     const phrases = (label, name) => {
       const input = el("input", {
-        type: "text", value: island[name].join(", "), placeholder: "words, with commas between", autocapitalize: "off", spellcheck: "false",
+        type: "text", value: island[name].join(", "), placeholder: name === "keywords" ? "lamp, walk|walked" : "words, with commas between", autocapitalize: "off", spellcheck: "false",
         onchange: () => take(),
         onkeydown: onEnter(() => take()),
       });
@@ -103,9 +103,9 @@ export function installPopovers(page) {
         const now = draft.find(island.id)?.island;
         if (!now) return close();
         const given = input.value.split(COMMA).map((phrase) => phrase.trim()).filter(Boolean);
-        if (name === "keywords" && !given.every((phrase) => WORD.test(phrase))) {
+        if (name === "keywords" && !given.every(isKeyword)) {
           input.value = now[name].join(", ");
-          page.say("What a gap must hold needs a letter or a digit.");
+          page.say("What a gap must hold needs a letter or a digit, on both sides of | too.");
           return false;
         }
         if (given.join() === now[name].join()) return;
