@@ -41,6 +41,8 @@ class Window:
     ids: list[int]
     cells: dict[int, tuple[int, int]]
     """Canvas position -> (span, cell)."""
+    told: int = 0
+    """How many tokens in front are what a model is told that answers people."""
 
     @property
     def spans(self) -> list[int]:
@@ -63,13 +65,15 @@ class Canvas:
         """
         self._model = model
         self._frame = model.frame
+        answering = model if isinstance(model, Answers) and model.answers else None
+        self._answers = answering is not None
         if instruction := settings.instruction:
-            if not (isinstance(model, Answers) and model.answers):
+            if answering is None:
                 raise SettingsError(f"{model.name} takes no instruction, for it only reads drafts: leave it out or load an instruct model.")
-            self._frame = partial(model.frame, instruction=instruction)
+            self._frame = partial(answering.frame, instruction=instruction)
         self.longest = min(model.max_length, settings.window)
         """Tokens that the model reads at once, but for what it is told."""
-        self.room = self._room()
+        self.room = self._room(settings)
         """Tokens in a window, without the family's special ends."""
         if instruction and self.room < LEAST_ROOM:
             raise SettingsError(f"The instruction leaves {model.name} no room for the draft; make it shorter.")
@@ -146,10 +150,10 @@ class Canvas:
 
     # What the model reads
 
-    def _room(self) -> int:
-        """What an instruction takes is taken from what the model could read, not from the window."""
-        usual, told = (len(frame([], starts=True, ends=True)[0]) for frame in (self._model.frame, self._frame))
-        return min(self._model.max_length - told, self.longest - usual)
+    def _room(self, settings: Settings) -> int:
+        """What a model is told is taken from what it could read, not from the window; the special ends of others stand in it."""
+        ends = len(self._frame([], starts=True, ends=True)[0])
+        return min(self._model.max_length - ends, settings.window - (0 if self._answers else ends))
 
     def windows(self, sizes: Sequence[int]) -> list[list[tuple[int, int, int]]]:
         """The spans in groups that share a window, in reading order, as (span, first cell, end cell).
@@ -207,7 +211,7 @@ class Canvas:
         starts = starts and on_left == len(left)
         ends = ends and on_right == len(right)
         canvas, put = self._frame(left[len(left) - on_left :] + ids + right[:on_right], starts=starts, ends=ends)
-        return Window(canvas, {put + on_left + at: place for at, place in places.items()})
+        return Window(canvas, {put + on_left + at: place for at, place in places.items()}, put if self._answers else 0)
 
     def _between(self, i: int, limit: int) -> int:
         """Tokens between span i - 1 and span i, counted once, or more than `limit` without counting."""

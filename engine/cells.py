@@ -239,7 +239,7 @@ class Cells:
             if [slot.id for slot in now] != [slot.id for slot in self._slots[i][first[i] : end]]:
                 changed.add(i)
                 self._slots[i][first[i] : end] = now
-        return Window(ids, cells), changed
+        return replace(window, ids=ids, cells=cells), changed
 
     def _new(self) -> _Slot:
         """A masked cell with an id that no cell had before."""

@@ -189,7 +189,8 @@ def parser() -> argparse.ArgumentParser:
     names |= {"scores": get_args(Scores), "words": get_args(Words)}
     for field in (field for field in fields(Settings) if field.name != "bans"):
         known = f": {', '.join(names[field.name])}" if field.name in names else ""
-        text = f"{HELP[field.name]}{known} (default {field.default}, or as the model's makers found best)"
+        usual = f" (default {field.default}, or as the model's makers found best)" if field.default != "" else ""
+        text = f"{HELP[field.name]}{known}{usual}"
         made.add_argument(
             "--" + field.name.replace("_", "-"), dest=field.name, type=type(field.default), default=argparse.SUPPRESS, help=text
         )

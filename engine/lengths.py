@@ -123,13 +123,16 @@ def gap_windows(model: Denoiser, canvas: Canvas, sizes: Sequence[int], spans: Se
 
 
 def _near(window: Window, i: int) -> Window:
-    """What stands in a window within CONTEXT tokens around span i; half of them on each side, or more where the other has less."""
+    """What stands in a window within CONTEXT tokens around span i; half of them on each side, or more where the other has less. What the
+    model is told stands before that.
+    """
     cells = [p for p, (k, _) in window.cells.items() if k == i]
-    start, end = cells[0], cells[-1] + 1
+    start, end, told = cells[0], cells[-1] + 1, window.told
     spare = max(CONTEXT // 4, CONTEXT - len(cells))
-    after = min(len(window.ids) - end, max(spare // 2, spare - start))
-    first = max(0, start - (spare - after))
-    return Window(window.ids[first : end + after], {p - first: window.cells[p] for p in cells})
+    after = min(len(window.ids) - end, max(spare // 2, spare - (start - told)))
+    first = max(told, start - (spare - after))
+    ids = window.ids[:told] + window.ids[first : end + after]
+    return Window(ids, {p - first + told: window.cells[p] for p in cells}, told)
 
 
 def batch(model: Denoiser, windows: Sequence[Window]) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Small random Qwen and Llama networks as `transformers` writes them, in folders that call themselves A2D."""
+"""Small random networks of Qwen's and Llama's shape as `transformers` writes them, in folders of A2D, iLLaDA and EuroBERT."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SPECIALS = {"eos": "<|im_end|>", "start": "<|im_start|>", "pad": "<|endoftext|>"
 
 
 def network(base: str, *, tied: bool = True, seed: int = 0, **fields: Any) -> Any:
-    """The network of `transformers` for "qwen3", "qwen2" or "llama", with random numbers in every tensor."""
+    """The network of `transformers` for "qwen3", "qwen2", "llama" or "eurobert", with random numbers in every tensor."""
     import transformers
 
-    classes = {"qwen3": "Qwen3", "qwen2": "Qwen2", "llama": "Llama"}[base]
+    classes, head = {"eurobert": ("EuroBert", "MaskedLM")}.get(base, (base.capitalize(), "CausalLM"))
     made = {
         "vocab_size": 480,
         "hidden_size": 48,
@@ -38,9 +38,10 @@ def network(base: str, *, tied: bool = True, seed: int = 0, **fields: Any) -> An
         "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0},
         "tie_word_embeddings": tied,
         **({"head_dim": 32} if base == "qwen3" else {}),
+        **(dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "mask_token_id"), 0) if base == "eurobert" else {}),
     }
     torch.manual_seed(seed)
-    found = getattr(transformers, f"{classes}ForCausalLM")(getattr(transformers, f"{classes}Config")(**made | fields)).eval()
+    found = getattr(transformers, f"{classes}For{head}")(getattr(transformers, f"{classes}Config")(**made | fields)).eval()
     for name, parameter in found.named_parameters():
         wide = parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 0.2
         torch.nn.init.normal_(parameter, mean=float("norm" in name), std=wide)
@@ -55,6 +56,30 @@ def both_ways(network: Any, ids: Tensor, attend: Tensor | None = None) -> Tensor
     where = torch.arange(ids.shape[1])[None]
     logits: Tensor = network(ids, attention_mask=shut[:, None, None, :].expand(-1, 1, ids.shape[1], -1), position_ids=where).logits
     return logits
+
+
+def make_illada(folder: Path, *, chat: str | None = None, seed: int = 0, **fields: Any) -> Path:
+    """An iLLaDA folder: Llama's network, a mask that no file names, and fields of its own in config.json."""
+    make_a2d(folder, "llama", mask="<[MASK]>", chat=chat, seed=seed, **fields)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"model_type": "illada", "architectures": ["ILLaDAForCausalLM"], "layer_norm_eps": None, "resid_pdrop": 0.1}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def make_eurobert(folder: Path, *, seed: int = 0, **fields: Any) -> Path:
+    """A EuroBERT folder, its config as on the hub: older than `transformers` 5, with the names of tokens in it."""
+    made = network("eurobert", tied=False, seed=seed, **fields)
+    made.save_pretrained(folder)
+    reader = byte_level(specials=["<|begin_of_text|>", "<|end_of_text|>", "<|mask|>", "<|pad|>"])
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    names = {"bos": "<|begin_of_text|>", "eos": "<|end_of_text|>", "mask": "<|mask|>", "pad": "<|pad|>"}
+    for role, spelling in names.items():
+        config |= {f"{role}_token": spelling, f"{role}_token_id": reader.token_to_id(spelling)}
+    config |= {"clf_pooling": "late", "hidden_dropout": 0.1, "rope_theta": config.pop("rope_parameters")["rope_theta"]}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_tokenizer(folder, reader, roles=names)
+    return folder
 
 
 def make_a2d(folder: Path, base: str = "qwen3", *, mask: str = "<|mask|>", chat: str | None = None, seed: int = 0, **fields: Any) -> Path:

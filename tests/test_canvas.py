@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from engine.backends.toy import Toy
 from engine.canvas import Canvas
@@ -174,12 +175,21 @@ def test_signs_that_embrace_a_pin_stay_with_it(draft: str, fixed: list[str]) -> 
     assert [item.text for item in canvas.items if isinstance(item, Fixed)] == fixed
 
 
-def test_a_window_is_as_wide_as_was_asked_for_and_as_the_model_can_read() -> None:
+def test_a_window_is_as_wide_as_was_asked_for_and_as_the_model_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Pieces(max_length=300)
     draft = Draft.parse("the old lamp " * 400 + "[[2 tokens]]" + " the old lamp" * 400)
     for window, length in ((64, 64), (200, 200), (5000, 300)):
         canvas = Canvas(model, draft, settings=Settings(window=window))
         assert canvas.room == length == len(canvas.window([(0, 0, 2)], [[model.mask_id] * 2]).ids)
-    for settings in (Settings(window=64, steps=2), Settings(window=300, steps=2)):
-        *_, last = fill(model, draft, settings)
+    seen: list[int] = []
+
+    def heard(self: Pieces, ids: torch.Tensor, positions: torch.Tensor, **_: object) -> torch.Tensor:
+        seen.append(ids.shape[1])
+        return torch.zeros(int(positions.sum()), self.vocab_size)
+
+    monkeypatch.setattr(Pieces, "logits", heard)
+    for window in (64, 300):
+        *_, last = fill(model, draft, Settings(window=window, steps=2))
         assert last.text.startswith("the old lamp " * 400) and last.text.endswith(" the old lamp" * 400)
+        assert max(seen) == window
+        seen.clear()

@@ -11,6 +11,7 @@ import engine
 from engine.evaluation.main import main, parser
 from engine.evaluation.nelbo import encode
 from engine.evaluation.session import Session
+from tests.checkpoints import CHAT, make_llada
 
 
 @pytest.mark.parametrize("option", ["--passes=0", "--rows=-1", "--gaps=0", "--blind=0", "--length=-5", f"--seed={2**70}"])
@@ -26,6 +27,13 @@ def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path, capsys: py
     assert main(["--model", "toy", "--data", str(tmp_path / "a.txt"), "--out", str(tmp_path / "file"), "--quick"]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "file" in said and "can't be read or written" in said
+
+
+def test_a_model_that_answers_people_is_not_measured_by_what_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("some words " * 100, encoding="utf-8")
+    folder = make_llada(tmp_path / "LLaDA-tiny-Instruct", chat=CHAT)
+    assert main(["--model", str(folder), "--data", str(tmp_path / "a.txt"), "--quick"]) == 2
+    assert "LLaDA-tiny-Instruct answers people" in capsys.readouterr().err
 
 
 def test_figures_of_other_precisions_are_kept_apart(tmp_path: Path) -> None:

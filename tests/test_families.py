@@ -14,7 +14,7 @@ from engine import backends
 from engine.backends.mdlm import MDLM
 from engine.denoiser import Denoiser
 from engine.hub.families import FAMILIES
-from tests.adapted import make_a2d
+from tests.adapted import make_a2d, make_eurobert, make_illada
 from tests.checkpoints import make_dream, make_llada
 from tests.diffusers import make_bd3lm, make_mdlm, make_sedd
 from tests.encoders import ENCODERS
@@ -27,6 +27,8 @@ MAKE: dict[str, Callable[..., Path]] = {
     "llada": make_llada,
     "dream": make_dream,
     **{f"a2d-{base}": partial(make_a2d, base=base) for base in ("qwen3", "qwen2", "llama")},
+    "illada": make_illada,
+    "eurobert": make_eurobert,
 }
 DRAFTS = {
     "a gap among signs of many kinds": ("🙂 قال المعلم: “It was ", "[[]]", " when the door — the old one — opened,” نعم.\r\n\tAnd so on."),

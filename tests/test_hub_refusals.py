@@ -18,6 +18,7 @@ import engine
 from engine.hub import installed
 from engine.text import command
 from tests import folders, hub_server
+from tests.adapted import make_a2d
 from tests.hub_server import MAIN, NAME, Hub, fetch, partials, published, refused, server  # noqa: F401
 
 
@@ -96,6 +97,14 @@ def test_an_unknown_family_is_refused_before_its_weights_are_fetched(server: Hub
     said = refused()
     assert "is of the family 'llada2_moe', which can't be loaded; there are Lacuna, MDLM" in said
     assert [name for name, _ in server.fetched()] == ["config.json"]
+
+
+def test_a_model_that_writes_block_by_block_is_refused_before_its_weights_are_fetched(server: Hub, tmp_path: Path) -> None:
+    name = "dllm-hub/Qwen3-tiny-diffusion-bd3lm-v0.1"
+    server.publish(name, make_a2d(tmp_path / "made"))
+    assert "writes block by block" in refused(name=name)
+    assert [file for file, _ in server.fetched()] == ["config.json"]
+    assert name not in [model.name for model in engine.models()]
 
 
 @pytest.mark.parametrize(

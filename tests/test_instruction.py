@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+from torch import Tensor
 
 import engine
 from app.service import Service
@@ -69,6 +71,35 @@ def test_a_run_that_goes_on_from_another_is_told_it_too(model: Answers, monkeypa
     monkeypatch.setattr(type(model), "frame", heard)
     *_, last = engine.fill(model, DRAFT, Settings(steps=3, instruction="Be brief."), start=first.cells)
     assert last.text.startswith("It was ") and told[-1] == "Be brief."
+
+
+def test_lengths_are_guessed_by_a_model_that_was_told(model: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands around the gap is cut off; what the model is told isn't."""
+    seen: list[list[int]] = []
+    logits = type(model).logits
+
+    def heard(self: Answers, ids: Tensor, positions: Tensor, **more: Any) -> Tensor:
+        seen.extend(ids.tolist())
+        return logits(self, ids, positions, **more)
+
+    monkeypatch.setattr(type(model), "logits", heard)
+    draft = (
+        "The lamp was lit again and the keeper slept. " * 40 + "It was [[]] when the door opened. " + "He had heard nothing of it. " * 40
+    )
+    next(iter(engine.fill(model, draft, Settings(instruction="Be brief."))))
+    lead, _ = model.frame([], starts=False, ends=False, instruction="Be brief.")
+    assert len(seen) > 1 and all(row[: len(lead)] == lead for row in seen)
+    assert all(len(row) - len(lead) < 256 for row in seen)
+
+
+@pytest.mark.parametrize("window", [64, 128, 512])
+def test_a_window_is_for_the_draft_alone(model: Answers, window: int) -> None:
+    for instruction in ("", "Be brief."):
+        settings = Settings(window=window, instruction=instruction, steps=2)
+        canvas = Canvas(model, Draft.parse(DRAFT), settings=settings)
+        assert canvas.room == window
+        *_, last = engine.fill(model, f"{'The old lamp. ' * 90}[[4: silver]] and then [[2]] so.", settings)
+        assert " silver" in last.text and last.text.endswith(" so.")
 
 
 def test_the_draft_keeps_its_room_as_long_as_the_model_can_read_more(model: Answers, folder: Path, tmp_path: Path) -> None:

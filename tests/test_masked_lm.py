@@ -105,12 +105,18 @@ def test_what_is_never_written_and_the_two_ends(folders, kind):
 def test_one_that_was_trained_to_answer_is_told_what_to_do(tmp_path):
     """dLLM's ModernBERT-large-chat-v0.1 is one: nothing stands before its question."""
     folder = make_modernbert(tmp_path / "ModernBERT-tiny-chat")
-    template = "[Question]\n{{ messages[0]['content'] | trim }}\n[/Question]\n\n{% if add_generation_prompt %}[Answer]\n{% endif %}"
+    template = (
+        "[Question]\n{{ messages[0]['content'] | trim }}\n[/Question]\n\n"
+        "{% if messages[1:] %}[Answer]\n{{ messages[1]['content'] }}\n[/Answer]\n\n{% endif %}"
+        "{% if add_generation_prompt %}[Answer]\n{% endif %}"
+    )
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     model = backends.load(folder, device="cpu", dtype="float32")
     ids, lead = model.frame([5, 6], starts=False, ends=False)
     assert model.decode(ids[:lead]) == f"[Question]\n{REQUEST}\n[/Question]\n\n[Answer]\n"
-    assert ids[lead:] == [5, 6, json.loads((folder / "config.json").read_text(encoding="utf-8"))["sep_token_id"]]
+    assert ids[lead:] == [5, 6]
+    whole, _ = model.frame([5, 6], starts=False, ends=True)
+    assert whole[: lead + 2] == ids and model.decode(whole[lead + 2 :]) == "\n[/Answer]\n\n"
 
 
 def test_lengths_leave_out_the_positions_of_padding(folders):

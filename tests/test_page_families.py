@@ -12,7 +12,7 @@ from playwright.sync_api import Page, Route, expect
 import engine
 from app.service import Service
 from tests import checkpoints, encoders, folders
-from tests.adapted import THINKS, make_a2d
+from tests.adapted import THINKS, make_a2d, make_eurobert, make_illada
 from tests.page import desk, fill, load_by_path, masked, open_draft, serving, text
 
 DRAFT = "The lamp in the hall had [[4 tokens]] low, and Anna [[]] by the window. 👩‍👩‍👧 مرحبا"
@@ -51,6 +51,8 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "dream": checkpoints.make_dream,
     "dreamon": lambda folder: checkpoints.make_dream(folder, expand=True),
     "a2d-diffusion-mdlm": lambda folder: make_a2d(folder, chat=THINKS),
+    "illada": make_illada,
+    "eurobert": make_eurobert,
     "bert": encoders.make_bert,
     "distilbert": encoders.make_distilbert,
     "electra": encoders.make_electra,

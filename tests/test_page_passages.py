@@ -322,21 +322,24 @@ def pinned_words(page: Page) -> list[str]:
     return page.locator(".rewrite .word.pinned").all_text_contents()
 
 
+def keep(page: Page, label: str) -> None:
+    page.get_by_role("group", name="Keep").get_by_role("button", name=label).click()
+
+
 def test_a_share_of_a_passages_words_is_kept_by_lot(page: Page) -> None:
     open_draft(page, f"At night [[~ {PASSAGE} {{{{alone}}}}]] again.")
     page.locator(".rewrite .word", has_text="alone").press("Enter")  # takes the pin away
     page.locator(".rewrite .word", has_text="keeper").click()
-    keep = page.get_by_role("group", name="Keep")
     drawn = set()
-    for label, count in [("half", 7), ("half", 7), ("half", 7), ("a third", 5), ("most", 11), ("none", 0)]:
-        keep.get_by_role("button", name=label).click()
+    for label, count in [("half", 8), ("half", 8), ("half", 8), ("a third", 5), ("most", 11), ("none", 0)]:
+        keep(page, label)
         pinned = pinned_words(page)
         assert len(pinned) == count and ("keeper" in pinned) == (count > 0), "what the writer pinned stays until nothing is to stay"
         drawn.add(" ".join(pinned))
     assert len(drawn) > 4  # others each time
     said(page, "No word is pinned: all of it may be written anew.")
     assert text(page) == f"At night {PASSAGE} alone again."
-    keep.get_by_role("button", name="most").click()
+    keep(page, "most")
     page.keyboard.press("Escape")
     kept = pinned_words(page)
     fill(page)
@@ -346,9 +349,37 @@ def test_a_share_of_a_passages_words_is_kept_by_lot(page: Page) -> None:
     assert pinned_words(page) == []
 
 
-def test_of_one_word_nothing_is_kept(page: Page) -> None:
-    open_draft(page, "It was [[~ dark]] there.")
-    page.locator(".rewrite .word").press("Enter")
-    page.get_by_role("group", name="Keep").get_by_role("button", name="none").click()
-    page.get_by_role("group", name="Keep").get_by_role("button", name="most").click()
-    assert pinned_words(page) == []
+def test_what_was_drawn_is_drawn_anew_after_a_click_an_undo_and_another_passage(page: Page) -> None:
+    open_draft(page, f"At night [[~ {PASSAGE}]] again, and [[~ the wind was in the old trees by the river]] then.")
+    first, second = page.locator(".island.rewrite").first, page.locator(".island.rewrite").last
+    first.locator(".word", has_text="keeper").click()
+    keep(page, "most")
+    freed = first.locator(".word:not(.pinned)").first.inner_text()
+    first.locator(".word:not(.pinned)").first.click()  # the writer's own, beside those drawn
+    keep(page, "a third")
+    pinned = first.locator(".word.pinned").all_text_contents()
+    assert len(pinned) == 5 and {"keeper", freed} <= set(pinned)
+    second.locator(".word", has_text="wind").click()
+    keep(page, "half")
+    first.locator(".word", has_text="keeper").click()  # no longer
+    keep(page, "a third")
+    assert len(first.locator(".word.pinned").all_text_contents()) == 5
+    press(page, "Undo")
+    first.locator(".word", has_text="lighthouse").click()
+    drawn = set()
+    for _ in range(4):
+        keep(page, "a third")
+        drawn.add(" ".join(first.locator(".word.pinned").all_text_contents()))
+    assert len(drawn) > 1
+
+
+def test_where_nothing_can_be_drawn_nothing_is_offered(page: Page) -> None:
+    for passage in ("dark", "彼は古い家を見た。", "— dark —"):
+        open_draft(page, f"It was [[~ {passage}]] there.")
+        page.locator(".rewrite .word").first.click()
+        expect(page.get_by_role("dialog", name="Passage")).to_be_visible()
+        expect(page.get_by_role("group", name="Keep")).to_have_count(0)
+    page.locator(".rewrite .word").last.focus()
+    page.keyboard.press("Backspace")  # plain text again
+    expect(page.get_by_role("dialog", name="Passage")).to_be_hidden()
+    assert text(page) == "It was — dark — there."

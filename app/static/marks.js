@@ -6,6 +6,7 @@ import { passageParts } from "./islands.js";
 
 const SPACE = /^\s*$/;
 export const WORD = /[\p{L}\p{N}]/u;
+export const isWord = ({ text }) => WORD.test(text); // of a passage's parts
 /** Whether a gap can hold it: a word in each of its forms, "walk|walked". */
 export const isKeyword = (phrase) => phrase.split("|").every((form) => WORD.test(form));
 export const COMMA = /(?<!\p{Nd}),|,(?!\p{Nd})/u; // between phrases; "1,000" is one
@@ -144,30 +145,39 @@ export function marks(page) {
 
   function pinParts(id, indices, pinned) {
     const { island } = draft.find(id);
-    const parts = passageParts(island.pieces).map((part, index) => (indices.includes(index) && part.word ? { ...part, pin: pinned } : part));
-    const focused = document.activeElement;
-    draft.breakUndo();
-    draft.swap(id, { ...island, pieces: joined(parts) });
-    const span = view.islandElement(id);
-    if (!focused.isConnected) span.querySelector(`[data-part="${focused.dataset.part}"]`)?.focus({ preventScroll: true }); // it was drawn anew
+    const toggled = (pieces) => joined(passageParts(pieces).map((part, index) => (indices.includes(index) && part.word ? { ...part, pin: pinned } : part)));
+    const pieces = toggled(island.pieces);
+    if (own.has(island.pieces)) own.set(pieces, toggled(own.get(island.pieces)));
+    exchangePieces(island, pieces);
     say(pinned ? "Pinned: it stays, word for word." : "Unpinned.");
   }
 
-  let drawn = {}; // the passage whose pins were drawn last: what it was before, and what came of it
+  /** Of a passage's pieces whose pins were drawn by lot: the pieces without these, which hold the writer's own. */
+  const own = new WeakMap();
   /** Pin words of a passage until about this share of them stays, others each time; those that the writer pinned stay. None unpins all. */
   function keepSome(id, share) {
-    const { island } = draft.find(id);
-    const again = drawn.id === id && JSON.stringify(drawn.after) === JSON.stringify(island.pieces);
-    const before = again ? drawn.before : island.pieces;
+    const { island } = draft.find(id) ?? {};
+    if (!island || island.fill) return false;
+    const before = own.get(island.pieces) ?? island.pieces;
     const parts = passageParts(before).map((part) => ({ ...part, pin: part.pin && share > 0 }));
-    const words = parts.filter(({ word }) => word);
-    const freed = drawnWords(words, Math.min(words.filter(({ pin }) => !pin).length, Math.max(1, Math.round((1 - share) * words.length))));
-    const pieces = joined(parts.map((part) => (part.word && share > 0 && !freed.has(part) ? { ...part, pin: true } : part)));
-    drawn = { id, before: share > 0 ? before : pieces, after: pieces };
-    const kept = share > 0 ? words.length - freed.size : 0;
+    const words = parts.filter(isWord);
+    const pinned = words.filter(({ pin }) => pin).length;
+    const kept = share > 0 ? Math.max(pinned, Math.min(words.length - 1, Math.round(share * words.length))) : 0;
+    const freed = drawnWords(words, words.length - kept);
+    const pieces = joined(parts.map((part) => (share > 0 && isWord(part) && !freed.has(part) ? { ...part, pin: true } : part)));
+    if (share > 0) own.set(pieces, before);
+    if (JSON.stringify(pieces) !== JSON.stringify(island.pieces)) exchangePieces(island, pieces);
+    const others = kept > pinned ? " Press it again to keep others." : "";
+    say(kept ? `${kept} of ${words.length} words ${kept === 1 ? "stays" : "stay"}.${others}` : "No word is pinned: all of it may be written anew.");
+    return true;
+  }
+
+  function exchangePieces(island, pieces) {
+    const focused = document.activeElement;
     draft.breakUndo();
-    draft.swap(id, { ...island, pieces });
-    say(!kept ? "No word is pinned: all of it may be written anew." : `${kept} of ${words.length} words ${kept === 1 ? "stays" : "stay"}. Press it again to keep others.`);
+    draft.swap(island.id, { ...island, pieces });
+    const span = view.islandElement(island.id);
+    if (!focused.isConnected) span.querySelector(`[data-part="${focused.dataset.part}"]`)?.focus({ preventScroll: true }); // it was drawn anew
   }
 
   /** Another word in the place of one that a run wrote: it is the writer's, and Again writes the words around it anew. */
@@ -228,8 +238,8 @@ export function marks(page) {
 
 /** So many of a passage's words that aren't pinned, drawn by lot: rather long ones than short ones, and rather apart than side by side. */
 function drawnWords(words, count) {
-  const long = ({ text }) => text.replace(/[^\p{L}\p{N}]/gu, "").length > 3;
-  const order = words.flatMap((word, at) => (word.pin ? [] : [{ word, at, lot: Math.random() + long(word) }])).sort((a, b) => b.lot - a.lot);
+  const lot = ({ text }) => Math.random() ** (text.replace(/[^\p{L}\p{N}]/gu, "").length > 3 ? 1 : 3);
+  const order = words.flatMap((word, at) => (word.pin ? [] : [{ word, at, lot: lot(word) }])).sort((a, b) => b.lot - a.lot);
   const found = new Set();
   for (const apart of [true, false]) {
     for (const { word, at } of order) {

@@ -176,6 +176,7 @@ export function buildPanel(page, facts) {
 
   const reset = button("Reset to defaults", () => {
     keepSeed = false;
+    values.window = defaults.window;
     follow(OWN);
   }, { class: "quiet" });
   const rest = Object.keys(defaults).filter((name) => !["seed", "bans", "instruction"].includes(name));
@@ -194,11 +195,12 @@ export function buildPanel(page, facts) {
       ...rest.map((name) => (options[name] ? choice(name, name === "sampler" ? facts.samplers : {}) : number(name))),
       reset));
   changed();
-  // What is set in another tab holds here too: else whichever tab stores next would take the other's settings back.
+  // What is set in another tab holds here too: else whichever tab stores next would take the other's settings back. Only what the model
+  // is told is of the draft that this tab has.
   addEventListener("storage", ({ key }) => {
     if (key !== KEY) return;
     const now = read();
-    Object.assign(values, { bans: slurs }, now.values, now.keepSeed ? {} : { seed: values.seed });
+    Object.assign(values, { bans: slurs }, now.values, { instruction: values.instruction }, now.keepSeed ? {} : { seed: values.seed });
     ({ keepSeed = false, guessing = false, method: chosen } = now);
     draw();
   });

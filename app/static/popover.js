@@ -2,7 +2,8 @@
 import { cellsText, isFilled, isOpen } from "./document.js";
 import { button, el } from "./dom.js";
 import { composes } from "./keys.js";
-import { COMMA, LONGEST, WORD, isKeyword } from "./marks.js";
+import { passageParts } from "./islands.js";
+import { COMMA, LONGEST, WORD, isKeyword, isWord } from "./marks.js";
 import { shorten, toPlainText } from "./segments.js";
 
 const LONG_VERSION = 140; // characters of a fill that are shown in the list,
@@ -128,13 +129,14 @@ export function installPopovers(page) {
   // ---- a passage to rewrite
   function openRewrite(element, island) {
     const keep = ([label, share]) => button(label, () => {
-      page.commands.keepSome(island.id, share);
+      if (!page.commands.keepSome(island.id, share)) return;
       anchor = view.islandElement(island.id);
       place();
     }, { class: "quiet", hint: share ? "Pin some words by lot, others each time" : "Pin no word" });
+    const many = passageParts(island.pieces).filter(isWord).length > 1;
     open(element, island.id, "Passage", "dialog",
-      el("p", {}, "Click the words that must stay, or keep by lot:"),
-      el("div", { class: "keeping", role: "group", "aria-label": "Keep" }, ...KEEPS.map(keep)),
+      el("p", {}, many ? "Click the words that must stay, or keep by lot:" : "Click the words that must stay."),
+      many && el("div", { class: "keeping", role: "group", "aria-label": "Keep" }, ...KEEPS.map(keep)),
       el("div", { class: "choices" }, button("Back to text", () => { close(); page.commands.unmark(island.id); }, { class: "quiet" })));
   }
 
@@ -147,11 +149,11 @@ export function installPopovers(page) {
     const free = filled && !island.fill.shown && cell.state === "revealed" && standsAlone(island.fill.cells, index);
     // Where words begin with a space, a token without one is the end of the word before.
     const spaces = index > 0 && cell.alternatives.some(([text]) => text.startsWith(" "));
-    const isWord = (text) => WORD.test(text) && (!spaces || text.startsWith(" "));
+    const beginsWord = (text) => WORD.test(text) && (!spaces || text.startsWith(" "));
     const options = cell.alternatives.slice(0, 5).map(([text, probability]) => {
       const here = text === cell.text;
       const what = [el("span", {}, text.trim() || (text === "" ? "nothing" : "space")), el("small", {}, percent(probability))];
-      const choice = free && !here && isWord(text) && el("button", { type: "button", title: "Put this word here",
+      const choice = free && !here && beginsWord(text) && el("button", { type: "button", title: "Put this word here",
         onclick: () => put(island.id, index, spaced(island.fill.cells, index, text)) }, ...what);
       return el("li", { class: here ? "chosen" : null, style: `--p:${Math.round(probability * 100)}%` }, ...(choice ? [choice] : what));
     });
@@ -270,7 +272,7 @@ export function installPopovers(page) {
   page.card.addEventListener("scroll", () => place());
   addEventListener("resize", () => place());
   // What it tells of is gone: the place, or what was written there.
-  draft.addEventListener("splice", () => { if (!root.hidden && (draft.find(owner)?.island.fill ?? null) !== fill) close(); });
+  draft.addEventListener("splice", () => { if (!root.hidden && (draft.find(owner) ? draft.find(owner).island.fill ?? null : undefined) !== fill) close(); });
   page.runs.addEventListener("begin", () => close());
   return { root, close, show: (id) => activate(view.islandElement(id)), get isOpen() { return !root.hidden; } };
 }

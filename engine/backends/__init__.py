@@ -15,7 +15,7 @@ from engine.backends.precision import computes_in_bf16
 from engine.backends.toy import Toy
 from engine.denoiser import Denoiser
 from engine.hub import HubError, Progress
-from engine.hub.families import FAMILIES, kind_of, lack, refusal
+from engine.hub.families import FAMILIES, kind_of, obstacle
 from engine.hub.installed import EMBEDDED, TOKENIZER_FILES, embedded_name, folder_of
 from engine.settings import DTYPES
 
@@ -51,12 +51,9 @@ def load(
         raise LoadError(f"{file} is a file; give the folder that it lies in.")
     name = None if path else str(name_or_path)
     folder = Folder(path or _from_hub(str(name_or_path), revision, progress), name)
-    kind = kind_of(folder.config)
-    if kind not in FAMILIES:
-        raise LoadError(refusal(folder.name, kind))
-    family = FAMILIES[kind]
-    if lacking := lack(folder.name, family):
-        raise LoadError(lacking)
+    if why := obstacle(folder.name, folder.config):
+        raise LoadError(why)
+    family = FAMILIES[kind_of(folder.config)]
     if family.tokenizer and not any(folder.file(file) for file in TOKENIZER_FILES) and _speaks_gpt2(folder):
         folder = Folder(folder.path, name, beside=hub.vocabulary(fetch_it=name is not None))
     model: Denoiser = import_module(f"engine.backends.{family.module}").load(folder, _placement(dtype, where, folder))

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cached_property
 from pathlib import Path
 
 from engine.backends.folder import Folder, LoadError
@@ -40,23 +41,32 @@ class Chat:
         self._template, self._tokenizer, self._name = template, tokenizer, name
         self._around: tuple[list[int], list[int]] | None = None
         """What stands before an instruction, and behind it."""
-        self._plain = tokenizer.encode_marked(self._rendered(REQUEST))
+        self._plain = tokenizer.encode_marked(self._rendered(_asked(REQUEST)))
 
     def lead(self, instruction: str = "") -> list[int]:
         """Its tokens, with what a writer tells the model besides; LoadError when the template has no place for that."""
         if not instruction:
             return self._plain
         if self._around is None:
-            before, *behind = self._rendered(f"{REQUEST}\n\n{_PLACE}").split(_PLACE)
+            before, *behind = self._rendered(_asked(f"{REQUEST}\n\n{_PLACE}")).split(_PLACE)
             if len(behind) != 1:
                 raise LoadError(f"The chat template of {self._name} has no place for an instruction; leave it out.")
             self._around = self._tokenizer.encode_marked(before), self._tokenizer.encode_marked(behind[0])
         before_it, behind_it = self._around
         return [*before_it, *self._tokenizer.encode(instruction), *behind_it]  # a writer's words are never read as special tokens
 
-    def _rendered(self, request: str) -> str:
+    @cached_property
+    def close(self) -> list[int]:
+        """The tokens behind an answer; none where the template doesn't tell."""
+        try:
+            rendered = self._rendered([*_asked(REQUEST), {"role": "assistant", "content": _PLACE}], more=False)
+        except LoadError:
+            return []
+        return self._tokenizer.encode_marked(rendered.rpartition(_PLACE)[2]) if _PLACE in rendered else []
+
+    def _rendered(self, turns: list[dict[str, str]], *, more: bool = True) -> str:
         tokens = {f"{role}_token": self._tokenizer.literal(role) for role in ("bos", "eos", "pad", "unk", "mask")}
-        return render(self._template, request, tokens, self._name)
+        return render(self._template, turns, tokens, self._name, more=more)
 
 
 def chat_of(folder: Folder, tokenizer: HubTokenizer | None) -> Chat | None:
@@ -80,13 +90,17 @@ def _template(folder: Folder) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def render(template: str, request: str, tokens: dict[str, str], name: str) -> str:
-    """A request as a chat template writes it, up to where the answer begins.
+def _asked(request: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": request}]
+
+
+def render(template: str, turns: list[dict[str, str]], tokens: dict[str, str], name: str, *, more: bool) -> str:
+    """The turns of a talk as a chat template writes them, with `more` up to where the next answer begins.
 
     The template is run in a process of its own, with limits on time, memory and output. LoadError when it fails or reaches one.
     """
     # Without `enable_thinking` Qwen3's template would have the answer begin with thoughts.
-    values = {"messages": [{"role": "user", "content": request}], "add_generation_prompt": True, "enable_thinking": False, **tokens}
+    values = {"messages": turns, "add_generation_prompt": more, "enable_thinking": False, **tokens}
     job = {"template": template, "values": values, "most": MOST, "memory": MEMORY, "seconds": SECONDS}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-P", str(_PROGRAM)]

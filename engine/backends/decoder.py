@@ -1,4 +1,4 @@
-"""The transformer that LLaDA, Dream and A2D share, and the Denoiser around it.
+"""The transformer that LLaDA, Dream, A2D, iLLaDA and EuroBERT share, and the Denoiser around it.
 
 A Llama-shaped network (RMSNorm, rotary positions, grouped-query attention, SwiGLU) whose attention sees both ways. The output head,
 which at 150,000 rows is a good part of the work, runs only where a prediction is asked for.
@@ -274,12 +274,22 @@ _HARMLESS = frozenset(
         "architectures",
         "auto_map",
         "attention_dropout",
+        "bos_token",
+        "classifier_dropout",
+        "classifier_pooling",
+        "clf_pooling",
         "dtype",
+        "embd_pdrop",
         "embedding_dropout",
+        "eos_token",
+        "hidden_dropout",
         "initializer_range",
+        "mask_token",
         "model_type",
         "output_attentions",
         "output_hidden_states",
+        "pad_token",
+        "resid_pdrop",
         "residual_dropout",
         "return_dict",
         "tokenizer_class",

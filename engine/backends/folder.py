@@ -53,7 +53,7 @@ class Folder:
 
     def __init__(self, path: Path, name: str | None = None, beside: Path | None = None) -> None:
         """`name`: what the model is called on the page; the folder's name when left out. `beside`: a folder for what this one lacks."""
-        self.path, self.name, self.beside = path, " ".join((name or path.resolve().name).split()), beside
+        self.path, self.name, self.beside = path, " ".join((name or _called(path.resolve())).split()), beside
         config = self.json(CONFIG)
         if config is None:
             raise LoadError(f"There is no model in {path}: it has no {CONFIG}.")
@@ -217,6 +217,12 @@ class Folder:
         or compute them afterwards.
         """
         streaming.fill(model, self.tensors, rename, placement.device, placement.dtype, placement.bits, self.name)
+
+
+def _called(path: Path) -> str:
+    """What a model in a folder is called: as the folder, or in the hub's cache, whose folders are called by digests, as on the hub."""
+    kind, *names = path.parent.parent.name.split("--")
+    return names[-1] if path.parent.name == "snapshots" and kind == "models" and names else path.name
 
 
 def _no_number(said: str) -> NoReturn:

@@ -38,7 +38,7 @@ SPACE = "\u2581"
 """How SentencePiece writes a space."""
 _ROLES = ("mask", "bos", "eos", "cls", "sep", "pad", "unk")
 _USUAL = {
-    "mask": ("[MASK]", "<mask>", "<|mask|>", "<|MASK|>", "<|mdm_mask|>"),
+    "mask": ("[MASK]", "<mask>", "<|mask|>", "<|MASK|>", "<[MASK]>", "<|mdm_mask|>"),
     "bos": ("<s>", "<|startoftext|>", "<|endoftext|>"),
     "eos": ("</s>", "<|endoftext|>"),
     "cls": ("[CLS]", "<s>"),

@@ -133,13 +133,14 @@ class MaskedLM(Speech):
         self.suppressed: Sequence[int] = sorted({self.mask_id} | self.unwritten(self.vocab_size))
 
     def frame(self, ids: list[int], *, starts: bool, ends: bool, instruction: str = "") -> tuple[list[int], int]:
-        """[CLS] canvas [SEP], or <s> canvas </s>, wherever in the document the canvas lies; a question in place of [CLS].
+        """[CLS] canvas [SEP], or <s> canvas </s>, wherever in the document the canvas lies; of a talk the question and what ends an answer.
 
         Every row of these families' training stood between the two, the middles of long documents too.
         """
         self.reader()  # says so when there is none
         front = self.chat.lead(instruction) if self.chat else self._front
-        return [*front, *ids, *self._back], len(front)
+        back = self._back if self.chat is None else self.chat.close if ends else []
+        return [*front, *ids, *back], len(front)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:

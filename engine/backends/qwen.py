@@ -35,7 +35,7 @@ _KNOWN = frozenset(
 )
 
 
-def shape_of(folder: Folder, *, qkv_bias: bool, qk_norm: bool = False, head_width: int | None = None) -> Shape:
+def shape_of(folder: Folder, *, qkv_bias: bool = False, qk_norm: bool = False, head_width: int | None = None) -> Shape:
     """The network that a config describes; LoadError for what would be another one.
 
     qkv_bias, qk_norm: what the family has without its configs saying so. head_width: where the config names none; else an even share.

@@ -38,6 +38,8 @@ LENGTHS: dict[Size, tuple[int, int]] = {"quick": (120, 30), "card": (1_000, 150)
 """Gaps whose lengths are guessed, of all kinds together, and on how many of them CAL is tried."""
 IN_ORDER: dict[Size, int] = {"quick": 64, "card": 768, "full": 1_536}
 """Tokens that are asked for from left to right, where there is a twin; each costs a row."""
+LONGEST_ROW = 1024
+"""Tokens in a row where nobody gives a number, for models that could read more: the memory of a row grows with its square."""
 QUICK_CHARACTERS = 1_000
 """Characters of each document that a quick report reads, and that the card's sample holds: the test suite measures it again."""
 
@@ -60,7 +62,9 @@ class Session:
             self.model: Denoiser = load(args.model, device=args.device, dtype=args.dtype)
             self.weight = _weight(self.model)
             self.dtype = dtype_of(self.model) or "float32"
-            self.length = args.length or self.model.max_length
+            if getattr(self.model, "answers", False):
+                raise ValueError(f"{self.model.name} answers people, and would be measured by what it is told, too; name a base model.")
+            self.length = args.length or min(self.model.max_length, LONGEST_ROW)
             self.characters = QUICK_CHARACTERS if args.quick else None
             self.texts = read(self.model, files, self.length, self.characters)
         told = [(path.name, path.stat().st_size) for path in files]

@@ -13,7 +13,7 @@ from pathlib import Path
 from engine.hub import installed
 from engine.hub.catalogue import CATALOGUE, EMBEDDED_LICENCE
 from engine.hub.downloading import Progress, check, download, vocabulary
-from engine.hub.families import FAMILIES, kind_of
+from engine.hub.families import FAMILIES, blockwise, kind_of
 from engine.hub.fetching import HubError
 from engine.hub.installed import CONFIG, EMBEDDED, folder_of
 from engine.settings import LARGE
@@ -48,7 +48,8 @@ def models() -> list[ModelInfo]:
     known: dict[str, ModelInfo] = {}
     cuda = _uses_cuda()
     for name, folder in found:
-        if family := FAMILIES.get(kind_of(installed.read_json(folder / CONFIG))):
+        config = installed.read_json(folder / CONFIG)
+        if (family := FAMILIES.get(kind_of(config))) and not blockwise(name, config):
             called = name or installed.embedded_name()
             licence = licences.get(name, "") if name else EMBEDDED_LICENCE
             memory = _memory(installed.parameters(folder), installed.weights(folder), cuda)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.hub import installed
-from engine.hub.families import FAMILIES, GPT2, kind_of, lack, refusal, supported
+from engine.hub.families import FAMILIES, GPT2, kind_of, obstacle, supported
 from engine.hub.fetching import TIMEOUT, HubError, Remote, Stopped, distrust, fetch
 from engine.hub.installed import CONFIG, INDEX, TOKENIZER_FILES, WEIGHTS
 
@@ -128,10 +128,8 @@ class _Download:
             raise HubError(f"{name} has no {CONFIG}, so it is no model that Lacuna can load; there are {supported()}.")
         self._fetch(files[CONFIG])
         config = installed.read_json(files[CONFIG].link)
-        if (kind := kind_of(config)) not in FAMILIES:
-            raise HubError(refusal(name, kind))
-        if lacking := lack(name, FAMILIES[kind]):
-            raise HubError(lacking)
+        if why := obstacle(name, config):
+            raise HubError(why)
         return files, config
 
     def _weights(self, files: dict[str, Remote]) -> list[Remote]:

@@ -48,7 +48,9 @@ FAMILIES: dict[str, Family] = {
     SEDD: Family("SEDD", "sedd", tokenizer=GPT2),
     "llada": Family("LLaDA", "llada"),
     "dream": Family("Dream", "dream"),
-    **{f"a2d-{base}": Family("A2D", "a2d") for base in ("qwen3", "qwen2", "llama")},
+    **{f"a2d-{base}": Family("A2D", "bidirectional") for base in ("qwen3", "qwen2", "llama")},
+    "illada": Family("iLLaDA", "bidirectional"),
+    "eurobert": Family("EuroBERT", "bidirectional"),
     **{kind: Family(name, "masked_lm", "transformers") for kind, name in _MASKED_LM.items()},
 }
 """By `model_type` in lower case; our own format and SEDD, which have no such field, by `kind_of`."""
@@ -69,8 +71,27 @@ def supported() -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def refusal(name: str, kind: str) -> str:
-    """The sentence for a model of a family that isn't known, or that doesn't say which it is of."""
+_BLOCKWISE = ("bd3lm", "opdlm")
+"""Parts of the names of A2D models that write block by block; nothing in their configs tells them from the others."""
+
+
+def obstacle(name: str, config: Mapping[str, Any]) -> str:
+    """Why a model with this config can't be loaded here, as a sentence; empty when nothing stands in the way."""
+    kind = kind_of(config)
+    if kind not in FAMILIES:
+        return _refusal(name, kind)
+    if blockwise(name, config):
+        return f"{name} can't fill gaps: it writes block by block, and sees no further than its block; take the mdlm one of its kind."
+    return lack(name, FAMILIES[kind])
+
+
+def blockwise(name: str, config: Mapping[str, Any]) -> bool:
+    """Whether a model sees nothing of what stands behind the block that it writes."""
+    names = f"{name} {config.get('_name_or_path', '')}".lower()
+    return kind_of(config).startswith("a2d-") and any(part in names for part in _BLOCKWISE)
+
+
+def _refusal(name: str, kind: str) -> str:
     said = f"is of the family {kind[:40]!r}" if kind else "does not say of which family it is"
     return f"{name} {said}, which can't be loaded; there are {supported()}."
 
