@@ -73,7 +73,7 @@ class Canvas:
             self._frame = partial(answering.frame, instruction=instruction)
         self.longest = min(model.max_length, settings.window)
         """Tokens that the model reads at once, but for what it is told."""
-        self.room = self._room(settings)
+        self.room = self._room()
         """Tokens in a window, without the family's special ends."""
         if instruction and self.room < LEAST_ROOM:
             raise SettingsError(f"The instruction leaves {model.name} no room for the draft; make it shorter.")
@@ -150,10 +150,10 @@ class Canvas:
 
     # What the model reads
 
-    def _room(self, settings: Settings) -> int:
+    def _room(self) -> int:
         """What a model is told is taken from what it could read, not from the window; the special ends of others stand in it."""
         ends = len(self._frame([], starts=True, ends=True)[0])
-        return min(self._model.max_length - ends, settings.window - (0 if self._answers else ends))
+        return min(self._model.max_length - ends, self.longest - (0 if self._answers else ends))
 
     def windows(self, sizes: Sequence[int]) -> list[list[tuple[int, int, int]]]:
         """The spans in groups that share a window, in reading order, as (span, first cell, end cell).

@@ -143,29 +143,29 @@ export function marks(page) {
     say(`Pinned. Fill writes the words around them anew.${givenUp([island])}`);
   }
 
+  const drawnFrom = new WeakMap(); // pieces with pins that were drawn by lot -> the same without these, with the writer's own
+
   function pinParts(id, indices, pinned) {
     const { island } = draft.find(id);
     const toggled = (pieces) => joined(passageParts(pieces).map((part, index) => (indices.includes(index) && part.word ? { ...part, pin: pinned } : part)));
     const pieces = toggled(island.pieces);
-    if (own.has(island.pieces)) own.set(pieces, toggled(own.get(island.pieces)));
+    if (drawnFrom.has(island.pieces)) drawnFrom.set(pieces, toggled(drawnFrom.get(island.pieces)));
     exchangePieces(island, pieces);
     say(pinned ? "Pinned: it stays, word for word." : "Unpinned.");
   }
 
-  /** Of a passage's pieces whose pins were drawn by lot: the pieces without these, which hold the writer's own. */
-  const own = new WeakMap();
   /** Pin words of a passage until about this share of them stays, others each time; those that the writer pinned stay. None unpins all. */
   function keepSome(id, share) {
     const { island } = draft.find(id) ?? {};
     if (!island || island.fill) return false;
-    const before = own.get(island.pieces) ?? island.pieces;
+    const before = drawnFrom.get(island.pieces) ?? island.pieces;
     const parts = passageParts(before).map((part) => ({ ...part, pin: part.pin && share > 0 }));
     const words = parts.filter(isWord);
     const pinned = words.filter(({ pin }) => pin).length;
     const kept = share > 0 ? Math.max(pinned, Math.min(words.length - 1, Math.round(share * words.length))) : 0;
     const freed = drawnWords(words, words.length - kept);
     const pieces = joined(parts.map((part) => (share > 0 && isWord(part) && !freed.has(part) ? { ...part, pin: true } : part)));
-    if (share > 0) own.set(pieces, before);
+    if (share > 0) drawnFrom.set(pieces, before);
     if (JSON.stringify(pieces) !== JSON.stringify(island.pieces)) exchangePieces(island, pieces);
     const others = kept > pinned ? " Press it again to keep others." : "";
     say(kept ? `${kept} of ${words.length} words ${kept === 1 ? "stays" : "stay"}.${others}` : "No word is pinned: all of it may be written anew.");

@@ -18,10 +18,12 @@ export function installPopovers(page) {
   let owner = 0; // and its island
   let fill = null; // with what was written there when it opened
 
+  /** What was written there; undefined where the place is gone. */
+  const written = (id) => draft.find(id)?.island.fill;
   function open(element, id, label, role, ...children) {
     anchor = element;
     owner = id;
-    fill = draft.find(id)?.island.fill ?? null;
+    fill = written(id);
     root.replaceChildren(...children.filter(Boolean));
     root.setAttribute("role", role);
     root.setAttribute("aria-label", label);
@@ -272,7 +274,7 @@ export function installPopovers(page) {
   page.card.addEventListener("scroll", () => place());
   addEventListener("resize", () => place());
   // What it tells of is gone: the place, or what was written there.
-  draft.addEventListener("splice", () => { if (!root.hidden && (draft.find(owner) ? draft.find(owner).island.fill ?? null : undefined) !== fill) close(); });
+  draft.addEventListener("splice", () => { if (!root.hidden && written(owner) !== fill) close(); });
   page.runs.addEventListener("begin", () => close());
   return { root, close, show: (id) => activate(view.islandElement(id)), get isOpen() { return !root.hidden; } };
 }
