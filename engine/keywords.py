@@ -2,7 +2,7 @@
 
 A keyword's chance at a place is that of its tokens there while all around is still masked, which one reading tells for every place of a
 gap. The surest keyword is placed first, and the next reading sees it, as the confident order does with tokens. Of a keyword's several
-forms one is drawn before, by its chance at the best place for it.
+forms one is drawn before, by its chance at the best place for it, a token.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engine.forward import subs_log_probs
 from engine.layout import Piece
 from engine.lengths import tokens_of_words
 from engine.marks import LONGEST_GAP, forms
-from engine.notation import broken_by
+from engine.notation import Broken
 from engine.settings import Settings
 from engine.spacing import ends_sentence, space_after, space_before
 from engine.text import SPACELESS, is_wordlike
@@ -54,11 +54,13 @@ def place(
     seed. Yields after each gap, so that a caller can leave off; returns what stands there. Raises DraftError where a gap has fewer tokens
     than its keywords.
     """
-    asked = {
-        i: _with_forms(model, canvas, i, mark, sizes, settings)
-        for i, span in enumerate(canvas.spans)
-        if isinstance(mark := draft.marks[span.gap], Gap) and mark.keywords
-    }
+    asked = {i: mark for i, span in enumerate(canvas.spans) if isinstance(mark := draft.marks[span.gap], Gap) and mark.keywords}
+    for i, mark in asked.items():
+        if any(len(choice) > 1 for choice in _choices(mark)):
+            asked[i] = _with_forms(model, canvas, i, mark, sizes, settings)
+            yield
+        else:
+            asked[i] = replace(mark, keywords=tuple(form for (form,) in _choices(mark)))
     tokens = [[model.mask_id] * size for size in sizes]
     parts = {i: [_tokens(model, canvas, keyword) for keyword in mark.keywords] for i, mark in asked.items()}
     beside: dict[int, int | None] = {}
@@ -87,9 +89,7 @@ def place(
 
 def _with_forms(model: Denoiser, canvas: Canvas, i: int, mark: Gap, sizes: Sequence[int], settings: Settings) -> Gap:
     """The mark of span i with one form of each keyword: such that the others still have room, and none that is banned."""
-    choices = [[form for form in forms(keyword) if not broken_by(form, mark.bans)] for keyword in mark.keywords]
-    if all(len(choice) == 1 for choice in choices):
-        return replace(mark, keywords=tuple(form for (form,) in choices))
+    choices = _choices(mark)
     parts = {form: _tokens(model, canvas, form) for choice in choices for form in choice}
     by_words = mark.length is not None and mark.length.unit == "words"
     took = {form: len(words(form)) if by_words else len(part) for form, part in parts.items()}
@@ -104,9 +104,9 @@ def _with_forms(model: Denoiser, canvas: Canvas, i: int, mark: Gap, sizes: Seque
     for choice in choices:
         least = min(took[form] for form in choice)
         fitting = [form for form in choice if took[form] - least <= max(0, spare)]
-        fits = torch.stack([_fits(log_probs, [columns[token] for token in parts[form]], whole).max() for form in fitting]).double()
+        found = [_fits(log_probs, [columns[token] for token in parts[form]], whole).max() / len(parts[form]) for form in fitting]
         uniform = torch.tensor([chance.random()], dtype=torch.float64)
-        weights = fits.clamp_min(-1e4)[None]
+        weights = torch.stack(found).double().clamp_min(-1e4)[None]
         at = int(categorical(weights / settings.temperature, uniform)[0]) if settings.temperature > 0 else int(weights.argmax())
         taken.append(fitting[at])
         spare -= took[fitting[at]] - least
@@ -120,7 +120,13 @@ def _tokens(model: Denoiser, canvas: Canvas, keyword: str) -> list[int]:
 
 def _words(mark: Gap) -> int:
     """The words of its keywords, the shortest forms taken."""
-    return sum(min(len(words(form)) for form in forms(keyword)) for keyword in mark.keywords)
+    return sum(min(len(words(form)) for form in choice) for choice in _choices(mark))
+
+
+def _choices(mark: Gap) -> list[list[str]]:
+    """The forms that each keyword of a mark may have: those that it doesn't ban."""
+    broken = Broken(mark.bans)
+    return [[form for form in forms(keyword) if not broken.by(form)] or forms(keyword) for keyword in mark.keywords]
 
 
 def _too_short(length: Length, keywords: str) -> str:

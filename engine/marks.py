@@ -12,6 +12,7 @@ LONGEST_GAP = 2000
 Unit: TypeAlias = Literal["words", "tokens"]
 
 NEWLINE = re.compile(r"(\r\n|\r|\n)")
+_BAR = re.compile(r"(?<!\\)\|")
 
 
 class DraftError(ValueError):
@@ -73,8 +74,8 @@ class Gap:
 
 
 def forms(keyword: str) -> list[str]:
-    """The forms of a keyword, of which one must be in the fill."""
-    return [form.strip() for form in keyword.split("|")]
+    r"""The forms of a keyword, of which one must be in the fill; `\|` is a bar within one."""
+    return [form.strip().replace(r"\|", "|") for form in _BAR.split(keyword)]
 
 
 @dataclass(frozen=True, slots=True)

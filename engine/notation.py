@@ -175,6 +175,7 @@ class _Reader:
         """The list of phrases from `at` to `]]` or the sign `ends`, and where that stands."""
         phrases: list[str] = []
         phrase: list[str] = []
+        many = 0
         for kind, piece, offset in self.tokens(at, start):
             if kind == "text":
                 phrase.append(piece)
@@ -191,7 +192,8 @@ class _Reader:
                 phrase.clear()
                 if not phrases[-1]:
                     self.fail(offset, f"Expected a {what} before `{piece}`.")
-                if len(phrases) > LONGEST_GAP:
+                many += len(forms(phrases[-1])) if what == "keyword" else 1
+                if many > LONGEST_GAP:
                     self.fail(offset, f"This list is too long; expected at most {LONGEST_GAP} phrases.")
                 if what == "keyword" and not all(map(words, forms(phrases[-1]))):
                     self.fail(
@@ -275,21 +277,25 @@ class _Reader:
 
 def _clash(keywords: Sequence[str], bans: Sequence[str]) -> tuple[str, str] | None:
     """A keyword that no one can write without writing a ban, whichever of its forms is taken, and such a ban."""
-    for keyword in keywords:
-        clashing = [broken_by(form, bans) for form in forms(keyword)]
-        if all(clashing):
-            return keyword, clashing[0]
+    if bans:
+        broken = Broken(bans)
+        for keyword in keywords:
+            found = [broken.by(form) for form in forms(keyword)]
+            if all(found):
+                return keyword, found[0]
     return None
 
 
-def broken_by(form: str, bans: Sequence[str]) -> str:
-    """The ban that is broken by whoever writes this form of a keyword: by its words, or by its signs if the ban has no word; else empty."""
-    written, said = fold(form), _as_bans_read(form)
-    for ban in bans:
-        banned = " ".join(bare_words(ban))
-        if f" {banned} " in said if banned else fold(ban) in written:
-            return ban
-    return ""
+class Broken:
+    """Which of some bans is broken by whoever writes a keyword: by its words, or by its signs if the ban has no word."""
+
+    def __init__(self, bans: Sequence[str]) -> None:
+        self._bans = [(ban, fold(ban), " ".join(bare_words(ban))) for ban in bans]
+
+    def by(self, form: str) -> str:
+        """A ban that this form of a keyword breaks; empty where there is none."""
+        written, said = fold(form), _as_bans_read(form)
+        return next((ban for ban, signs, banned in self._bans if (f" {banned} " in said if banned else signs in written)), "")
 
 
 def _as_bans_read(keyword: str) -> str:

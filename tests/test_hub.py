@@ -23,6 +23,7 @@ import engine
 from engine import hub
 from engine.hub import Progress, fetching, installed
 from tests import folders
+from tests.adapted import make_a2d
 from tests.hub_server import MAIN, NAME, Hub, fetch, partials, published, refused, server  # noqa: F401
 from tests.waiting import until
 
@@ -204,6 +205,17 @@ def test_models_that_are_here_are_listed_before_those_that_can_be_had(server: Hu
     assert info.memory in (2 * numbers, 4 * numbers)
     llada = next(info for info in before if info.name == "GSAI-ML/LLaDA-8B-Instruct")
     assert (llada.family, llada.licence, llada.installed) == ("LLaDA", "MIT", False) and 15e9 < llada.size < 17e9 <= llada.memory + 1e9
+
+
+def test_models_that_write_block_by_block_are_not_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installed, "FOLDERS", tmp_path / "bd3lm-work" / "some" / "models")
+    for name in ("tiny-diffusion-bd3lm", "tiny-diffusion-mdlm"):
+        make_a2d(installed.FOLDERS / name)
+    run = make_a2d(tmp_path / "bd3lm" / "alpaca" / "checkpoint-final")
+    found = [info.name for info in engine.models() if "tiny-diffusion" in info.name]
+    assert len(found) == 1 and found[0].endswith("tiny-diffusion-mdlm") and engine.load(found[0], device="cpu").mask_id
+    with pytest.raises(ValueError, match="writes block by block"):
+        engine.load(run, device="cpu")
 
 
 def test_the_list_survives_a_damaged_cache(server: Hub, published: Path) -> None:

@@ -31,13 +31,17 @@ GIVEN = ("", "The lamp ", "word", "(", "He said “", "\n", "é 🙂 ", "So: ")
 @st.composite
 def gaps(draw: st.DrawFn) -> Gap:
     keywords = tuple(draw(st.lists(st.sampled_from(KEYWORDS), min_size=1, max_size=3)))
-    held = sum(len(words(keyword)) for keyword in keywords), sum(1 + len(keyword.encode()) for keyword in keywords)
+    bans = ("walk", "walking on") if draw(st.booleans()) else ()
+    choices = [[form for form in forms(keyword) if form not in bans] for keyword in keywords]
+    held = [
+        sum(min(map(size, choice)) for choice in choices) for size in (lambda form: len(words(form)), lambda form: 1 + len(form.encode()))
+    ]
     unit: Literal["words", "tokens"] | None = draw(st.sampled_from(["words", "tokens", None]))
     if unit is None:
-        return Gap(None, keywords)
+        return Gap(None, keywords, bans)
     low, more = draw(st.integers(0, 12)), draw(st.sampled_from([0, 0, 4]))
     high = max(low, 1) + more + held[unit == "tokens"]
-    return Gap(Length(max(1, high - more), high, unit), keywords)
+    return Gap(Length(max(1, high - more), high, unit), keywords, bans)
 
 
 @st.composite
@@ -217,6 +221,8 @@ def test_the_form_is_the_one_that_the_model_expects() -> None:
             return found
 
     assert " X " in filled(Expecting(), "So it was [[12 tokens: a|X|b]].", temperature=0.0)
+    assert " XX X " in filled(Expecting(), "So it was [[12 tokens: a|XX X|Xb]].", temperature=0.0)  # a longer one is not less likely
+    assert "a|b" in filled(Toy(), r"So it was [[12 tokens: a\|b]].").split()
     drawn = {
         word for seed in range(12) for word in filled(Toy(), "So it was [[20 tokens: aa|bb]].", seed=seed).split() if word in ("aa", "bb")
     }
@@ -236,6 +242,8 @@ def test_a_form_that_does_not_fit_or_is_banned_is_not_taken() -> None:
     ("draft", "sentence"),
     [
         ("[[1: two words|three more words]]", "keywords are 2"),
+        ("[[1: two words|dog; dog]]", "keywords are 2"),
+        (f"[[: {'|'.join(['a'] * 2001)}]]", "at most 2000 phrases"),
         ("[[: walk||walked]]", "both sides of `|`"),
         ("[[: |walked]]", "both sides of `|`"),
         ("[[: walk|walked; walk, walked]]", "must contain “walk|walked” and must not contain “walk”"),

@@ -8,7 +8,7 @@ const SPACE = /^\s*$/;
 export const WORD = /[\p{L}\p{N}]/u;
 export const isWord = ({ text }) => WORD.test(text); // of a passage's parts
 /** Whether a gap can hold it: a word in each of its forms, "walk|walked". */
-export const isKeyword = (phrase) => phrase.split("|").every((form) => WORD.test(form));
+export const isKeyword = (phrase) => phrase.split(/(?<!\\)\|/).every((form) => WORD.test(form));
 export const COMMA = /(?<!\p{Nd}),|,(?!\p{Nd})/u; // between phrases; "1,000" is one
 export const LONGEST = 2000; // words or tokens in a gap
 const TOUCHED = /[\p{L}\p{N}_]/u; // what makes underscores and brackets beside it those of a program
@@ -147,9 +147,10 @@ export function marks(page) {
 
   function pinParts(id, indices, pinned) {
     const { island } = draft.find(id);
-    const toggled = (pieces) => joined(passageParts(pieces).map((part, index) => (indices.includes(index) && part.word ? { ...part, pin: pinned } : part)));
-    const pieces = toggled(island.pieces);
-    if (drawnFrom.has(island.pieces)) drawnFrom.set(pieces, toggled(drawnFrom.get(island.pieces)));
+    const texts = stopTexts(island);
+    const spans = indices.map((index) => [texts.slice(0, index), texts.slice(0, index + 1)].map((those) => those.join("").length));
+    const pieces = withPins(island.pieces, spans, pinned);
+    if (drawnFrom.has(island.pieces)) drawnFrom.set(pieces, withPins(drawnFrom.get(island.pieces), spans, pinned));
     exchangePieces(island, pieces);
     say(pinned ? "Pinned: it stays, word for word." : "Unpinned.");
   }
@@ -167,8 +168,8 @@ export function marks(page) {
     const pieces = joined(parts.map((part) => (share > 0 && isWord(part) && !freed.has(part) ? { ...part, pin: true } : part)));
     if (share > 0) drawnFrom.set(pieces, before);
     if (JSON.stringify(pieces) !== JSON.stringify(island.pieces)) exchangePieces(island, pieces);
-    const others = kept > pinned ? " Press it again to keep others." : "";
-    say(kept ? `${kept} of ${words.length} words ${kept === 1 ? "stays" : "stay"}.${others}` : "No word is pinned: all of it may be written anew.");
+    const others = kept > pinned ? "Press it again to keep others." : "You pinned them; none unpins all.";
+    say(kept ? `${kept} of ${words.length} words ${kept === 1 ? "stays" : "stay"}. ${others}` : "No word is pinned: all of it may be written anew.");
     return true;
   }
 
@@ -278,13 +279,17 @@ const stopPieces = ({ fill, pieces }) => (fill ? fill.cells.map(({ text, state }
 /** What a run wrote as the pieces of a passage, in which the words of some cells are pinned, whole, beside those that are so already. */
 function withPinned(island, from, to) {
   const texts = stopTexts(island);
-  const start = texts.slice(0, from).join("").length;
-  const end = texts.slice(0, to + 1).join("").length;
+  const span = [from, to + 1].map((count) => texts.slice(0, count).join("").length);
+  return withPins(merged(stopPieces(island)), [span], true);
+}
+
+/** Pieces in which the words that reach into some spans of characters, [from, to), are pinned, whole, or are not. */
+function withPins(pieces, spans, pinned) {
   let at = 0;
-  return joined(passageParts(merged(stopPieces(island))).map((part) => {
-    const inside = at < end && at + part.text.length > start;
-    at += part.text.length;
-    return { ...part, pin: part.word && (part.pin || inside) };
+  return joined(passageParts(pieces).map((part) => {
+    const [start, end] = [at, (at += part.text.length)];
+    const inside = part.word && spans.some(([from, to]) => start < to && end > from);
+    return inside ? { ...part, pin: pinned } : part;
   }));
 }
 

@@ -172,7 +172,7 @@ export function buildPanel(page, facts) {
     placeholder: "For example: a letter to a child; warm, a little funny.", oninput: () => set("instruction", told.value), onblur: () => changed() });
   const instruction = el("div", { class: "instruction", hidden: true }, el("label", { for: "lacuna-instruction" }, "Tell the model"), told,
     el("p", { class: "help", id: "lacuna-instruction-help" }, "How to write, who speaks, what must happen. This model was trained to answer people; others only read the draft."));
-  fields.push(() => { if (document.activeElement !== told) told.value = values.instruction; });
+  fields.push(() => { if (document.activeElement !== told || !document.hasFocus()) told.value = values.instruction; });
 
   const reset = button("Reset to defaults", () => {
     keepSeed = false;
@@ -195,12 +195,11 @@ export function buildPanel(page, facts) {
       ...rest.map((name) => (options[name] ? choice(name, name === "sampler" ? facts.samplers : {}) : number(name))),
       reset));
   changed();
-  // What is set in another tab holds here too: else whichever tab stores next would take the other's settings back. Only what the model
-  // is told is of the draft that this tab has.
+  // What is set in another tab holds here too: else whichever tab stores next would take the other's settings back.
   addEventListener("storage", ({ key }) => {
     if (key !== KEY) return;
     const now = read();
-    Object.assign(values, { bans: slurs }, now.values, { instruction: values.instruction }, now.keepSeed ? {} : { seed: values.seed });
+    Object.assign(values, { bans: slurs }, now.values, now.keepSeed ? {} : { seed: values.seed });
     ({ keepSeed = false, guessing = false, method: chosen } = now);
     draw();
   });

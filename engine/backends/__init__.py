@@ -51,7 +51,7 @@ def load(
         raise LoadError(f"{file} is a file; give the folder that it lies in.")
     name = None if path else str(name_or_path)
     folder = Folder(path or _from_hub(str(name_or_path), revision, progress), name)
-    if why := obstacle(folder.name, folder.config):
+    if why := obstacle(folder.name, folder.config, folder.path):
         raise LoadError(why)
     family = FAMILIES[kind_of(folder.config)]
     if family.tokenizer and not any(folder.file(file) for file in TOKENIZER_FILES) and _speaks_gpt2(folder):

@@ -181,8 +181,8 @@ class DecoderDenoiser(Speech):
 
     def frame(self, ids: list[int], *, starts: bool, ends: bool, instruction: str = "") -> tuple[list[int], int]:
         """Put what the family wants to read before the canvas, and behind it where the document ends."""
-        lead = self._known(self.chat.lead(instruction) if self.chat else self._lead)
-        return [*lead, *ids, *(self._close if ends else ())], len(lead)
+        lead = self.chat.lead(instruction) if self.chat else self._lead
+        return [*self._known(lead), *ids, *(self._known(self._close) if ends else ())], len(lead)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, positions: Tensor, *, t: Tensor | None = None, attend: Tensor | None = None) -> Tensor:

@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add("--lengths", action="store_true", help="print how near automatic lengths come, and measure nothing else")
     add("--gaps", type=whole, help="gaps of each kind to fill")
     add("--json", action="store_true", help="print one JSON object instead of a table")
-    add("--length", type=whole, help="tokens in a row; the model's own length when left out")
+    add("--length", type=whole, help="tokens in a row; the model's own length, 1024 at most, when left out")
     add("--passes", type=whole, default=1, help="draws of masks for the NELBO")
     add("--rows", type=whole, default=16, help="rows in a batch")
     add("--seed", type=seed, default=0)

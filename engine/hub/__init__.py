@@ -49,7 +49,7 @@ def models() -> list[ModelInfo]:
     cuda = _uses_cuda()
     for name, folder in found:
         config = installed.read_json(folder / CONFIG)
-        if (family := FAMILIES.get(kind_of(config))) and not blockwise(name, config):
+        if (family := FAMILIES.get(kind_of(config))) and not blockwise(folder, config):
             called = name or installed.embedded_name()
             licence = licences.get(name, "") if name else EMBEDDED_LICENCE
             memory = _memory(installed.parameters(folder), installed.weights(folder), cuda)

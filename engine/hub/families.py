@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from engine.text import command
@@ -75,19 +76,21 @@ _BLOCKWISE = ("bd3lm", "opdlm")
 """Parts of the names of A2D models that write block by block; nothing in their configs tells them from the others."""
 
 
-def obstacle(name: str, config: Mapping[str, Any]) -> str:
-    """Why a model with this config can't be loaded here, as a sentence; empty when nothing stands in the way."""
+def obstacle(name: str, config: Mapping[str, Any], where: Path | None = None) -> str:
+    """Why a model with this config can't be loaded here, as a sentence; empty when nothing stands in the way. `where`: its folder."""
     kind = kind_of(config)
     if kind not in FAMILIES:
         return _refusal(name, kind)
-    if blockwise(name, config):
+    if blockwise(where or Path(name), config):
         return f"{name} can't fill gaps: it writes block by block, and sees no further than its block; take the mdlm one of its kind."
     return lack(name, FAMILIES[kind])
 
 
-def blockwise(name: str, config: Mapping[str, Any]) -> bool:
-    """Whether a model sees nothing of what stands behind the block that it writes."""
-    names = f"{name} {config.get('_name_or_path', '')}".lower()
+def blockwise(where: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a model, a name on the hub or a folder, sees nothing of what stands behind the block that it writes. dLLM's own runs lie in
+    KIND/RUN/checkpoint-final, a model of the hub's cache in NAME/snapshots/DIGEST.
+    """
+    names = " ".join([*where.parts[-3:], str(config.get("_name_or_path", ""))]).lower()
     return kind_of(config).startswith("a2d-") and any(part in names for part in _BLOCKWISE)
 
 
