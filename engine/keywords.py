@@ -41,8 +41,10 @@ Run = tuple[int, int]
 def check(draft: Draft) -> None:
     """Raise DraftError for a gap that is to hold fewer words than its keywords are."""
     for number, mark in enumerate(draft.marks):
-        if isinstance(mark, Gap) and mark.length and mark.length.unit == "words" and mark.length.high < _words(mark):
-            raise draft.error(number, _too_short(mark.length, f"are {_words(mark)}"))
+        if isinstance(mark, Gap) and mark.length and mark.length.unit == "words":
+            fewest = sum(min(len(words(form)) for form in choice) for choice in _choices(mark))
+            if mark.length.high < fewest:
+                raise draft.error(number, _too_short(mark.length, f"are {fewest}"))
 
 
 def place(
@@ -56,11 +58,14 @@ def place(
     """
     asked = {i: mark for i, span in enumerate(canvas.spans) if isinstance(mark := draft.marks[span.gap], Gap) and mark.keywords}
     for i, mark in asked.items():
-        if any(len(choice) > 1 for choice in _choices(mark)):
-            asked[i] = _with_forms(model, canvas, i, mark, sizes, settings)
-            yield
+        choices = _choices(mark)
+        if several := any(len(choice) > 1 for choice in choices):
+            taken = _forms_taken(model, canvas, i, mark, choices, sizes, settings)
         else:
-            asked[i] = replace(mark, keywords=tuple(form for (form,) in _choices(mark)))
+            taken = [form for (form,) in choices]
+        asked[i] = replace(mark, keywords=tuple(taken))
+        if several:
+            yield
     tokens = [[model.mask_id] * size for size in sizes]
     parts = {i: [_tokens(model, canvas, keyword) for keyword in mark.keywords] for i, mark in asked.items()}
     beside: dict[int, int | None] = {}
@@ -87,9 +92,16 @@ def place(
     return placed
 
 
-def _with_forms(model: Denoiser, canvas: Canvas, i: int, mark: Gap, sizes: Sequence[int], settings: Settings) -> Gap:
-    """The mark of span i with one form of each keyword: such that the others still have room, and none that is banned."""
-    choices = _choices(mark)
+def _forms_taken(
+    model: Denoiser,
+    canvas: Canvas,
+    i: int,
+    mark: Gap,
+    choices: Sequence[Sequence[str]],
+    sizes: Sequence[int],
+    settings: Settings,
+) -> list[str]:
+    """One form of each keyword of span i, such that the others still have room."""
     parts = {form: _tokens(model, canvas, form) for choice in choices for form in choice}
     by_words = mark.length is not None and mark.length.unit == "words"
     took = {form: len(words(form)) if by_words else len(part) for form, part in parts.items()}
@@ -105,12 +117,10 @@ def _with_forms(model: Denoiser, canvas: Canvas, i: int, mark: Gap, sizes: Seque
         least = min(took[form] for form in choice)
         fitting = [form for form in choice if took[form] - least <= max(0, spare)]
         found = [_fits(log_probs, [columns[token] for token in parts[form]], whole).max() / len(parts[form]) for form in fitting]
-        uniform = torch.tensor([chance.random()], dtype=torch.float64)
-        weights = torch.stack(found).double().clamp_min(-1e4)[None]
-        at = int(categorical(weights / settings.temperature, uniform)[0]) if settings.temperature > 0 else int(weights.argmax())
+        at = _one_of(torch.stack(found), settings.temperature, chance)
         taken.append(fitting[at])
         spare -= took[fitting[at]] - least
-    return replace(mark, keywords=tuple(taken))
+    return taken
 
 
 def _tokens(model: Denoiser, canvas: Canvas, keyword: str) -> list[int]:
@@ -119,8 +129,8 @@ def _tokens(model: Denoiser, canvas: Canvas, keyword: str) -> list[int]:
 
 
 def _words(mark: Gap) -> int:
-    """The words of its keywords, the shortest forms taken."""
-    return sum(min(len(words(form)) for form in choice) for choice in _choices(mark))
+    """The words of its keywords, each in the form that was taken."""
+    return sum(len(words(keyword)) for keyword in mark.keywords)
 
 
 def _choices(mark: Gap) -> list[list[str]]:
@@ -207,13 +217,18 @@ def _drawn(
     """The cell where a keyword of `size` tokens begins, so that the others still have room; None where there is none."""
     possible = [start for first, end in runs for start in range(first, end - size + 1)]
     while possible:
-        weights = fits[possible].double().clamp_min(-1e4)  # places that a model gives no chance are as good as each other
-        uniform = torch.tensor([chance.random()], dtype=torch.float64)
-        at = int(categorical(weights[None] / temperature, uniform)[0]) if temperature > 0 else int(weights.argmax())
+        at = _one_of(fits[possible], temperature, chance)
         if _have_room(_without(runs, possible[at], size), others):
             return possible[at]
         del possible[at]
     return None
+
+
+def _one_of(log_probs: Tensor, temperature: float, chance: np.random.Generator) -> int:
+    """Which of these is drawn, or at temperature 0 the likeliest; those that a model gives no chance are as good as each other."""
+    weights = log_probs.double().clamp_min(-1e4)
+    uniform = torch.tensor([chance.random()], dtype=torch.float64)
+    return int(categorical(weights[None] / temperature, uniform)[0]) if temperature > 0 else int(weights.argmax())
 
 
 def _in_a_row(sizes: Sequence[int], cells: int) -> list[int]:

@@ -148,7 +148,7 @@ export function marks(page) {
   function pinParts(id, indices, pinned) {
     const { island } = draft.find(id);
     const texts = stopTexts(island);
-    const spans = indices.map((index) => [texts.slice(0, index), texts.slice(0, index + 1)].map((those) => those.join("").length));
+    const spans = indices.map((index) => spanOf(texts, index, index));
     const pieces = withPins(island.pieces, spans, pinned);
     if (drawnFrom.has(island.pieces)) drawnFrom.set(pieces, withPins(drawnFrom.get(island.pieces), spans, pinned));
     exchangePieces(island, pieces);
@@ -278,10 +278,11 @@ const stopPieces = ({ fill, pieces }) => (fill ? fill.cells.map(({ text, state }
 
 /** What a run wrote as the pieces of a passage, in which the words of some cells are pinned, whole, beside those that are so already. */
 function withPinned(island, from, to) {
-  const texts = stopTexts(island);
-  const span = [from, to + 1].map((count) => texts.slice(0, count).join("").length);
-  return withPins(merged(stopPieces(island)), [span], true);
+  return withPins(merged(stopPieces(island)), [spanOf(stopTexts(island), from, to)], true);
 }
+
+/** Where some texts in a row begin and end, in characters. */
+const spanOf = (texts, from, to) => [from, to + 1].map((count) => texts.slice(0, count).join("").length);
 
 /** Pieces in which the words that reach into some spans of characters, [from, to), are pinned, whole, or are not. */
 function withPins(pieces, spans, pinned) {

@@ -11,10 +11,8 @@ from functools import partial
 from typing import Any
 
 from engine.backends import qwen
-from engine.backends.chat import chat_of
-from engine.backends.decoder import DecoderDenoiser, Shape, mask_of, network_of, silent_ids, special_id
+from engine.backends.decoder import DecoderDenoiser, Shape, network_of, reading_of, silent_ids, special_id
 from engine.backends.folder import Folder, Placement
-from engine.backends.hub_tokenizer import HubTokenizer
 from engine.hub.families import kind_of
 
 _QUIRKS: dict[str, dict[str, Any]] = {
@@ -27,11 +25,8 @@ _QUIRKS: dict[str, dict[str, Any]] = {
 def load(folder: Folder, placement: Placement) -> DecoderDenoiser:
     """The model in a folder; LoadError with a sentence when it can't be one."""
     shape = shape_of(folder)
-    shape.check(folder.name)
-    tokenizer = HubTokenizer.of(folder)
-    mask_id = mask_of(folder, tokenizer, shape.rows)
+    tokenizer, mask_id, chat = reading_of(folder, shape)
     start, end = (special_id(folder, tokenizer, role, shape.rows) for role in ("bos", "eos"))
-    chat = chat_of(folder, tokenizer)
     encoder = kind_of(folder.config) == "eurobert"  # its documents stood between the two
     network = network_of(folder, shape, partial(qwen.rename, tied=shape.tied), placement)
     return DecoderDenoiser(

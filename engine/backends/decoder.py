@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.attention import rotary, rotate, taken
-from engine.backends.chat import Chat
+from engine.backends.chat import Chat, chat_of
 from engine.backends.folder import Folder, LoadError, Placement, Rename
 from engine.backends.hub_tokenizer import HubTokenizer
 from engine.backends.speech import Speech
@@ -252,6 +252,13 @@ def mask_of(folder: Folder, tokenizer: HubTokenizer | None, rows: int) -> int:
             f"Neither the config nor the tokenizer of {folder.name} says which token is the mask; get the model's folder again."
         )
     return found
+
+
+def reading_of(folder: Folder, shape: Shape) -> tuple[HubTokenizer | None, int, Chat | None]:
+    """What a folder is read with, its tokenizer, the mask's id and the chat frame; LoadError where these or the shape can't be used."""
+    shape.check(folder.name)
+    tokenizer = HubTokenizer.of(folder)
+    return tokenizer, mask_of(folder, tokenizer, shape.rows), chat_of(folder, tokenizer)
 
 
 def special_id(folder: Folder, tokenizer: HubTokenizer | None, role: str, rows: int) -> int | None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 from functools import partial
 
 from engine.backends import qwen
-from engine.backends.chat import chat_of
-from engine.backends.decoder import DecoderDenoiser, Shape, mask_of, network_of, silent_ids, special_id
+from engine.backends.decoder import DecoderDenoiser, Shape, network_of, reading_of, silent_ids, special_id
 from engine.backends.folder import Folder, Placement
-from engine.backends.hub_tokenizer import HubTokenizer
 
 EXPAND = "<|expand|>"
 """What DreamOn writes where one mask should be two. Where a mask should be gone it writes the end token."""
@@ -29,9 +27,7 @@ class Dream(DecoderDenoiser):
 def load(folder: Folder, placement: Placement) -> Dream:
     """The model in a folder; LoadError with a sentence when it can't be one."""
     shape = shape_of(folder)
-    shape.check(folder.name)
-    tokenizer = HubTokenizer.of(folder)
-    mask_id = mask_of(folder, tokenizer, shape.rows)
+    tokenizer, mask_id, chat = reading_of(folder, shape)
     expand = special_id(folder, tokenizer, "expand", shape.rows)
     if expand is None and tokenizer:  # DreamOn's own config doesn't name it
         expand = special_id(folder, tokenizer, EXPAND, shape.rows)
@@ -39,7 +35,6 @@ def load(folder: Folder, placement: Placement) -> Dream:
     delete = special_id(folder, tokenizer, "delete", shape.rows)
     delete = end if delete is None else delete
     grows = expand is not None and delete is not None
-    chat = chat_of(folder, tokenizer)
     # The published configs name the end token as the beginning, too; the tokenizer knows better.
     start = tokenizer.special("bos") if tokenizer else None
     start = special_id(folder, None, "bos", shape.rows) if start is None or start >= shape.rows else start

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from engine.backends.chat import chat_of
-from engine.backends.decoder import DecoderDenoiser, Shape, check_fields, mask_of, network_of, silent_ids
+from engine.backends.decoder import DecoderDenoiser, Shape, check_fields, network_of, reading_of, silent_ids
 from engine.backends.folder import Folder, LoadError, Placement
-from engine.backends.hub_tokenizer import HubTokenizer
 from engine.model import DEEPEST
 
 _KNOWN = frozenset(
@@ -55,10 +53,7 @@ _KNOWN = frozenset(
 def load(folder: Folder, placement: Placement) -> DecoderDenoiser:
     """The model in a folder; LoadError with a sentence when it can't be one."""
     shape = shape_of(folder)
-    shape.check(folder.name)
-    tokenizer = HubTokenizer.of(folder)
-    mask_id = mask_of(folder, tokenizer, shape.rows)
-    chat = chat_of(folder, tokenizer)
+    tokenizer, mask_id, chat = reading_of(folder, shape)
     network = network_of(folder, shape, partial(rename, tied=shape.tied), placement)
     return DecoderDenoiser(
         network,
