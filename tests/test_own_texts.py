@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -21,7 +23,7 @@ from engine.evaluation.nelbo import evaluate as nelbo_of
 from engine.lines import evened
 from engine.spacing import straighten
 from engine.tokenizer import Tokenizer
-from engine.training import shards, train
+from engine.training import shards, train, tuning
 from engine.training.corpus import CorpusError, documents, files_of, unread
 from engine.training.lock import alone_in
 from engine.training.rows import Rows
@@ -50,6 +52,30 @@ def start(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tune(start: Path, data: Path, out: Path, *more: str) -> int:
     return train.main(["--data", str(data), "--init", str(start), "--out", str(out), "--no-compile", "--device", "cpu", *more])
+
+
+def test_as_much_of_what_was_learned_is_kept_as_the_held_out_text_likes_best(
+    start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = random.Random(3).choices("the cat dog sat on mat log and looked at were both quite still they".split(), k=600)
+    (tmp_path / "mine.txt").write_text(" ".join(words), encoding="utf-8")  # nothing but the words can be learned, the rest is by heart
+    rates = ["--muon-rate", "0.1", "--adam-rate", "0.05"]
+    assert tune(start, tmp_path / "mine.txt", tmp_path / "out", "--tokens", "30000", "--store", "float32", *rates) == 0
+    told = re.search(r"(\S+) nats a token before, (\S+) after; .* Of what was learned (\d+)% is kept", heard := capsys.readouterr().err)
+    assert told, heard
+    share = int(told[3]) / 100
+    learned = {
+        n.removeprefix("average."): t for n, t in load_file(tmp_path / "out" / "state.safetensors").items() if n.startswith("average.")
+    }
+    before, made = (checkpoint.load(folder) for folder in (start, tmp_path / "out" / "model"))
+    for name, weight in made.model.state_dict().items():
+        assert torch.allclose(weight, share * learned[name] + (1 - share) * before.model.state_dict()[name], atol=1e-5), name
+    assert made.trained["mean"][0] == [made.trained["tokens"], share]
+    held = tuning.hold_out(Rows.open(tmp_path / "out" / "corpus"), 0.1)[1]
+    nats = tuning.judge(made, held, torch.device("cpu"))
+    assert float(told[2]) == pytest.approx(nats, abs=6e-4) and nats < tuning.judge(before, held, torch.device("cpu"))
+    made.model.load_state_dict(learned)
+    assert nats < tuning.judge(made, held, torch.device("cpu"))
 
 
 def test_a_folder_of_poems_is_one_text_to_learn_from(start: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 import engine
 from engine import checkpoint
@@ -66,6 +67,20 @@ teach = "reveal order"
 options = "--gaps {20:10}"
 """
 """What else there is to teach."""
+AVERAGED = """
+[[stage]]
+name = "7-denoiser"
+tokens = 3000
+options = "--stages 0:8x64 --store int8"
+[[stage]]
+name = "8-mean"
+mean = ["7-denoiser", "5-denoiser"]
+options = "--shares 3 1 --store float32"
+[[stage]]
+name = "9-words"
+teach = "words"
+"""
+"""The model of a stage averaged with that of one before."""
 
 BEGUN = """
 name = "x"
@@ -161,6 +176,26 @@ def test_a_stage_that_is_stopped_is_gone_on_with_before_the_next_one_begins(
     assert main(told) == 0 and (out / "6-words").is_file()
 
 
+def test_models_of_several_stages_are_averaged_once(
+    texts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recipe, "LEAST_TOKENS", 1000)
+    (texts / "recipe.toml").write_text(SMALL + AVERAGED, encoding="utf-8")
+    out = texts / "runs"
+    told = ["--recipe", str(texts / "recipe.toml"), "--data", str(texts / "stories.txt"), "--out", str(out), "--scale", "0.3"]
+    assert main(told) == 0
+    first, second, made = (checkpoint.load(out / name / "model") for name in ("7-denoiser", "5-denoiser", "8-mean"))
+    weights = [held.model.state_dict() for held in (first, second, made)]
+    for name, meant in weights[2].items():
+        assert torch.allclose(meant, 0.75 * weights[0][name] + 0.25 * weights[1][name], atol=1e-6), name
+    assert not torch.equal(weights[0]["head.weight"], weights[1]["head.weight"])
+    assert made.lexicon is not None and "lamp" in made.lexicon  # what is taught is taught to the mean
+    assert made.trained["mean"] == [[first.trained["tokens"], 0.75], [second.trained["tokens"], 0.25]]
+    capsys.readouterr()
+    assert main(told) == 0 and "The mean of" not in capsys.readouterr().err
+    assert checkpoint.load(out / "8-mean" / "model").lexicon is not None
+
+
 def test_an_option_that_is_none_is_told_before_anything_is_done(texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (texts / "recipe.toml").write_text(SMALL.replace("--store int8", "--store int9"), encoding="utf-8")
     with pytest.raises(SystemExit):
@@ -191,6 +226,9 @@ def test_an_option_that_is_none_is_told_before_anything_is_done(texts: Path, cap
         ('name = "x"\n[[stage]]\nname = "a"\ntexts = "*poems*"', "a list of names"),
         ('name = "x"\n[settings]\nsteps = 0\n[[stage]]\nname = "a"', "Steps"),
         (BEGUN + 'options = "--stages 0:8x64,0.5:8x32"', "one part only"),
+        (BEGUN + '[[stage]]\nname = "d"\nmean = ["c", "e"]', "averages the model of e"),
+        (BEGUN + '[[stage]]\nname = "d"\nmean = ["c", "a"]', "averages the model of a"),
+        (BEGUN + '[[stage]]\nname = "d"\nmean = "c"', "a list of names"),
         ('name = "x"\n[[stage]]\nname = "a"\ntexts = ["*poems*"]', "poems"),
         ('name = "x"\n[[stage]]\nname = "a"', "trains anything"),
     ],
@@ -220,7 +258,7 @@ def test_the_shipped_recipe_is_that_of_the_shipped_model(tmp_path: Path) -> None
     assert max(run.ngrams for run in runs) == config["model"]["ngram_rows"]
     assert (
         {"words", "schedule", "length_head", "reveal_order"}
-        == {c.module.rpartition(".")[2] for c in found} - {"train"}
+        == {c.module.rpartition(".")[2] for c in found} - {"train", "mean"}
         == {m.rpartition(".")[2] for m in recipe.TAUGHT.values()}
     )
     starts = [run.done for run in runs if not run.prepare]

@@ -16,17 +16,21 @@ from engine.text import command
 from engine.training import length_head, tuning
 from engine.training.corpus import CorpusError, files_of, training_documents
 from engine.training.crew import Crew
+from engine.training.mean import unlike
 from engine.training.plan import Plan
 from engine.training.run import Run
 from engine.training.shards import is_corpus
 
 
 def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray], crew: Crew, *, before: Path | None) -> None:
-    """Save, export, judge what was held out beside the model of `before`, and say where the model is."""
+    """Save, export, judge what was held out beside the model of `before`, keep as much of what was learned from a writer's own texts as
+    that likes best, and say where the model is.
+    """
     run.save()
     run.plot()
     folder = run.export()
     whole = plan.done(run.progress.tokens, run.progress.seconds) >= 1
+    told = judged(args, run, held, crew, before, folder) if whole and held else ""
     if whole and not args.causal and not is_corpus(args.data):
         files = files_of(args.data, out=args.out)
         learn_lengths(folder, files, run)
@@ -37,12 +41,25 @@ def finish(args: argparse.Namespace, run: Run, plan: Plan, held: list[np.ndarray
             file=sys.stderr,
         )
         return
-    if held:
-        began_at = tuning.judge(before, held, crew.device, causal=args.causal) if before else None
-        print(tuning.verdict(began_at, tuning.judge(folder, held, crew.device, causal=args.causal)), file=sys.stderr)
+    if told:
+        print(told, file=sys.stderr)
     run.finish()
     opened = "" if args.causal else f" Open it with: {command('--model', str(folder))}"
     print(f"The model is in {folder}.{opened}", file=sys.stderr)
+
+
+def judged(args: argparse.Namespace, run: Run, held: list[np.ndarray], crew: Crew, before: Path | None, folder: Path) -> str:
+    """What the training did to the held-out text, for people; a denoiser that was tuned is mixed with the one that it began from."""
+    after = checkpoint.load(folder, causal=args.causal)
+    if before is None:
+        return tuning.verdict(None, tuning.judge(after, held, crew.device))
+    began = checkpoint.load(before, causal=args.causal)
+    began_at = tuning.judge(began, held, crew.device)
+    if not args.tunes or args.causal or unlike(began, after):
+        return tuning.verdict(began_at, tuning.judge(after, held, crew.device))
+    share, made, nats = tuning.mixed(began, after, held, crew.device)
+    checkpoint.save(made, folder, run.store)
+    return tuning.verdict(began_at, nats, share)
 
 
 def learn_lengths(folder: Path, files: list[Path], run: Run) -> None:

@@ -1,7 +1,8 @@
 """`python launch.py train --recipe FILE`: a model that was made in several runs, made again by one command.
 
-A recipe is a TOML file of stages. One with `tokens` trains, beginning from the model of the stage before it; one that `teach`es adds to
-the finished model what comes after training; any other prepares a corpus. Stopped anywhere, the same command goes on.
+A recipe is a TOML file of stages. One with `tokens` trains, beginning from the model of the stage before it; one that takes a `mean`
+averages the models of earlier ones; one that `teach`es adds to the finished model what comes after training; any other prepares a corpus.
+Stopped anywhere, the same command goes on.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from engine.training.options import arguments
 from engine.training.run import FINISHED
 
 TRAIN = "engine.training.train"
+MEAN = "engine.training.mean"
 TAUGHT = {
     "words": "engine.training.words",
     "schedule": "engine.training.schedule",
@@ -37,6 +39,7 @@ NUMBER = re.compile(r"\{(\d+):(\d+)\}")
 LEAST_TOKENS = 20_000
 """What a stage is trained on, however small the rehearsal."""
 MADE = "recipe.json"
+MEANT = "mean.txt"
 
 
 class RecipeError(ValueError):
@@ -55,6 +58,8 @@ class Stage:
     """What is trained on in this stage."""
     hold: float = 0.0
     """The share of the stage after which the rates fall to zero."""
+    mean: tuple[str, ...] = ()
+    """The stages whose models are averaged."""
     teach: str = ""
     """A name of TAUGHT."""
     texts: tuple[str, ...] = ("*",)
@@ -62,7 +67,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         """Raise TypeError for a value of the wrong kind, KeyError for what can't be taught."""
-        if not all(isinstance(value, str) for value in (self.name, self.options, self.teach, *self.texts)):
+        if not all(isinstance(value, str) for value in (self.name, self.options, self.teach, *self.mean, *self.texts)):
             raise TypeError(f"the texts of stage {self.name!r} are wrong")
         if not all(isinstance(value, int | float) for value in (self.tokens, self.hold)):
             raise TypeError(f"the numbers of stage {self.name!r} are wrong")
@@ -86,7 +91,8 @@ class Recipe:
         """The recipe in a file; RecipeError when it is none."""
         try:
             told = tomllib.loads(path.read_text(encoding="utf-8"))
-            stages = tuple(Stage(**{**stage, "texts": _list(stage.get("texts", ["*"]))}) for stage in told.pop("stage"))
+            lists = {"texts": ["*"], "mean": []}
+            stages = tuple(Stage(**stage | {k: _list(stage.get(k, usual)) for k, usual in lists.items()}) for stage in told.pop("stage"))
             Settings.of(told.get("settings", {}))
             return cls(stages=stages, **told)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, SettingsError) as error:
@@ -108,6 +114,13 @@ class Command:
     folder: Path
     model: Path
     """The model that is there when it is done; where there is none yet, the corpus."""
+    made_of: tuple[Path, ...] = ()
+    """The models that something is taught to, or that are averaged: while they are the same, it isn't done twice."""
+
+    @property
+    def note(self) -> Path:
+        """Where their digests are kept."""
+        return self.folder / MEANT if self.stage.mean else self.folder
 
 
 def parser() -> argparse.ArgumentParser:
@@ -156,15 +169,15 @@ def _follow(recipe: Recipe, found: list[Command]) -> int:
     """Run the commands in order; the exit status."""
     for command in found:
         print(f"{command.stage.name}: {command.module.rpartition('.')[2]} {shlex.join(command.argv)}", file=sys.stderr)
-        if command.stage.teach and _taught(command):
+        if command.made_of and _made(command):
             continue
         if status := int(importlib.import_module(command.module).main(command.argv)):
             return status
         if command.stage.tokens and not (command.folder / FINISHED).is_file():
             print(f"Paused in the stage {command.stage.name}; the same command goes on.", file=sys.stderr)
             return 0
-        if command.stage.teach:
-            command.folder.write_text(_weights(command), encoding="utf-8")
+        if command.made_of:
+            command.note.write_text(_weights(command), encoding="utf-8")
     made = found[-1].model
     if recipe.settings:
         checkpoint.set_settings(made, recipe.settings)
@@ -192,7 +205,14 @@ def commands(recipe: Recipe, files: list[Path], exclude: list[Path], out: Path, 
                 raise RecipeError(f"The stage {stage.name} needs a model, and no stage before it trains one.")
             argv = ["--model", str(model), "--data", *chosen, *options]
             importlib.import_module(TAUGHT[stage.teach]).parser().parse_args(argv)
-            found.append(Command(stage, TAUGHT[stage.teach], argv, folder, model))
+            found.append(Command(stage, TAUGHT[stage.teach], argv, folder, model, (model,)))
+            continue
+        if stage.mean:
+            meant = tuple(_model_of(name, found, stage) for name in stage.mean)
+            model = folder / "model"
+            argv = ["--models", *map(str, meant), *options, "--out", str(model)]
+            importlib.import_module(MEAN).parser().parse_args(argv)
+            found.append(Command(stage, MEAN, argv, folder, model, meant))
             continue
         common = [*shlex.split(recipe.options), *begun, *options, "--out", str(folder)]
         if not stage.tokens:
@@ -227,14 +247,22 @@ def _keep_to(out: Path, recipe: Recipe, files: list[Path], scale: float) -> None
         checkpoint.written(kept, lambda partial: partial.write_text(now, encoding="utf-8"))
 
 
+def _model_of(name: str, found: list[Command], stage: Stage) -> Path:
+    """The model of an earlier stage that trained or averaged; RecipeError where there is none."""
+    for command in found:
+        if command.stage.name == name and (command.stage.tokens or command.stage.mean):
+            return command.model
+    raise RecipeError(f"The stage {stage.name} averages the model of {name}, and no stage before it makes one of that name.")
+
+
 def _weights(command: Command) -> str:
-    """The digest of the model that something is taught to."""
-    return hashlib.sha256((command.model / WEIGHTS).read_bytes()).hexdigest()
+    """The digests of the models that something is made of."""
+    return " ".join(hashlib.sha256((model / WEIGHTS).read_bytes()).hexdigest() for model in command.made_of)
 
 
-def _taught(command: Command) -> bool:
-    """Whether this model was taught so before."""
-    return command.folder.is_file() and command.folder.read_text(encoding="utf-8") == _weights(command)
+def _made(command: Command) -> bool:
+    """Whether this was made of the same models before."""
+    return command.note.is_file() and command.note.read_text(encoding="utf-8") == _weights(command)
 
 
 def _list(told: object) -> tuple[str, ...]:
