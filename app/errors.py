@@ -8,7 +8,7 @@ from typing import Any
 import engine
 
 LOG = logging.getLogger("lacuna")
-UNEXPECTED = "The engine stopped unexpectedly ({reason}); your draft is unchanged, and the terminal shows the details."
+UNEXPECTED = "The engine stopped unexpectedly ({reason}); your own words are unchanged, and the terminal shows the details."
 
 
 def sentence(error: BaseException) -> str:

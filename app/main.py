@@ -18,11 +18,11 @@ from functools import partial
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
 import gradio as gr
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import engine
 from app import page
@@ -144,7 +144,14 @@ class KnownHosts(TrustedHostMiddleware):
         site = (origin or "").partition("://")[2]
         if origin is not None and site != host and site.partition(":")[0].lower() not in self._also:
             return await PlainTextResponse("This is another site's page.", status_code=400)(scope, receive, send)
-        return await (self.app if is_address(host) else super().__call__)(scope, receive, send)
+
+        async def unframed(message: Message) -> None:
+            """Another site could lay its own page over ours, and have a visitor press our buttons."""
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Content-Security-Policy"] = "frame-ancestors 'self'"
+            await send(message)
+
+        return await (self.app if is_address(host) else super().__call__)(scope, receive, unframed)
 
 
 def is_address(host: str) -> bool:

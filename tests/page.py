@@ -123,7 +123,7 @@ def choose_file(page: Page, text: str, name: str) -> None:
 
 def write(page: Page, text: str) -> None:
     """An empty page, and this text typed into it."""
-    press(page, "Examples")
+    press(page, "Drafts")
     page.get_by_role("menuitem", name="An empty page").click()
     draft(page).click()
     page.keyboard.insert_text(text)

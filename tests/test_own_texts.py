@@ -57,7 +57,7 @@ def tune(start: Path, data: Path, out: Path, *more: str) -> int:
 def test_as_much_of_what_was_learned_is_kept_as_the_held_out_text_likes_best(
     start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = random.Random(3).choices("the cat dog sat on mat log and looked at were both quite still they".split(), k=600)
+    words = random.Random(3).choices(" ".join(LINES).replace(".", "").lower().split(), k=600)
     (tmp_path / "mine.txt").write_text(" ".join(words), encoding="utf-8")  # nothing but the words can be learned, the rest is by heart
     rates = ["--muon-rate", "0.1", "--adam-rate", "0.05"]
     assert tune(start, tmp_path / "mine.txt", tmp_path / "out", "--tokens", "30000", "--store", "float32", *rates) == 0

@@ -248,7 +248,7 @@ def test_a_literal_draft_survives_saving_and_opening(page):
     content = saved.value.path().read_bytes().decode()
     assert "tab,[[]] 👩‍👩‍👧 e\u0301, مرحبا بالعالم\r\n" in content
     before = text(page)
-    press(page, "Examples")
+    press(page, "Drafts")
     page.get_by_role("menuitem", name="An empty page").click()
     assert text(page) == ""
     choose_file(page, content, "mine.txt")
@@ -304,7 +304,7 @@ def test_cut_and_paste_carry_marks_within_lacuna(page):
 
 def test_another_draft_can_be_undone(page):
     write(page, "Nearly lost.")
-    press(page, "Examples")
+    press(page, "Drafts")
     page.get_by_role("menuitem").first.click()
     assert gaps(page).count() >= 3
     press(page, "Undo")

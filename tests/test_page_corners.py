@@ -131,10 +131,10 @@ def test_what_is_shortened_is_not_cut_in_an_emoji(page: Page):
     gaps(page).click()
     expect(page.get_by_role("dialog", name="Gap").locator("q")).to_have_text("🙂" * 60 + "…")
     press(page, "Put back")
-    press(page, "Examples")
+    press(page, "Drafts")
     page.get_by_role("menuitem", name="An empty page").click()
-    press(page, "Examples")
-    expect(page.get_by_role("menuitem", name="🙂")).to_contain_text("🙂" * 60 + "…")
+    press(page, "Drafts")
+    expect(page.locator("[role=menuitem]:not([aria-label])", has_text="🙂")).to_contain_text("🙂" * 60 + "…")
     page.keyboard.press("Escape")
 
 

@@ -230,7 +230,7 @@ def test_escape_in_a_menu_closes_the_menu_and_not_the_run(new_page, slow_url):
     open_draft(page, "It was [[24 tokens]] so.")
     press(page, "Fill")
     said(page, "to go")
-    press(page, "Examples")
+    press(page, "Drafts")
     page.keyboard.press("Escape")
     expect(page.get_by_role("menu")).to_be_hidden()
     finished(page)

@@ -6,8 +6,9 @@
 //
 // An island is a marked place, and the caret can't enter it:
 //   {id, kind: "gap", length: null | {low, high, unit}, keywords, bans, was: fragment | null, fill: Fill | null}
-//   {id, kind: "rewrite", pieces: [{text, pin}], fill: Fill | null}
-// `was` are the words (and marks) that a gap replaced; `fill` is what a run wrote there (see run.js).
+//   {id, kind: "rewrite", pieces: [{text, pin}], fill: Fill | null, asked?: island}
+// `was` are the words (and marks) that a gap replaced; `fill` is what a run wrote there (see run.js); `asked` is what a passage was
+// before words of a fill were pinned in it.
 
 const COALESCE_MS = 900;
 const UNDO_STEPS = 500;
@@ -16,7 +17,7 @@ let nextId = 1;
 export const newId = () => nextId++;
 export const makeGap = (fields = {}) => ({ kind: "gap", length: null, keywords: [], bans: [], was: null, fill: null, ...fields, id: newId() });
 /** What a run writes into a gap or passage; its shape is told in run.js. */
-export const makeFill = (fields = {}) => ({ cells: [], shown: null, guesses: new Map(), guessing: false, step: 0, near: false, done: false, versions: [], had: [], former: null, ...fields });
+export const makeFill = (fields = {}) => ({ cells: [], shown: null, guesses: new Map(), guessing: false, step: 0, near: false, done: false, versions: [], earlier: [], had: [], former: null, ...fields });
 export const makeRewrite = (pieces) => ({ kind: "rewrite", pieces, fill: null, id: newId() });
 
 export const isText = (item) => typeof item === "string";
@@ -195,6 +196,11 @@ export class Draft extends EventTarget {
     this.#apply(patch);
     const start = { line: 0, offset: 0 };
     this.#push({ patches: [patch], kind: "", time: 0, caret: start, after: start, titles, load: true });
+  }
+  /** Another name for the same draft; undo changes the text alone. */
+  rename(title) {
+    this.title = title;
+    this.dispatchEvent(new Event("history"));
   }
   /** Whether undo, or redo, goes to another draft. */
   crosses(way) { return Boolean((way === "undo" ? this.#undo : this.#redo).at(-1)?.load); }

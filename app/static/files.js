@@ -41,6 +41,7 @@ export function buildFiles(page, examples) {
       const { segments, error, line, column } = await server.readDraft(text);
       if (error) return page.fail(`${file.name}, line ${line}, column ${column}: ${error}`);
       page.load(fromSegments(segments), file.name.replace(/\.[^.]+$/, ""), `Opened ${file.name}.`);
+      ending = /\.md$/i.test(file.name) ? "md" : "txt";
     } catch (error) {
       page.fail(error.message);
     }
@@ -59,9 +60,9 @@ export function buildFiles(page, examples) {
     try {
       const printed = await server.printDraft(toSegments(draft.lines, () => true));
       if (printed.error) return page.fail(printed.error, printed);
-      download(printed.draft, `${page.title() || "draft"}.txt`);
+      download(printed.draft, `${page.title() || "draft"}.${ending}`);
       const filled = draft.islands().some(({ island }) => isFilled(island));
-      say(`Saved the draft with its gaps as they were marked.${filled ? " What was written in them is not in this file: Copy text has it." : ""}`);
+      say(`Saved the draft with its gaps as they were marked.${filled ? " What was written in them is not in this file: Save text has it." : ""}`);
     } catch (error) {
       page.fail(error.message);
     }
@@ -79,15 +80,20 @@ export function buildFiles(page, examples) {
   for (const change of ["state", "forget"]) page.runs.addEventListener(change, drawReplay);
   draft.addEventListener("history", drawReplay);
 
+  const done = (word) => say(draft.islands().some(({ island }) => !isFilled(island)) ? `${word}; open gaps are written as ___.` : `${word}.`);
   async function copyText() {
     const text = toPlainText(draft.lines);
     try {
       await navigator.clipboard.writeText(text);
     } catch {
-      download(text, `${page.title() || "text"}.txt`);
+      download(text, `${page.title() || "text"}.${ending}`);
       return say("The browser does not let this page use the clipboard, so the text was saved as a file.");
     }
-    say(draft.islands().some(({ island }) => !isFilled(island)) ? "Copied; open gaps are written as ___." : "Copied.");
+    done("Copied");
+  }
+  function saveText() {
+    download(toPlainText(draft.lines), `${page.title() || "text"}.${ending}`);
+    done("Saved the text as it stands");
   }
 
   // ---- the menu of examples and kept drafts
@@ -96,11 +102,12 @@ export function buildFiles(page, examples) {
     open();
     page.view.root.focus();
   }, { role: "menuitem", ...more });
+  let ending = "txt"; // of the file that was opened
   const others = el("div", { class: "kept", role: "group", "aria-label": "Kept drafts" });
   const menu = el("div", { class: "menu", role: "menu", hidden: true, onmousedown: (event) => event.preventDefault() },
     ...examples.map(({ title, segments }) => entry(title, () => page.load(fromSegments(segments), title, `Opened ${title}.`))),
     entry("An empty page", () => page.load(fromSegments([]), "", "Opened an empty page.")), others);
-  const opener = button("Examples", () => (menu.hidden ? show() : close()), { "aria-haspopup": "menu", "aria-expanded": "false", hint: "Examples, an empty page, and the drafts that were kept" });
+  const opener = button("Drafts", () => (menu.hidden ? show() : close()), { "aria-haspopup": "menu", "aria-expanded": "false", hint: "Examples, an empty page, and the drafts that were kept" });
   async function show() {
     others.replaceChildren();
     others.setAttribute("aria-busy", "true");
@@ -118,7 +125,14 @@ export function buildFiles(page, examples) {
     const item = entry(title || words, () => page.load(unpacked(lines), title, `Opened “${title || words}”.`, key), { title: words });
     item.firstChild.dir = "auto";
     item.append(el("span", { class: "time" }, ago(Date.now() - time)));
-    return item;
+    const name = title || words;
+    const remove = button(`Delete “${name}”`, () => {
+      const putBack = page.removeDraft(key);
+      close();
+      page.view.root.focus();
+      say(`Deleted “${name}”.`, "Put it back", () => { if (putBack() !== false) say(`“${name}” is back.`); });
+    }, { role: "menuitem", label: "", shape: "close", hint: "Delete this draft" });
+    return el("div", { class: "draft-kept", role: "none" }, item, remove);
   }
   function close() {
     menu.hidden = true;
@@ -148,5 +162,6 @@ export function buildFiles(page, examples) {
     button("Open", () => chooser.click(), { hint: "Open a draft file (or drop one on the page)" }),
     el("div", { class: "menu-holder" }, opener, menu),
     button("Copy text", copyText, { hint: "Copy the text as it stands" }),
-    replay, button("Save draft", saveDraft, { hint: "Save a draft file, with the gaps as they were marked" }));
+    button("Save text", saveText, { hint: "Save the text as it stands" }),
+    button("Save draft", saveDraft, { hint: "Save a draft file, with the gaps as they were marked" }), replay);
 }

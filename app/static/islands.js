@@ -1,8 +1,9 @@
 // How the marked places look: a gap's chip, a passage to rewrite with its pins, and the cells of a fill.
-import { isOpen } from "./document.js";
+import { cellsText, isOpen } from "./document.js";
 import { el } from "./dom.js";
-import { gapMark, lengthLabel } from "./segments.js";
+import { gapMark, lengthLabel, shorten } from "./segments.js";
 
+const READ = 120; // characters of a fill that are read aloud
 const TINTS = [0.1, 0.3, 0.6]; // probabilities at which the tint goes one step from sand to blue: where many words fit, a good one has 30 %
 const tint = (probability) => 1 + TINTS.filter((limit) => probability >= limit).length;
 
@@ -58,7 +59,8 @@ function drawFill(span, island, writing) {
   const { fill } = island;
   const cells = fill.shown ?? fill.cells;
   const stopped = !writing && fill.cells.some(isOpen);
-  name(span, "group", stopped ? "Stopped half way" : cells.some(isOpen) ? "Being written" : "Written by the model", island.kind);
+  const state = stopped ? "Stopped half way" : cells.some(isOpen) ? "Being written" : `Written by the model: ${shorten(cellsText(cells).trim(), READ)}`;
+  name(span, "group", state, island.kind);
   span.removeAttribute("aria-haspopup");
   span.classList.toggle("waiting", cells.length === 0);
   if (!cells.length) {
@@ -133,7 +135,7 @@ function drawCell(node, cell, fill, { text, starts, ends }) {
     "data-hold": isOpen(cell) ? body || "n" : null,
     "data-step": fresh ? cell.step : null,
   });
-  ink.append(isOpen(cell) ? el("span", { class: "source" }, "░") : body);
+  ink.append(isOpen(cell) ? el("span", { class: "source", "aria-hidden": "true" }, "░") : body);
   if (body) node.replaceChildren(lead, ink, trail);
   else if (isOpen(cell)) node.replaceChildren(ink);
   else node.replaceChildren(text); // a space of its own

@@ -19,7 +19,8 @@ export function installKeys(page) {
       if (page.popover.isOpen) page.popover.close(true);
       else if (page.tools.closeMore()) return;
       else if (page.root.classList.contains("sheet")) page.closeSheet();
-      else runs.stop();
+      else if (runs.live) runs.stop();
+      else page.leaveMark();
       return;
     }
     const held = MAC ? event.metaKey || (event.ctrlKey && event.key === "Enter") : event.ctrlKey; // a Mac has Ctrl+A, K and Y for text

@@ -2,7 +2,7 @@
 import { behind, Draft, fragmentOf, isFilled, islandText, moved } from "./document.js";
 import { button, el } from "./dom.js";
 import { buildFiles } from "./files.js";
-import { installKeys } from "./keys.js";
+import { composes, installKeys } from "./keys.js";
 import { marks } from "./marks.js";
 import { ModelWatch } from "./model.js";
 import { buildPanel } from "./panel.js";
@@ -24,7 +24,7 @@ export async function mount(element, facts) {
   const draft = new Draft();
   const page = { root, draft, commands: {} };
   const saved = el("span", { class: "saved" });
-  const titleShown = el("span", { class: "title" });
+  const titleShown = button("Name", () => nameDraft(), { label: "", class: "title", hint: "Give the draft another name" });
   page.title = () => draft.title;
   const store = await openStore(() => ({ title: draft.title, lines: packed(draft.lines) }), (state, problem = "") => {
     saved.textContent = state;
@@ -77,13 +77,17 @@ export async function mount(element, facts) {
     undo: () => travel("undo"),
     redo: () => travel("redo"),
     reopen(id) {
-      const found = draft.find(id);
-      if (found) draft.swap(id, found.island.fill?.asked ?? { ...found.island, fill: null });
+      const island = draft.find(id)?.island;
+      if (!island) return;
+      const former = island.fill ? island.fill.asked ?? { ...island, fill: null } : island.asked;
+      if (former) draft.swap(id, { ...former, id });
     },
     /** Show another candidate. */
     exchange(id, cells) {
       const { island } = draft.find(id);
-      draft.swap(id, { ...island, fill: { ...island.fill, cells, shown: null, step: 0, near: false } });
+      const { fill } = island;
+      const versions = fill.versions.length || fill.earlier.every((other) => other !== cells) ? fill.versions : [fill.cells]; // it stays there to go back to
+      draft.swap(id, { ...island, fill: { ...fill, cells, versions, shown: null, step: 0, near: false } });
     },
     keepAll() {
       const start = { line: 0, offset: 0 };
@@ -129,7 +133,7 @@ export async function mount(element, facts) {
     const here = JSON.stringify(packed(draft.lines));
     return toPlainText(draft.lines).trim() !== "" && facts.examples.every(({ segments }) => JSON.stringify(packed(fromSegments(segments))) !== here);
   };
-  const AFTER = { kept: " What was here is kept: see Examples.", lost: " What was here can't be kept in the browser: Undo brings it back." };
+  const AFTER = { kept: " What was here is kept: see Drafts.", lost: " What was here can't be kept in the browser: Undo brings it back." };
   /** Another draft takes the place of this one; `opened` says so, `key` is that of a kept one. */
   page.load = (lines, name, opened, key) => {
     page.popover.close();
@@ -141,8 +145,36 @@ export async function mount(element, facts) {
     page.card.scrollTop = 0;
     page.say(opened + (AFTER[left] ?? ""));
   };
-  const drawTitle = () => { titleShown.textContent = draft.title || "Untitled"; };
+  const drawTitle = () => {
+    titleShown.textContent = draft.title || "Untitled";
+    titleShown.setAttribute("aria-label", `Name: ${titleShown.textContent}`);
+  };
+  /** The name becomes a field until it is left; Escape leaves it as it was. */
+  function nameDraft() {
+    const field = el("input", { type: "text", class: "title", "aria-label": "Name of the draft", value: draft.title, maxlength: 120,
+      onblur: () => {
+        field.replaceWith(titleShown);
+        if (field.value.trim() !== draft.title) draft.rename(field.value.trim());
+      },
+      onkeydown: (event) => {
+        if (composes(event) || !["Enter", "Escape"].includes(event.key)) return;
+        event.preventDefault();
+        event.stopPropagation();
+        if (event.key === "Escape") field.value = draft.title;
+        field.blur();
+        titleShown.focus({ preventScroll: true });
+      } });
+    titleShown.replaceWith(field);
+    field.focus({ preventScroll: true });
+    field.select();
+  }
   page.otherDrafts = store.others;
+  page.removeDraft = store.remove;
+  /** Another text is about to take the place of all of this one. */
+  page.setAside = () => {
+    const left = store.leave(ofOnesOwn());
+    if (left === "kept") page.say(AFTER.kept.trim());
+  };
   page.changed = () => { store.touch(); tools.draw(); };
   const begun = store.found;
   const [example] = facts.examples;

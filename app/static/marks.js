@@ -139,7 +139,7 @@ export function marks(page) {
     const indices = Array.from({ length: pick.to - pick.from + 1 }, (_, k) => pick.from + k);
     if (!island.fill) return pinParts(pick.id, indices, true);
     draft.breakUndo();
-    draft.swap(pick.id, makeRewrite(withPinned(island, pick.from, pick.to)));
+    draft.swap(pick.id, { ...makeRewrite(withPinned(island, pick.from, pick.to)), asked: island.fill.asked ?? { ...island, fill: null } });
     say(`Pinned. Fill writes the words around them anew.${givenUp([island])}`);
   }
 

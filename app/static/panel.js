@@ -32,7 +32,8 @@ export function buildPanel(page, facts) {
   let keepSeed = saved.keepSeed ?? false;
   let guessing = saved.guessing ?? false;
   let chosen = saved.method; // the method that was picked; others may come to the same
-  if (saved.values?.seed === undefined) values.seed = randomSeed();
+  if (saved.values?.seed === undefined || !keepSeed) values.seed = randomSeed();
+  let given = true; // whether the seed that is shown is still to be used
   const fields = []; // functions that draw a control from the values
 
   function read() {
@@ -149,7 +150,7 @@ export function buildPanel(page, facts) {
   } });
   fields.push(() => { guesses.checked = guessing; });
   const seed = number("seed");
-  seed.firstChild.append(button("New seed", () => set("seed", randomSeed()), { label: "", shape: "dice", hint: "Another seed", class: "quiet" }));
+  seed.firstChild.append(button("New seed", () => { given = true; set("seed", randomSeed()); }, { label: "", shape: "dice", hint: "Another seed", class: "quiet" }));
 
   // ---- what is banned: folded away, so that nobody is met by a list of slurs
   const many = el("span");
@@ -213,7 +214,8 @@ export function buildPanel(page, facts) {
     get guessing() { return guessing; },
     /** The settings for the next run; unless the seed is kept, each run gets a new one, which is shown. */
     settingsForRun() {
-      if (!keepSeed && page.runs.current) values.seed = randomSeed();
+      if (!keepSeed && !given) values.seed = randomSeed();
+      given = false;
       draw();
       return { ...values, instruction: instruction.hidden ? "" : values.instruction };
     },

@@ -1,5 +1,5 @@
 // The small windows beside a mark: a gap's length, a passage's way back, what the model thought of a word.
-import { cellsText, isFilled, isOpen } from "./document.js";
+import { behind, cellsText, isFilled, isOpen, makeFill } from "./document.js";
 import { button, el } from "./dom.js";
 import { composes } from "./keys.js";
 import { passageParts } from "./islands.js";
@@ -71,10 +71,11 @@ export function installPopovers(page) {
     const count = number("Number", length?.low ?? Math.min(LONGEST, words ? words.split(/\s+/).length : 5));
     const most = number("At most", length && length.high !== length.low ? length.high : "", { placeholder: "–", title: "At most; empty for exactly so many" });
     const radios = ["auto", "words", "tokens"].map((value) => {
-      const input = el("input", { type: "radio", name: `length-${island.id}`, value, checked: value === unit, onchange: () => {
+      let pressed = false; // arrows go from one to the next
+      const input = el("input", { type: "radio", name: `length-${island.id}`, value, checked: value === unit, onclick: ({ detail }) => { pressed = detail > 0; }, onchange: () => {
         count.disabled = most.disabled = value === "auto";
         apply();
-        if (value !== "auto") { count.focus(); count.select(); }
+        if (pressed && value !== "auto") { count.focus(); count.select(); }
       } });
       return el("label", {}, input, el("span", {}, value));
     });
@@ -124,7 +125,7 @@ export function installPopovers(page) {
       el("div", { class: "lengths" }, el("div", { class: "segmented", role: "radiogroup", "aria-label": "Length" }, ...radios),
         el("div", { class: "range" }, count, el("span", {}, "to"), most), !words && remove),
       el("div", { class: "phrases" }, phrases("Must hold", "keywords"), phrases("Banned", "bans")),
-      words && el("div", { class: "choices" }, el("p", { class: "was" }, "Was: ", el("q", {}, shorten(words, LONG_WAS))), remove));
+      el("div", { class: "choices" }, el("p", { class: "was" }, ...(words ? ["Was: ", el("q", {}, shorten(words, LONG_WAS))] : [])), words && remove, fillThis(island)));
     radios.map((label) => label.firstChild).find((input) => input.checked).focus({ preventScroll: true });
   }
 
@@ -139,8 +140,14 @@ export function installPopovers(page) {
     open(element, island.id, "Passage", "dialog",
       el("p", {}, many ? "Click the words that must stay, or keep by lot:" : "Click the words that must stay."),
       many && el("div", { class: "keeping", role: "group", "aria-label": "Keep" }, ...KEEPS.map(keep)),
-      el("div", { class: "choices" }, button("Back to text", () => { close(); page.commands.unmark(island.id); }, { class: "quiet" })));
+      el("div", { class: "choices" }, button("Back to text", () => { close(); page.commands.unmark(island.id); }, { class: "quiet" }),
+        island.asked && button("Reopen", () => { close(); page.commands.reopen(island.id); }, { class: "quiet", hint: "Make it again what it was before words were pinned" }),
+        fillThis(island)));
   }
+  const fillThis = (island) => !page.reasonNotToFill() && button("Fill this", () => {
+    close();
+    page.runs.start([island.id]);
+  }, { class: "quiet", hint: "Write this place alone" });
 
   // ---- what a run wrote
   function openCell(element, island, index) {
@@ -162,15 +169,20 @@ export function installPopovers(page) {
     const settled = cell.state === "pinned" ? "Pinned: yours."
       : isOpen(cell) ? "Still open" : `${cell.step ? `Step ${cell.step} · ` : ""}${percent(cell.probability)} sure`;
     const here = cellsText(island.fill.cells).trim();
-    const texts = filled ? island.fill.versions.map((cells) => cellsText(cells).trim()) : [];
-    const from = whereTheyDiffer(texts);
-    const versions = texts.map((text, k) => el("li", {}, button(shortened(text, from), () => exchange(island.id, island.fill.versions[k], here),
-      { class: "version", dir: "auto", "aria-current": text === here ? "true" : null, hint: text === here ? "This is what stands here" : "Put this here instead" })));
+    const { versions, earlier } = filled ? island.fill : makeFill();
+    const read = (cells) => cellsText(cells).trim();
+    const before = earlier.filter((cells) => versions.every((version) => read(version) !== read(cells)) && (versions.length || read(cells) !== here));
+    const from = whereTheyDiffer([...versions, ...before].map(read));
+    const listed = (title, all) => (all.length ? [el("p", {}, title), el("ol", { class: "versions", "aria-label": title.split(",")[0] }, ...all.map((cells) => {
+      const stands = read(cells) === here;
+      return el("li", {}, button(shortened(read(cells), from), () => exchange(island.id, cells, here),
+        { class: "version", dir: "auto", "aria-current": stands ? "true" : null, hint: stands ? "This is what stands here" : "Put this here instead" }));
+    }))] : []);
     open(element, island.id, `Alternatives to “${cell.text.trim()}”`, "dialog",
       options.length ? el("ol", { class: "options", "aria-label": "What the model thought of" }, ...options) : null,
-      versions.length ? el("p", {}, "Candidates, the best first") : null,
-      versions.length ? el("ol", { class: "versions", "aria-label": "Candidates" }, ...versions) : null,
+      ...listed("Candidates, the best first", versions), ...listed("Earlier", before),
       el("div", { class: "choices" }, el("p", {}, settled),
+        free && WORD.test(cell.text) && button("Pin", () => put(island.id, index, cell.text), { class: "quiet", hint: "This word stays; Again writes the others anew" }),
         filled && button("Keep", () => { close(); page.commands.unmark(island.id); }, { class: "quiet", hint: "Make it plain text" }),
         idle && button("Again", () => { close(); page.runs.start([island.id]); }, { class: "quiet", hint: "Write only this place anew" }),
         idle && button("Reopen", () => { close(); page.commands.reopen(island.id); },
@@ -222,6 +234,7 @@ export function installPopovers(page) {
   function walk(span, by) {
     const stops = [...span.querySelectorAll(".word, .cell")];
     const here = stops.findIndex((stop) => stop === document.activeElement || stop.classList.contains("current"));
+    if (root.hidden && (here + by === stops.length || (here === 0 && by < 0))) return leaveMark(span, by > 0);
     const next = stops[Math.max(0, Math.min(stops.length - 1, here + by))];
     if (next.classList.contains("word")) return next.focus();
     const pressed = root.contains(document.activeElement) && document.activeElement.textContent;
@@ -231,13 +244,28 @@ export function installPopovers(page) {
     const choices = [...root.querySelectorAll(".choices button")];
     (choices.find((choice) => choice.textContent === pressed) ?? choices[0])?.focus({ preventScroll: true });
   }
-  const direction = ({ key }) => ({ ArrowRight: 1, ArrowLeft: -1 })[key];
+  const direction = ({ key, target }, where = target) => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[key];
+    return by && getComputedStyle(where).direction === "rtl" ? -by : by;
+  };
+  /** The caret goes from a mark into the text before it, or behind it. */
+  function leaveMark(span, forth) {
+    const found = draft.find(Number(span.dataset.island));
+    close();
+    if (found) view.caret(forth ? behind(found.at) : found.at);
+  }
+  page.leaveMark = () => {
+    const span = document.activeElement?.closest?.(".island");
+    if (span) leaveMark(span, true);
+    return Boolean(span);
+  };
   root.addEventListener("keydown", (event) => {
-    const span = direction(event) && draft.find(owner)?.island.fill && view.islandElement(owner);
-    if (!span) return;
+    const span = draft.find(owner)?.island.fill && view.islandElement(owner);
+    const by = span && direction(event, span);
+    if (!by) return;
     event.preventDefault();
-    if (event.shiftKey && !page.runs.live) page.growPick(span, direction(event));
-    else walk(span, direction(event));
+    if (event.shiftKey && !page.runs.live) page.growPick(span, by);
+    else walk(span, by);
   });
 
   view.root.addEventListener("click", (event) => {
@@ -258,14 +286,16 @@ export function installPopovers(page) {
       activate(current);
       if (!current.dataset.part) (root.querySelector(".version[aria-current]") ?? root.querySelector(".choices button, input:checked"))?.focus({ preventScroll: true });
     } else if (direction(event)) {
-      if (!span.querySelector(".word, .cell")) return;
       event.preventDefault();
+      if (!span.querySelector(".word, .cell")) return leaveMark(span, direction(event) > 0);
       if (event.shiftKey && span.querySelector(".cell") && !page.runs.live) return page.growPick(span, direction(event));
       page.clearPick();
       walk(span, direction(event));
     } else if (deletes) {
       event.preventDefault();
       page.commands.unmark(Number(span.dataset.island));
+    } else if ([...event.key].length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      leaveMark(span, true); // what is typed at a mark goes behind it
     }
   });
   document.addEventListener("pointerdown", (event) => {

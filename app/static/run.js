@@ -5,13 +5,14 @@
 // state, `shown` an earlier one that is being looked at (null: the latest), `guesses` the first guess for each masked cell by its id,
 // whose room it takes up, `guessing` whether the guesses of each step are to be seen, `near`
 // whether what was shown before was the step beside this one, `versions` the cells of all candidates, each text once, the
-// best first (none: there is one), `had` what earlier runs wrote there, `former` the fill that was finished
+// best first (none: there is one), `earlier` the cells of the last runs before, the latest first, `had` all that runs wrote there, `former` the fill that was finished
 // there before, until this one is, `asked` the gap that it was before a word of it was chosen. A cell keeps its id while others come and go around it.
 import { cellsText, isFilled, isOpen, makeFill } from "./document.js";
 import { toSegments } from "./segments.js";
 import * as server from "./server.js";
 
-const MOST_HAD = 64; // fills of one place that are not written again
+const MOST_HAD = 64; // fills of one place that are not written again,
+const MOST_EARLIER = 3; // and that can be had back
 const ANOTHER = "another draft"; // why a run is stopped: another one is opened,
 const CHANGED = "changed"; // or every passage that it would write was changed before it began
 const LEFT_ALONE = "A passage was changed while its run waited, so it is left as it is: press Fill again.";
@@ -132,7 +133,7 @@ export class Runs extends EventTarget {
   #begin(run, before) {
     const { draft } = this.page;
     this.page.typing.settle(); // the gaps were looked at for seconds, and an input method may be at a word since
-    run.targets = [...before].map(([id, was]) => ({ id, fill: makeFill({ had: hadAt(was), former: formerOf(was) }) }));
+    run.targets = [...before].map(([id, was]) => ({ id, fill: makeFill({ had: hadAt(was), former: formerOf(was), earlier: earlierAt(was) }) }));
     const there = run.targets.map(({ id, fill }) => ({ fill, island: draft.find(id)?.island })).filter(({ island }) => island);
     const asked = there.filter(({ island }) => island.pieces === before.get(island.id).pieces);
     run.changed = asked.length < there.length;
@@ -240,6 +241,13 @@ class DraftMistake extends Error {
 
 /** The last fill of a place that was finished. */
 const formerOf = (island) => (isFilled(island) ? { ...island.fill, former: null } : island.fill?.former ?? null);
+
+/** The cells of the fills that were finished there, each text once, the latest first. */
+function earlierAt({ fill }) {
+  const finished = fill ? [...(isFilled({ fill }) ? [fill.cells] : []), ...fill.earlier] : [];
+  const texts = finished.map((cells) => cellsText(cells).trim());
+  return finished.filter((_, k) => texts.indexOf(texts[k]) === k).slice(0, MOST_EARLIER);
+}
 
 /** What was written at a place so far. */
 const hadAt = ({ fill }) => (fill ? [...fill.had, cellsText(fill.cells).trim()].slice(-MOST_HAD) : []);

@@ -1,7 +1,10 @@
 // The draft as the server speaks of it: segments {kind: "text"} | {kind: "gap"} | {kind: "rewrite"}, and as plain text.
 import { concat, fragmentOf, isFilled, isText, islandText, makeGap, makeRewrite } from "./document.js";
 
-/** Segments of lines. `open(island)` says which islands go as marks; the others go as the text they read as. */
+const UNSAID = "…"; // what a reader takes for words that are missing
+
+/** Segments of lines. `open(island)` says which islands go as marks; the others go as the text they read as, an open gap as the words that
+ * it took the place of, or as an ellipsis: without any word the text around it would close up to another. */
 export function toSegments(lines, open) {
   const segments = [];
   const text = (value) => {
@@ -13,7 +16,7 @@ export function toSegments(lines, open) {
   for (const { items, eol } of lines) {
     for (const item of items) {
       if (isText(item)) text(item);
-      else if (!open(item)) text(islandText(item));
+      else if (!open(item)) text(isFilled(item) ? islandText(item) : item.kind === "rewrite" ? islandText({ ...item, fill: null }) : item.was ? toPlainText(item.was) : UNSAID);
       else if (item.kind === "gap") segments.push({ kind: "gap", length: item.length, keywords: item.keywords, bans: item.bans });
       else segments.push({ kind: "rewrite", pieces: item.pieces });
     }

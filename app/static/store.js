@@ -3,7 +3,7 @@
 // Every tab keeps its own copy under a key of its own, so that two tabs never overwrite each other; a lock of that name says that
 // its tab is open. A new tab goes on with the copy that was saved last, under a new key if another tab has that one open. A draft
 // that another one takes the place of stays under its key. The newest few copies are kept; what an open tab has is never removed.
-import { isFilled, isOpen, isText, makeFill, newId } from "./document.js";
+import { isFilled, isOpen, isText, makeFill, makeGap, makeRewrite } from "./document.js";
 
 const PREFIX = "lacuna.draft.";
 const TAB = "lacuna.tab"; // where a tab finds its key again after a reload
@@ -27,7 +27,7 @@ const kept = () => Object.keys(localStorage).filter((key) => key.startsWith(PREF
 const readCopy = (key) => {
   try {
     const copy = JSON.parse(localStorage.getItem(key));
-    return copy?.version === 1 && copy.lines.length ? { ...copy, key } : null;
+    return copy?.version === 1 && unpacked(copy.lines).length ? { ...copy, key } : null;
   } catch {
     return null;
   }
@@ -70,6 +70,7 @@ export async function openStore(current, tell) {
       problem: `The browser lets this page keep nothing: your draft is gone when you leave. ${ELSEWHERE}`,
       touch() { edited = true; },
       leave: (own) => (own ? "lost" : ""),
+      remove: () => () => {},
       others: async () => [],
     };
   }
@@ -110,7 +111,8 @@ export async function openStore(current, tell) {
       return tell(NOT_KEPT, known ? "" : `This draft is too long to be kept in the browser. ${ELSEWHERE}`);
     }
     while (others.length && (others[0].same || kept().length > KEPT)) localStorage.removeItem(others.shift().name);
-    tell("saved");
+    const many = gone.length > 1 ? `${gone.length} older drafts that were kept are` : "an older draft that was kept is";
+    tell("saved", gone.length ? `The browser has room for so much and no more: to keep this draft, ${many} gone.` : "");
   }
   function stay() {
     const here = linesOf(print(current()));
@@ -145,6 +147,12 @@ export async function openStore(current, tell) {
       goOn(under).then((free) => free || goOn(newKey()));
       return left;
     },
+    /** Let a kept draft go; what it returns puts it back. */
+    remove(name) {
+      const stored = localStorage.getItem(name);
+      localStorage.removeItem(name);
+      return () => put(name, stored);
+    },
     /** The kept drafts that are in no tab, the newest first. */
     async others() {
       open = await held();
@@ -156,15 +164,34 @@ export async function openStore(current, tell) {
 
 // Of other versions what the model thought of beside is left out: it would be most of what is stored.
 const plain = (cells) => cells.map((cell) => ({ ...cell, alternatives: [] }));
-const packedFill = ({ cells, done, versions }) => ({ cells: cells.map((cell) => (isOpen(cell) ? { ...cell, alternatives: [] } : cell)), done, versions: versions.map(plain) });
+const packedFill = ({ cells, done, versions, earlier, asked }) => ({
+  cells: cells.map((cell) => (isOpen(cell) ? { ...cell, alternatives: [] } : cell)), done, versions: versions.map(plain), earlier: earlier.map(plain), asked,
+});
 /** What to keep of the lines: everything but what a run is just showing, and ids, which are new each time. While a place is filled
  * again, what stood there is kept. */
 export const packed = (lines) => lines.map(({ items, eol }) => ({
   eol, items: items.map((item) => (isText(item) ? item : { ...item, id: undefined, fill: item.fill && packedFill(isFilled(item) ? item.fill : item.fill.former ?? item.fill) })),
 }));
-/** Such lines back as lines of a document. */
-export const unpacked = (lines) => lines.map(({ items, eol }) => ({
-  eol, items: items.map((item) => (isText(item) ? item : {
-    ...item, id: newId(), fill: item.fill?.cells.length ? makeFill(item.fill) : null,
-  })),
-}));
+/** Such lines back as lines of a document; a TypeError where they are none: they may be another site's or another version's. */
+export const unpacked = (lines) => lines.map(({ items, eol }) => {
+  check(typeof eol === "string");
+  return { eol, items: items.map((item) => (isText(item) ? item : islandOf(item))) };
+});
+function islandOf({ kind, length = null, keywords, bans, was = null, pieces, fill, asked }) {
+  check(kind === "gap" || kind === "rewrite");
+  const rest = { fill: fill?.cells.length ? fillOf(fill) : null, ...(asked && { asked: islandOf(asked) }) };
+  if (kind === "rewrite") {
+    for (const { text, pin } of pieces) check(isText(text) && typeof pin === "boolean");
+    return { ...makeRewrite(pieces), ...rest };
+  }
+  check(length === null || (["words", "tokens"].includes(length.unit) && Number.isInteger(length.low) && Number.isInteger(length.high)));
+  check([...keywords, ...bans].every(isText));
+  return makeGap({ length, keywords, bans, was: was && unpacked(was), ...rest });
+}
+function fillOf({ cells, versions = [], earlier = [], asked, ...more }) {
+  for (const cell of [cells, ...versions, ...earlier].flat()) check(isText(cell.text) && isText(cell.state) && Array.isArray(cell.alternatives));
+  return makeFill({ ...more, cells, versions, earlier, ...(asked && { asked: islandOf(asked) }) });
+}
+function check(holds) {
+  if (!holds) throw new TypeError("These are no lines of a draft.");
+}

@@ -1,7 +1,7 @@
 // Typing, deleting, pasting, copying: what the browser would do to the DOM is done to the document instead.
 //
 // Input methods (and Android's keyboards) can't be intercepted: they write into the row, which is then read back.
-import { fragmentOf, isText, lineLength, same } from "./document.js";
+import { fragmentOf, isFilled, isText, lineLength, same } from "./document.js";
 import { toPlainText } from "./segments.js";
 import { packed, unpacked } from "./store.js";
 
@@ -18,6 +18,7 @@ export function installTyping(page) {
 
   const edit = (from, to, fragment, kind) => {
     const all = same(from, { line: 0, offset: 0 }) && same(to, draft.end) && !same(from, to); // what comes then is another text
+    if (all) page.setAside();
     view.caret(draft.replace(from, to, fragment, { kind, title: all ? "" : draft.title }));
   };
   /** A selection of whole lines with the last one's end (three clicks make one): what is written in their place leaves that end there,
@@ -29,7 +30,11 @@ export function installTyping(page) {
 
   function onBeforeInput(event) {
     const type = event.inputType;
-    if (type === "insertCompositionText" || type === "deleteCompositionText" || event.isComposing) return;
+    if (type === "insertCompositionText" || type === "deleteCompositionText") return;
+    if (event.isComposing) {
+      if (!event.cancelable || !leavesLine(event)) return;
+      settle(); // the browser would join or part lines that are the document's
+    }
     event.preventDefault();
     if (type === "historyUndo") return page.commands.undo();
     if (type === "historyRedo") return page.commands.redo();
@@ -43,9 +48,25 @@ export function installTyping(page) {
       if (/\s/.test(text)) draft.breakUndo(); // undo goes back word by word
       const place = written(range);
       edit(place.from, place.to, fragmentOf(text), "type");
-      if (text === "_" || text === "]") page.commands.markAsTyped();
-    } else if (type.startsWith("delete") && !same(from, to)) edit(from, to, fragmentOf(""), type);
+      if (/[_\]]$/.test(text)) page.commands.markAsTyped();
+      if (type === "insertFromDrop") page.written.offer({ from: place.from, to: view.selection().from });
+    } else if (type.startsWith("delete") && !same(from, to)) {
+      const mark = ownWordsAt(from, to);
+      if (mark) page.commands.unmark(mark.id);
+      else edit(from, to, fragmentOf(""), type);
+    }
   }
+  /** The mark that is all that lies there, with words of the writer's own in it: at the caret it is the mark that is taken away. */
+  function ownWordsAt(from, to) {
+    if (!view.selection()?.collapsed || from.line !== to.line || to.offset !== from.offset + 1) return null;
+    const { item } = draft.itemAt(to, true);
+    return !isText(item) && !isFilled(item) && (item.kind === "rewrite" || item.was) ? item : null;
+  }
+  const leavesLine = (event) => {
+    const [range] = event.getTargetRanges();
+    const aimed = range && view.range(range);
+    return event.inputType === "insertParagraph" || Boolean(aimed && aimed.from.line !== aimed.to.line);
+  };
 
   /** What an input event is about: the selection, or for a deletion at the caret what it would take away. */
   function target(event) {
@@ -154,6 +175,7 @@ export function installTyping(page) {
   const taken = () => {
     readBack();
     composing = began = null;
+    page.commands.markAsTyped(); // an input method may write all of a mark at once
   };
   root.addEventListener("compositionend", taken);
   /** A word that an input method is still at is taken as it stands, before anything else is done with its line. */
