@@ -105,6 +105,7 @@ export function buildFiles(page, examples) {
   let ending = "txt"; // of the file that was opened
   const others = el("div", { class: "kept", role: "group", "aria-label": "Kept drafts" });
   const menu = el("div", { class: "menu", role: "menu", hidden: true, onmousedown: (event) => event.preventDefault() },
+    el("div", { class: "heading", "aria-hidden": "true" }, "Examples"),
     ...examples.map(({ title, segments }) => entry(title, () => page.load(fromSegments(segments), title, `Opened ${title}.`))),
     entry("An empty page", () => page.load(fromSegments([]), "", "Opened an empty page.")), others);
   const opener = button("Drafts", () => (menu.hidden ? show() : close()), { "aria-haspopup": "menu", "aria-expanded": "false", hint: "Examples, an empty page, and the drafts that were kept" });
@@ -114,7 +115,7 @@ export function buildFiles(page, examples) {
     menu.hidden = false;
     menu.style.maxHeight = `${innerHeight - menu.getBoundingClientRect().top - 12}px`;
     opener.setAttribute("aria-expanded", "true");
-    menu.firstChild.focus();
+    menu.querySelector("[role=menuitem]").focus();
     const drafts = (await page.otherDrafts()).map(keptDraft).filter(Boolean);
     if (drafts.length) others.replaceChildren(el("div", { class: "heading", "aria-hidden": "true" }, "Kept drafts"), ...drafts);
     others.setAttribute("aria-busy", "false");
