@@ -265,7 +265,8 @@ def fit(model: DiT, tensors: dict[str, torch.Tensor]) -> None:
     for name, shape in wanted.items():
         if tuple(tensors[name].shape) != shape:
             raise CheckpointError(f"The tensor {name!r} has shape {tuple(tensors[name].shape)}, the config asks for {shape}.")
-    model.load_state_dict({n: t.float() for n, t in tensors.items()}, assign=True)
+    # Copies: a file that is mapped can't be replaced on Windows.
+    model.load_state_dict({n: t.to(torch.float32, copy=True) for n, t in tensors.items()}, assign=True)
     if model.config.tied:
         model.head.weight = model.embedding.weight
 

@@ -91,7 +91,7 @@ def surprisal(log_probs: Tensor) -> Tensor:
 
 def token_losses(logits: Tensor, targets: Tensor, *, mask_id: int) -> Tensor:
     """(N,) -log p(x_0) in nats, under SUBS: only the mask itself is ruled out, so that any text has a finite loss."""
-    column = torch.tensor([mask_id], device=logits.device)
+    column = torch.full((1,), mask_id, device=logits.device)  # made there: a copy from the CPU would be waited for
     return functional.cross_entropy(logits.float().index_fill(-1, column, -torch.inf), targets, reduction="none")
 
 

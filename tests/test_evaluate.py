@@ -23,6 +23,7 @@ from engine.evaluation.main import command_of, main, parser
 from engine.evaluation.nelbo import GUESSED_ROWS, SMALL, Document, Tally, batches, by_source, encode, evaluate, ratio, summary
 from engine.evaluation.order import left_to_right
 from engine.evaluation.report import in_order
+from engine.evaluation.session import Session
 from engine.evaluation.store import Store, fingerprint_of_model
 from engine.model import DiT, ModelConfig
 from engine.settings import Settings
@@ -120,6 +121,19 @@ def test_what_was_kept_is_not_computed_again_and_a_line_cut_off_is(tmp_path: Pat
     assert Store(tmp_path, "these weights").records("key", [*ids, "d"], compute, "")[:3] == first and asked == [0, 1, 2, 2, 3]
     Store(tmp_path, "other weights").records("key", ["a"], compute, "")
     assert asked == [0, 1, 2, 2, 3, 0]
+
+
+def test_a_text_that_was_corrected_is_measured_anew_though_it_is_as_long(tmp_path: Path) -> None:
+    text = tmp_path / "held.txt"
+
+    def measured(words: str, out: str) -> float:
+        text.write_text(words * 20, encoding="utf-8")
+        args = parser().parse_args(["--model", "toy", "--data", str(text), "--out", str(tmp_path / out), "--length", "64"])
+        return float(Session(args, "").bound()["nats_per_token"])
+
+    lamp = measured("The lamp was lit in the house. ", "report")
+    dogs = measured("The dogs sat on the old house. ", "report")
+    assert dogs == measured("The dogs sat on the old house. ", "another") != lamp
 
 
 def test_other_settings_recommended_for_the_same_weights_leave_what_was_kept(tmp_path: Path) -> None:

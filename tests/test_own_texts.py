@@ -71,11 +71,13 @@ def test_as_much_of_what_was_learned_is_kept_as_the_held_out_text_likes_best(
     for name, weight in made.model.state_dict().items():
         assert torch.allclose(weight, share * learned[name] + (1 - share) * before.model.state_dict()[name], atol=1e-5), name
     assert made.trained["mean"][0] == [made.trained["tokens"], share]
-    held = tuning.hold_out(Rows.open(tmp_path / "out" / "corpus"), 0.1)[1]
-    nats = tuning.judge(made, held, torch.device("cpu"))
-    assert float(told[2]) == pytest.approx(nats, abs=6e-4) and nats < tuning.judge(before, held, torch.device("cpu"))
+    chooses, tells = tuning.halves(tuning.hold_out(Rows.open(tmp_path / "out" / "corpus"), 0.1)[1])
+    here = torch.device("cpu")
+    assert float(told[2]) == pytest.approx(tuning.judge(made, tells, here), abs=6e-4), "it is told by another part than it is chosen by"
+    nats = tuning.judge(made, chooses, here, tuning.CHOOSING_TOKENS)
+    assert nats < tuning.judge(before, chooses, here, tuning.CHOOSING_TOKENS)
     made.model.load_state_dict(learned)
-    assert nats < tuning.judge(made, held, torch.device("cpu"))
+    assert nats < tuning.judge(made, chooses, here, tuning.CHOOSING_TOKENS)
 
 
 def test_a_folder_of_poems_is_one_text_to_learn_from(start: Path, tmp_path: Path) -> None:

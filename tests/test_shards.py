@@ -107,6 +107,25 @@ def test_copies_near_copies_repeated_paragraphs_and_held_out_texts_are_left_out(
     assert set(index.dropped) == {"copies", "near copies", "paragraphs", "held out"}
 
 
+@given(st.lists(st.lists(st.integers(0, 11), min_size=1, max_size=6), min_size=1, max_size=9), st.integers(0, 8))
+@settings(max_examples=examples(200), deadline=None)
+def test_what_is_kept_depends_on_what_was_kept_and_on_nothing_else(corpus: list[list[int]], stop: int) -> None:
+    # Of twelve paragraphs every third one is long enough to be known again; 1 is what parts them.
+    pool = [np.arange(10 + 100 * n, 10 + 100 * n + (40 if n % 3 == 0 else 9), dtype=np.uint16) for n in range(12)]
+    texts = [np.concatenate([part for n in chosen for part in (np.array([1], np.uint16), pool[n])][1:]) for chosen in corpus]
+    at_once, stopped = Deduplicator(1), Deduplicator(1)
+    kept = []
+    for number, text in enumerate(texts):
+        if number == stop:
+            stopped = Deduplicator(1)
+            for known in kept:
+                stopped.remember(mark(known, 1))
+        one, other = at_once.keep(mark(text, 1)), stopped.keep(mark(text, 1))
+        assert (one is None) == (other is None) and (one is None or one.tolist() == other.tolist())
+        if one is not None:
+            kept.append(one)
+
+
 def test_curly_quotes_are_straightened_as_a_draft_is(tokenizer: Tokenizer, tmp_path: Path) -> None:
     (tmp_path / "mine.md").write_bytes("“It’s I,” she said.\r\nNo one heard.".encode())
     build([tmp_path / "mine.md"], tokenizer, tmp_path / "out")

@@ -203,8 +203,9 @@ def test_fine_tuning_starts_from_the_given_model(texts: Path, tmp_path: Path) ->
     assert after < before - 0.3
 
 
-def test_parts_are_added_to_a_given_model_which_at_first_says_what_it_said(texts: Path, tmp_path: Path) -> None:
-    assert run(texts, tmp_path / "plain", "--tokens", "3000") == 0
+@pytest.mark.parametrize("begun", [[], ["--embedding-residual", "--adam-rate", "0.05"]])
+def test_parts_are_added_to_a_given_model_which_at_first_says_what_it_said(texts: Path, tmp_path: Path, begun: list[str]) -> None:
+    assert run(texts, tmp_path / "plain", "--tokens", "3000", *begun) == 0
     parts = ["--value-residual", "--embedding-residual", "--ngrams", "64", "--depth", "4"]
     given = ["--init", str(tmp_path / "plain" / "model")]
     small = ["--held-out", "0", *SMALL[len(SHAPE) :]]

@@ -30,6 +30,7 @@ from engine.model import DiT
 from engine.settings import Settings, recommended
 from engine.training.corpus import CorpusError, files_of
 from engine.training.gaps import EVEN, even_cuts, mixed_cuts
+from engine.training.shards import digest
 from engine.training.twin import Twin
 
 GAPS: dict[Size, int] = {"quick": 4, "card": 12, "full": 8}
@@ -67,7 +68,7 @@ class Session:
             self.length = args.length or min(self.model.max_length, LONGEST_ROW)
             self.characters = QUICK_CHARACTERS if args.quick else None
             self.texts = read(self.model, files, self.length, self.characters)
-        told = [(path.name, path.stat().st_size) for path in files]
+        told = [(path.name, digest(path)) for path in files]
         about = [fingerprint_of_model(args.model, self.model.name), self.dtype, told, self.length, self.characters, args.seed, "plain"]
         kept = None if args.out is None else args.out / "cache"
         self.store = Store(kept, about)

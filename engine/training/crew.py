@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -13,6 +14,8 @@ from torch import nn
 from engine.backends import pick_device
 
 T = TypeVar("T")
+PATIENCE = timedelta(days=1)
+"""How long the others wait for the first process, which may have a corpus to cut."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,11 @@ class Crew:
         """The place that torchrun gave this process, or that of the only one."""
         rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         where = pick_device(device)
-        if where == torch.device("cuda"):
+        if where.type == "cuda" and (size > 1 or where.index is None):  # each process has a GPU of its own, whatever --device names
             where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         if size > 1:
-            torch.distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
+            on_gpus = where.type == "cuda"
+            torch.distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=PATIENCE, device_id=where if on_gpus else None)
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))
         return cls(rank, size, where)
 

@@ -138,10 +138,10 @@ class Deduplicator:
         self.dropped["paragraphs"] += int(found.lengths[old].sum())
         kept = found.ids[np.repeat(~old, found.lengths)]
         kept = kept[1:] if len(kept) and kept[0] == self._break else kept
-        self._wholes.add(found.whole)
-        if len(kept) < LONG_PARAGRAPH:
+        rest = mark(kept, self._break)
+        if len(kept) < LONG_PARAGRAPH or self._wholes.seen(rest.whole)[0]:
             return None
-        self.remember(mark(kept, self._break))
+        self.remember(rest)
         return kept
 
     def remember(self, found: Marked) -> None:

@@ -24,7 +24,9 @@ def enlarged(model: DiT, config: ModelConfig) -> DiT:
     last = larger.blocks[model.config.depth - 1].state_dict()
     for block in larger.blocks[model.config.depth :]:
         # It reads as the last block does and writes nothing yet, so that it has something to learn from at once.
-        block.load_state_dict(last | {name: torch.zeros_like(last[name]) for name in ("out.weight", "down.weight")})
+        nothing = {name: torch.zeros_like(last[name]) for name in ("out.weight", "down.weight")}
+        unmixed = {"input_mix": torch.tensor([1.0, 0.0])} if "input_mix" in last else {}
+        block.load_state_dict(last | nothing | unmixed)
     return larger
 
 

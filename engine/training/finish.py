@@ -54,12 +54,12 @@ def judged(args: argparse.Namespace, run: Run, held: list[np.ndarray], crew: Cre
     if before is None:
         return tuning.verdict(None, tuning.judge(after, held, crew.device))
     began = checkpoint.load(before, causal=args.causal)
-    began_at = tuning.judge(began, held, crew.device)
-    if not args.tunes or args.causal or unlike(began, after):
-        return tuning.verdict(began_at, tuning.judge(after, held, crew.device))
-    share, made, nats = tuning.mixed(began, after, held, crew.device)
-    checkpoint.save(made, folder, run.store)
-    return tuning.verdict(began_at, nats, share)
+    share = 1.0
+    if args.tunes and not args.causal and not unlike(began, after):
+        chooses, held = tuning.halves(held)
+        share, after = tuning.mixed(began, after, chooses, crew.device)
+        checkpoint.save(after, folder, run.store)
+    return tuning.verdict(tuning.judge(began, held, crew.device), tuning.judge(after, held, crew.device), share)
 
 
 def learn_lengths(folder: Path, files: list[Path], run: Run) -> None:

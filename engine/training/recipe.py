@@ -238,13 +238,20 @@ def commands(recipe: Recipe, files: list[Path], exclude: list[Path], out: Path, 
 
 def _keep_to(out: Path, recipe: Recipe, files: list[Path], scale: float) -> None:
     """Note in the folder of all runs what is made there; RecipeError where it is something else."""
-    told = {"recipe": asdict(recipe), "texts": [[path.name, path.stat().st_size] for path in files], "scale": scale}
+    told = {"recipe": _asked(recipe), "texts": [[path.name, path.stat().st_size] for path in files], "scale": scale}
     now, kept = json.dumps(told, sort_keys=True), out / MADE
     if kept.is_file() and kept.read_text(encoding="utf-8") != now:
         raise RecipeError(f"In {out} another recipe was followed, or this one with other texts or another --scale; name another --out.")
     if not kept.is_file():
         out.mkdir(parents=True, exist_ok=True)
         checkpoint.written(kept, lambda partial: partial.write_text(now, encoding="utf-8"))
+
+
+def _asked(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says; what it leaves out isn't told, or a field that is new would make another recipe of it."""
+    usual = asdict(Stage(""))
+    stages = [{k: v for k, v in stage.items() if v != usual[k]} for stage in asdict(recipe)["stages"]]
+    return asdict(recipe) | {"stages": stages}
 
 
 def _model_of(name: str, found: list[Command], stage: Stage) -> Path:

@@ -185,11 +185,12 @@ def _kept(folder: Path, made_from: str) -> Index:
 
 
 def _digest_of_inputs(files: Sequence[Path], tokenizer: Tokenizer, exclude: Sequence[Path]) -> str:
-    told = [[(path.name, _digest(path)) for path in paths] for paths in (files, exclude)]
+    told = [[(path.name, digest(path)) for path in paths] for paths in (files, exclude)]
     return hashlib.sha256(json.dumps([READ, *told]).encode() + tokenizer.proto).hexdigest()
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """SHA-256 of what a file holds."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

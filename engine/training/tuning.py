@@ -32,6 +32,10 @@ FEW_BYTES, MOST_BYTES = 0.01, 0.3
 """Shares of tokens that are single bytes: what is told, and what can't be learned. A letter takes two to four of them."""
 JUDGED_TOKENS = 8192
 """Tokens that are judged before and after, a short text several times over."""
+CHOOSING_TOKENS = 4096
+"""And while it is chosen how much of what was learned is kept."""
+JUDGED_AT_ONCE = 2048
+"""Tokens in a batch."""
 SHARES = (1.0, 0.8, 0.6, 0.45, 0.3, 0.15)
 """How much of what was learned may be kept."""
 
@@ -85,33 +89,45 @@ def hold_out(rows: Rows, share: float) -> tuple[Rows, list[np.ndarray]]:
     return rows.of(kept), [stream for stream in held if len(stream) > 1]
 
 
-def judge(model: Checkpoint, held: Sequence[np.ndarray], device: torch.device) -> float:
-    """Nats a token of held-out streams: the NELBO, or a twin's cost; the same masks each time."""
+def halves(held: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Held-out streams to choose by, and others to tell by; all of them twice where they are too short to be parted."""
+    cuts = [(stream[: len(stream) // 2], stream[len(stream) // 2 :]) for stream in held if len(stream) > 3]
+    return ([first for first, _ in cuts], [second for _, second in cuts]) if cuts else (list(held), list(held))
+
+
+def judge(model: Checkpoint, held: Sequence[np.ndarray], device: torch.device, tokens: int = JUDGED_TOKENS) -> float:
+    """Nats a token of held-out streams: the NELBO, of so many `tokens` at least, or a twin's cost; the same masks each time."""
     net, tokenizer = model.model.to(device), model.tokenizer
     longest = net.config.max_length
-    pieces = [torch.from_numpy(stream[i : i + longest].astype(np.int64))[None] for stream in held for i in range(0, len(stream), longest)]
-    count = sum(piece.numel() for piece in pieces)
+    pieces = [torch.from_numpy(stream[i : i + longest].astype(np.int64)) for stream in held for i in range(0, len(stream), longest)]
+    count = sum(map(len, pieces))
     if net.config.causal:
         twin = Twin(net, tokenizer, model.name)
-        return float(sum(twin.nats(piece).sum() for piece in pieces)) / count
-    denoiser, passes = DiTDenoiser(net, tokenizer, name=model.name, mask_id=tokenizer.mask_id), max(1, JUDGED_TOKENS // count)
+        return float(sum(twin.nats(piece[None]).sum() for piece in pieces)) / count
+    denoiser, passes = DiTDenoiser(net, tokenizer, name=model.name, mask_id=tokenizer.mask_id), max(1, tokens // count)
     generator = torch.Generator().manual_seed(0)
-    nats = 0.0
     times = low_variance_t(passes * len(pieces), shuffle=True, generator=generator).clamp_min(1e-3)
-    for number, piece in enumerate(pieces * passes):
-        nats += float(nelbo(denoiser, piece, t=times[number : number + 1], generator=generator).per_sequence.sum())
+    by_length: dict[int, list[int]] = {}
+    for number in range(len(times)):
+        by_length.setdefault(len(pieces[number % len(pieces)]), []).append(number)
+    nats = 0.0
+    for length, numbers in by_length.items():
+        rows = max(1, JUDGED_AT_ONCE // length)
+        for some in (numbers[i : i + rows] for i in range(0, len(numbers), rows)):
+            ids = torch.stack([pieces[number % len(pieces)] for number in some])
+            nats += float(nelbo(denoiser, ids, t=times[some], generator=generator).per_sequence.sum())
     return nats / count / passes
 
 
-def mixed(before: Checkpoint, after: Checkpoint, held: Sequence[np.ndarray], device: torch.device) -> tuple[float, Checkpoint, float]:
-    """How much of what was learned the held-out text likes best, of SHARES, the mean of both models so weighted, and its nats a token.
+def mixed(before: Checkpoint, after: Checkpoint, held: Sequence[np.ndarray], device: torch.device) -> tuple[float, Checkpoint]:
+    """How much of what was learned held-out text likes best, of SHARES, and the mean of both models so weighted.
 
     A short text read many times teaches its own words by heart and more than it can know: between the weights before and after lie
-    better ones than either (arXiv 2109.01903). They are chosen by the text that they are told by, one number of six.
+    better ones than either (arXiv 2109.01903). Let another text tell how good they are than the one that they were chosen by.
     """
-    nats = {share: judge(mean([after, before], [share, 1 - share]), held, device) for share in SHARES}
+    nats = {share: judge(mean([after, before], [share, 1 - share]), held, device, CHOOSING_TOKENS) for share in SHARES}
     best = min(nats, key=lambda share: nats[share])
-    return best, mean([after, before], [best, 1 - best]), nats[best]
+    return best, mean([after, before], [best, 1 - best])
 
 
 def verdict(before: float | None, after: float, share: float = 1.0) -> str:
@@ -121,5 +137,5 @@ def verdict(before: float | None, after: float, share: float = 1.0) -> str:
     told = f"Text of yours that was held out: {before:.3f} nats a token before, {after:.3f} after"
     if after >= before:
         return f"{told}: no better, so there is too little text, or it was read too often; the model you began from is the better one."
-    kept = f" Of what was learned {share:.0%} is kept, which that text likes best." if share < 1 else ""
+    kept = f" Of what was learned {share:.0%} is kept, which another part of it likes best." if share < 1 else ""
     return f"{told}; perplexity {math.exp(before):.1f} became {math.exp(after):.1f}.{kept}"

@@ -82,7 +82,7 @@ class Twin:
         for _ in range(count):
             given = fresh if cache else rows.to(self.device)
             last = torch.arange(1, len(rows) + 1, device=self.device) * given.shape[1] - 1
-            logits = self.model(given, last, cache=cache).double().cpu()
+            logits = self.model(given, last, cache=cache).cpu().double()
             logits[:, [self.tokenizer.mask_id, self.tokenizer.document_id]] = -torch.inf
             if temperature > 0:
                 drawn = torch.multinomial(torch.softmax(logits / temperature, -1), 1, generator=generator)
