@@ -107,12 +107,12 @@ def test_copies_near_copies_repeated_paragraphs_and_held_out_texts_are_left_out(
     assert set(index.dropped) == {"copies", "near copies", "paragraphs", "held out"}
 
 
-@given(st.lists(st.lists(st.integers(0, 11), min_size=1, max_size=6), min_size=1, max_size=9), st.integers(0, 8))
+@given(st.lists(st.lists(st.integers(0, 11), min_size=1, max_size=6), min_size=1, max_size=9), st.integers(0, 17))
 @settings(max_examples=examples(200), deadline=None)
 def test_what_is_kept_depends_on_what_was_kept_and_on_nothing_else(corpus: list[list[int]], stop: int) -> None:
     # Of twelve paragraphs every third one is long enough to be known again; 1 is what parts them.
-    pool = [np.arange(10 + 100 * n, 10 + 100 * n + (40 if n % 3 == 0 else 9), dtype=np.uint16) for n in range(12)]
-    texts = [np.concatenate([part for n in chosen for part in (np.array([1], np.uint16), pool[n])][1:]) for chosen in corpus]
+    pool = [np.arange(10 + 100 * n, 10 + 100 * n + (40 if n % 3 == 0 else 20), dtype=np.uint16) for n in range(12)]
+    texts = [np.concatenate([part for n in chosen for part in (np.array([1], np.uint16), pool[n])][1:]) for chosen in corpus + corpus]
     at_once, stopped = Deduplicator(1), Deduplicator(1)
     kept = []
     for number, text in enumerate(texts):
