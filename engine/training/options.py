@@ -21,7 +21,7 @@ TOKENS = 30e6
 """What a new model is trained on, where neither tokens nor minutes are given."""
 VOCABULARY = 8192
 """Pieces of a new tokenizer."""
-TUNING = {"muon_rate": 0.01, "adam_rate": 1.2e-3, "hold": 0.2, "held_out": 0.1}
+TUNING = {"muon_rate": 0.003, "adam_rate": 4e-4, "hold": 0.2, "held_out": 0.1}
 """With --init: small rates, falling soon, and a tenth of the texts kept apart to see what it did."""
 
 
