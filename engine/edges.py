@@ -99,11 +99,15 @@ class Edges:
         if size > 2 and is_saying(before, after) and bool((last & v.ends_stop).any()):
             last &= v.ends_stop & ~v.stops_twice
             late = inner & ~v.ends_stop
-        if sentence and bool((last & v.ends_sentence).any()):
-            last &= v.ends_sentence
         if after and after[0] in QUOTES:
-            last &= ~v.ends_quote
-        return cls(first & last, first, inner, late, last)
+            last = last & ~v.ends_quote
+        only = first & last
+        if sentence and bool((last & v.ends_sentence).any()):
+            last = last & v.ends_sentence
+        # One cell alone can't bring a space and end the sentence: where words are counted it isn't taken, else it does without the stop.
+        if counted or bool((first & last).any()):
+            only = first & last
+        return cls(only, first, inner, late, last)
 
     @classmethod
     def _in_code(cls, v: Vocabulary, before: str, after: str, inner: Tensor, *, takes_space: bool) -> Edges:

@@ -125,11 +125,12 @@ def _run(
     cells = Cells(model, canvas, sizes, guesses=guesses)
     if start:
         cells.begin(start)
-    plan = [group for group in canvas.windows(sizes) if any(model.mask_id in cells.tokens[i][a:b] for i, a, b in group)]
+    tokens = cells.tokens  # made anew each time that it is asked for
+    plan = [group for group in canvas.windows(sizes) if any(model.mask_id in tokens[i][a:b] for i, a, b in group)]
     may_grow = [elastic(canvas, group, sizes) for group in plan]
     growths = [growth_of(model, spans) for spans in may_grow]
     steps_of = [
-        steps_planned(model, settings, sum(cells.tokens[i][a:b].count(model.mask_id) for i, a, b in group), growth)
+        steps_planned(model, settings, sum(tokens[i][a:b].count(model.mask_id) for i, a, b in group), growth)
         for group, growth in zip(plan, growths, strict=True)
     ]
     steps = sum(steps_of)

@@ -48,7 +48,7 @@ class Cell:
             if not whole or not isinstance(values["text"], str) or values["state"] not in get_args(State):
                 raise TypeError
             return cls(**{**values, "probability": float(values["probability"])})
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise ValueError("A cell must be given as a frame told it, with all of its fields.") from error
 
 

@@ -56,7 +56,8 @@ def place(
     seed. Yields after each gap, so that a caller can leave off; returns what stands there. Raises DraftError where a gap has fewer tokens
     than its keywords.
     """
-    asked = {i: mark for i, span in enumerate(canvas.spans) if isinstance(mark := draft.marks[span.gap], Gap) and mark.keywords}
+    marks = draft.marks  # made anew each time that they are asked for
+    asked = {i: mark for i, span in enumerate(canvas.spans) if isinstance(mark := marks[span.gap], Gap) and mark.keywords}
     for i, mark in asked.items():
         choices = _choices(mark)
         if several := any(len(choice) > 1 for choice in choices):
@@ -81,6 +82,8 @@ def place(
         order = sorted(range(len(starts)), key=lambda k: starts[k])
         ends = [0, *(starts[k] + len(parts[i][k]) for k in order)]
         between = [start - end for end, start in zip(ends, [*(starts[k] for k in order), len(tokens[i])], strict=True)]
+        if mark.length is None and between[-1] == 1 and canvas.spans[i].ends_sentence:
+            between[-1] = 2  # a word and the stop that ends the sentence
         lengths = _in_words(beside[i], between)
         in_tokens = mark.length is not None and mark.length.unit == "tokens"
         stop = not in_tokens and 0 < canvas.spans[i].ends_sentence <= len(tokens[i])

@@ -173,8 +173,8 @@ def _bounds(model: Denoiser, canvas: Canvas, i: int) -> tuple[int, int | None]:
         return 2 if span.brings_quote or span.ends_sentence == ENDS_PARAGRAPH[0] else 1, None
     if length.unit == "tokens":
         return length.low, length.high
-    low, high = (reachable(model, canvas, i, n) for n in (length.low, length.high))
-    return low, high
+    low = reachable(model, canvas, i, length.low)
+    return low, low if length.high == length.low else reachable(model, canvas, i, length.high)
 
 
 def _options(low: int, high: int | None) -> list[int]:

@@ -32,6 +32,7 @@ _INSIDE = re.compile(
     rf"|(?P<sign>[,;])|(?P<nested>\[\[(?={_OPENER})|_{{3,}})"
 )
 _LENGTH = re.compile(r"([0-9]+)(?:([-–])([0-9]*))?( tokens?\b| words?\b)?")  # printed without " words", and with "-"
+_POSIX = re.compile(r"\[\[:[a-z]+:\]\]")
 _NESTED = re.compile(rf"\[\[(?={_OPENER})|_{{3,}}")
 _NEARBY = 100
 """Characters of given text on each side of a gap that tell whether its script is one without spaces."""
@@ -127,6 +128,8 @@ class _Reader:
         if length and length.unit == "words":
             expected = ("` tokens`, " if length.low < length.high else "`-`, ` tokens`, ") + expected
         if text[at : at + 1] == ":":
+            if _POSIX.match(text, start):
+                self.fail(start, "This is a class of characters of a program; write `\\[[` before brackets that are no gap.")
             keywords, at = self.phrases(at + 1, start, "keyword", ends=";")
             expected = "`;` or `]]`"
         if text[at : at + 1] == ";":

@@ -134,7 +134,8 @@ class Settings:
                 continue  # what it must hold is checked below
             accepted = (int, float) if kinds[name] is float else kinds[name]
             if not isinstance(value, accepted) or isinstance(value, bool):
-                raise SettingsError(f"{name} must be {_KINDS.get(name, 'a name' if kinds[name] is str else 'a number')}, not {value!r}.")
+                usual = {str: "a name", int: "a whole number"}.get(kinds[name], "a number")
+                raise SettingsError(f"{name} must be {_KINDS.get(name, usual)}, not {value!r}.")
         return cls(**values)
 
 

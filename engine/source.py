@@ -25,16 +25,20 @@ _CODE = re.compile(
     | ^\s*(?:return|raise|yield|await|throw|delete)\b\s*(?:$|[^\w\s]|\w+[(\[.;]|\w+$|-?\d|(?:None|True|False|null|true|false)\b)
     | ^\s*(?:else|try|finally)\s*[:{]?$ | ^\s*(?:elif|except|catch)\b | ^\s*(?:pass|break|continue|done|fi|esac)\s*;?$
     | ^\s*(?:let|const|var|public|private|protected|static|void|int|float|char|bool|auto)\s+[\w<>\[\]*&:]+\s*(?:[=;({:]|\w+\s*[=;({])
-    | ^\s*(?:SELECT|INSERT\ INTO|UPDATE|CREATE\ TABLE|DELETE\ FROM|FROM|WHERE|GROUP\ BY|ORDER\ BY)\s
+    | ^\s*(?:SELECT|INSERT\ INTO|UPDATE|CREATE\ TABLE|DELETE\ FROM|GROUP\ BY|ORDER\ BY)\s
     | ^\s*(?:for\b.*(?:\bin\b|;|:=).*|(?:if|while|switch|with|match|case)\b.*[()\[\]=<>!_.].*)[:{]\s*$   # a statement that opens a block
-    | ^\s*(?:@\w+|\#!|\#include|\#define|//|/\*|\*/|<\?|</?\w[^>]*>)
+    | ^\s*(?:@\w+(?:[.(]|\s*$)|\#!|\#include|\#define|//|/\*|\*/|<\?|</?\w[^>]*>)
     | ^\s*["'][\w-]+["']\s*:\s                                  # a key of JSON
     | [\w)\]"']\s*(?:[-+*/%|&^:]?=|[=!<>]=|->|=>|&&|\|\||::|<<|>>)\s*[\w(\["'{$&*-]?
     | \b\w+\([^()]*\)\s*[;:{.)\]]*\s*$ | \b\w+\.\w+\( | \b[a-z]\w*\(\w*$
-    | [;{}]\s*$ | ^\s*[)\]}]+[;,]?\s*$ | \w\[\w*[:\w]*\] | \b[a-z]+_[a-z_]+\b | \b\w+\.\w+\.\w+\b(?!\.)
+    | [;{}]\s*$ | ^\s*[)\]}]+[;,]?\s*$ | \w\[\w*[:\w]*\] | \b[a-z]+_[a-z_]+\b | \b[a-z_]\w+\.\w+\.\w+\b(?!\.)
     """,
     re.VERBOSE,
 )
+
+
+_NAMED = re.compile(r"\b(?:https?://|www\.)\S+|\S+@\w[\w-]*\.\S+|\b\d+(?:[.:]\d+)+\b")
+"""Addresses, dates and times: prose has them, and they have a program's signs."""
 
 
 def fences(text: str) -> int:
@@ -56,7 +60,7 @@ def in_code(before: str, after: str) -> bool:
     above = [line for line in left if line.strip()][-NEAR_LINES:]
     below = [line for line in right if line.strip()][:NEAR_LINES]
     here = here_before + "gap" + here_after
-    lines = [_ends(line) for line in [*above, *([here] if here.strip() != "gap" else []), *below]]
+    lines = [_NAMED.sub(" ", _ends(line)) for line in [*above, *([here] if here.strip() != "gap" else []), *below]]
     return bool(lines) and sum(_CODE.search(line) is not None for line in lines) >= SHARE * len(lines)
 
 

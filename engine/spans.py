@@ -116,7 +116,7 @@ def span_of(known: Vocabulary, given: Sequence[str], i: int, stretch: Stretch, *
         quotes = 1  # nothing behind it can close what is open
     bracketed = leaves_open(left) or leaves_open(right[::-1].translate(MIRRORED)) or any(sign in was for sign in BRACKETS)
     quotes = None if code else quotes
-    figures = code or _has_figures(line, was, below)
+    figures = code or _has_figures(line, was, below) or left.rstrip()[-1:] in _BEFORE_FIGURES or right.lstrip()[:1] in _BEHIND_FIGURES
     return Span(
         stretch.gap,
         was,
@@ -144,6 +144,9 @@ def _leaves_quote(line: str) -> bool:
     """Whether a double quote is open on the line before a gap, and no gap stands behind it that might close it."""
     found = _DOUBLE_QUOTE.findall(line)
     return len(found) % 2 == 1 and GAP_SIGN not in line[line.rindex(found[-1]) :]
+
+
+_BEFORE_FIGURES, _BEHIND_FIGURES = frozenset("$£€¥№"), frozenset("%°")
 
 
 def _has_figures(line: str, was: str, below: Sequence[str]) -> bool:

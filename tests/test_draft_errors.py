@@ -36,6 +36,8 @@ def refusal(text: str) -> DraftError:
         ("[[5 wards]]", 4, "` tokens`"),
         ("[[5\n]]", 4, "`]]`"),
         ("[[]", 3, "`]]`"),
+        ("[[:alpha:]]", 1, r"write `\[[`"),
+        ("grep '[[:upper:]]*' it", 7, r"write `\[[`"),
         ("[[5]][[6]]", 6, "given text between"),
         ("[[5]]___", 6, "given text between"),
         ("[[~ a]][[]]", 8, "given text between"),

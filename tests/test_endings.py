@@ -178,6 +178,8 @@ def test_leaving_signs_out_keeps_letters_and_parts_no_word_anew(model: engine.De
         ("1. Do not run.\n2. [[]]\n3. Walk backwards.", False),
         ("Thank you for the slides. [[]] Could you look at page 4?", False),
         ("Then [[~ 12 men]] came.", True),
+        ("It cost $[[1]] at the shop.", True),
+        ("It grew by [[1]] % and no more.", True),
     ],
 )
 def test_figures_are_written_in_sentences_that_have_some(model: engine.Denoiser, draft: str, figures: bool) -> None:

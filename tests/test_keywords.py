@@ -203,6 +203,23 @@ def test_a_keyword_is_written_as_its_place_asks(model: engine.Denoiser, draft: s
         assert re.fullmatch(holds, last.text), last.text
 
 
+@pytest.mark.parametrize(
+    "draft",
+    [
+        "She opened the door of the old house and saw [[: silver]]",
+        "She opened the door of the old house and saw [[6 tokens: silver]]",
+        "She opened the door and [[8 tokens: silver, moon]] He went out of the room.",
+        "He came home. The evening was cold, and [[: lamp, rain]]",
+        "They went down to the harbour, where [[10-12 tokens: boats]] She said nothing.",
+    ],
+)
+def test_a_single_cell_behind_a_keyword_can_end_its_sentence_or_not(model: engine.Denoiser, draft: str) -> None:
+    for seed in range(4):
+        *_, last = engine.fill(model, draft, engine.Settings(seed=seed, candidates=1, revise=0, steps=4))
+        held = draft.partition(":")[2].partition("]]")[0].split(",")
+        assert all(keyword.strip() in last.text for keyword in held) and engine.MASKED_TEXT not in last.text
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_of_a_keywords_forms_one_is_held(seed: int) -> None:
     model = Toy()

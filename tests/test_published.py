@@ -55,7 +55,7 @@ def test_what_the_page_reads_is_whole() -> None:
         ({"guidance": float("nan")}, "Guidance must be between 0 (off) and 100."),
         ({"block_length": -1}, "Block_length must be 0 (no blocks) or more."),
         ({"factor": 0.0}, "Factor must be above 0 and at most 100."),
-        ({"block_length": 2.5}, "block_length must be a number, not 2.5."),
+        ({"block_length": 2.5}, "block_length must be a whole number, not 2.5."),
     ],
 )
 def test_wrong_settings_are_one_sentence(wrong: dict[str, object], said: str) -> None:
