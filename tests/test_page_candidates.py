@@ -95,4 +95,4 @@ def test_the_others_are_there_after_a_reload_and_gone_after_the_next_fill_withou
     fill(page)
     draft(page).locator(".island.fill .cell").first.click()
     expect(page.get_by_role("dialog", name="Alternatives")).to_be_visible()
-    expect(page.locator(".version")).to_have_count(0)
+    expect(page.get_by_role("list", name="Candidates")).to_have_count(0)

@@ -157,7 +157,7 @@ def test_where_the_browser_keeps_nothing_the_page_works_and_says_so(new_page: Ca
     said(page, "all settled")
     with page.expect_download():
         press(page, "Save draft")
-    said(page, "What was written in them is not in this file: Copy text has it.")
+    said(page, "What was written in them is not in this file: Save text has it.")
     asked = answering(page)
     with page.expect_event("dialog"):
         leave(page)

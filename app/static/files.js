@@ -132,7 +132,7 @@ export function buildFiles(page, examples) {
       close();
       page.view.root.focus();
       say(`Deleted “${name}”.`, "Put it back", () => { if (putBack() !== false) say(`“${name}” is back.`); });
-    }, { role: "menuitem", label: "", shape: "close", hint: "Delete this draft" });
+    }, { role: "menuitem", label: "", shape: "close", class: "remove", hint: "Delete this draft" });
     return el("div", { class: "draft-kept", role: "none" }, item, remove);
   }
   function close() {
@@ -140,9 +140,13 @@ export function buildFiles(page, examples) {
     opener.setAttribute("aria-expanded", "false");
   }
   menu.addEventListener("keydown", (event) => {
-    const items = [...menu.querySelectorAll("[role=menuitem]")];
+    const items = [...menu.querySelectorAll("[role=menuitem]:not(.remove)")];
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (by) items[(items.indexOf(document.activeElement) + by + items.length) % items.length].focus();
+    const row = document.activeElement.closest(".draft-kept");
+    const here = items.indexOf(row?.firstChild ?? document.activeElement);
+    if (by) items[(here + by + items.length) % items.length].focus();
+    else if (row && event.key === "ArrowRight") row.lastChild.focus();
+    else if (row && event.key === "ArrowLeft") row.firstChild.focus();
     else if (event.key === "Escape") { close(); opener.focus(); } else return;
     event.preventDefault();
     event.stopPropagation();

@@ -20,7 +20,7 @@ export function installKeys(page) {
       else if (page.tools.closeMore()) return;
       else if (page.root.classList.contains("sheet")) page.closeSheet();
       else if (runs.live) runs.stop();
-      else page.leaveMark();
+      else if (!page.pick) page.leaveMark();
       return;
     }
     const held = MAC ? event.metaKey || (event.ctrlKey && event.key === "Enter") : event.ctrlKey; // a Mac has Ctrl+A, K and Y for text
