@@ -15,7 +15,7 @@ import torch
 import engine
 from engine import checkpoint
 from engine.backends import EMBEDDED
-from engine.training import recipe
+from engine.training import mean, recipe
 from engine.training.options import arguments
 from engine.training.recipe import Recipe, commands
 from engine.training.train import main
@@ -251,7 +251,10 @@ def test_the_shipped_recipe_is_that_of_the_shipped_model(tmp_path: Path) -> None
     found = commands(shipped, sorted(tmp_path.iterdir()), [], tmp_path / "out", 1.0)
     runs = [arguments(command.argv, None) for command in found if command.module == recipe.TRAIN]
     last = runs[-1]
-    assert (last.store, last.causal, last.name) == ("int8", False, shipped.name)
+    assert (last.causal, last.name) == (False, shipped.name)
+    (averaged,) = [mean.parser().parse_args(command.argv) for command in found if command.module == recipe.MEAN]
+    assert averaged.store == config["stored"] == "int8" and averaged.models[0] == tmp_path / "out" / "19-denoiser" / "model"
+    assert len(averaged.models) == len(config["trained"]["mean"])
     assert [[name, times] for name, times in last.weight] == config["trained"]["weights"]
     assert max(run.depth or 0 for run in runs) == config["model"]["depth"]
     assert max(run.vocab for run in runs) == config["model"]["vocab_size"]
