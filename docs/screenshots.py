@@ -52,7 +52,7 @@ def take(browser: Any, url: str, target: Path, *, dark: bool = False, phone: boo
     if stages:
         page.screenshot(path=target.with_stem(target.stem + "-after"))
         page.locator(".draft .ink").first.click()
-        page.get_by_role("list", name="Candidates").wait_for()
+        page.get_by_role("dialog", name="Alternatives").wait_for()
         page.screenshot(path=target.with_stem(target.stem + "-fills"))
         page.keyboard.press("Escape")
     slider = page.get_by_role("slider", name="Step")
