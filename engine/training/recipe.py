@@ -8,7 +8,6 @@ Stopped anywhere, the same command goes on.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib
 import json
 import re
@@ -25,6 +24,7 @@ from engine.settings import Settings, SettingsError
 from engine.training.corpus import CorpusError, files_of, unusable
 from engine.training.options import arguments
 from engine.training.run import FINISHED
+from engine.training.shards import digest
 
 TRAIN = "engine.training.train"
 MEAN = "engine.training.mean"
@@ -264,7 +264,7 @@ def _model_of(name: str, found: list[Command], stage: Stage) -> Path:
 
 def _weights(command: Command) -> str:
     """The digests of the models that something is made of."""
-    return " ".join(hashlib.sha256((model / WEIGHTS).read_bytes()).hexdigest() for model in command.made_of)
+    return " ".join(digest(model / WEIGHTS) for model in command.made_of)
 
 
 def _made(command: Command) -> bool:

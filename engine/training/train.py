@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
 import sys
 import time
@@ -34,7 +33,7 @@ from engine.training.plan import Plan
 from engine.training.prepare import CORPUS, prepare
 from engine.training.rows import Rows
 from engine.training.run import Run
-from engine.training.shards import Index, is_corpus
+from engine.training.shards import Index, digest, is_corpus
 from engine.training.trainer import Trainer
 
 WORTH_COMPILING = 600_000
@@ -219,7 +218,7 @@ def run_of(
     }
     begun = {
         "corpus": Index.read(args.data[0] if is_corpus(args.data) else args.out / CORPUS).made_from,
-        "init": None if start is None else hashlib.sha256((args.init / WEIGHTS).read_bytes()).hexdigest(),
+        "init": None if start is None else digest(args.init / WEIGHTS),
     }
     optimiser = Optimiser(model, muon_rate=args.muon_rate, adam_rate=args.adam_rate)
     # Weights that come from the middle of a run are an average already, so the memory of it is as long as it gets.
