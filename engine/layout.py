@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import TypeAlias
 
 from engine.casing import HEADLINE, Case, lines_in_capitals
-from engine.draft import Draft, Gap, Length, Pin, Rewrite
+from engine.draft import Draft, Gap, Length, Part, Pin, Rewrite
 from engine.spacing import GAP_SIGN
 from engine.text import is_wordlike
 
@@ -18,6 +18,8 @@ _CLOSED = re.compile(r"[.,;:!?…]*(?:[\"”»)\]}]|['’](?![^\W_]))+\s*")
 """What a pin is closed with."""
 _OPENED = re.compile(r"\s*[\"“„«(\[{'‘]+$")
 """What a pin is opened with."""
+_EMPHASIS = re.compile(r"(?<![\w*~])(?:\*{1,3}|_{1,2}|~~)$")
+"""Markdown's signs at the end of a text, that open what follows."""
 
 Piece: TypeAlias = str | Length
 """Of a gap with keywords: one of them with the spaces beside it, or how long what is written between them is to be."""
@@ -65,9 +67,9 @@ class Layout:
         self._keywords: list[_Keyword] = []
         self._placed = set(placed)
         marks = 0
-        for part in draft.parts:
+        for part, seen in zip(draft.parts, _without_emphasis(draft.parts), strict=True):
             if isinstance(part, str):
-                self._give(part, part)
+                self._give(seen, part)
                 continue
             if isinstance(part, Gap):
                 self._lay_gap(marks, placed.get(marks, [part.length]), case)
@@ -75,10 +77,10 @@ class Layout:
                 self._lay_rewrite(marks, part)
             marks += 1
 
-    def _give(self, text: str, item: str | Fixed) -> None:
-        if text:
+    def _give(self, seen: str, item: str | Fixed) -> None:
+        if item if isinstance(item, str) else item.text:
             self.items.append(item)
-            self.given[-1] += text
+            self.given[-1] += seen
 
     def _write(self, stretch: Stretch) -> None:
         self.items.append(len(self.stretches))
@@ -155,6 +157,20 @@ class Layout:
         for i, stretch in enumerate(self.stretches):
             words, self.given[i + 1] = next(rest), next(rest)
             self.stretches[i] = replace(stretch, was=stretch.was and words)
+
+
+def _without_emphasis(parts: Sequence[Part]) -> list[str]:
+    """The given texts of a draft without the signs that emphasise a whole mark (**[[2]]**), which texts to learn from don't hold and the
+    words of a mark would lean on; empty for marks.
+    """
+    texts = [part if isinstance(part, str) else "" for part in parts]
+    for i in range(1, len(parts) - 1):
+        if isinstance(parts[i], str) or not (opened := _EMPHASIS.search(texts[i - 1])):
+            continue
+        sign, behind = opened.group(), texts[i + 1]
+        if behind.startswith(sign) and not re.match(r"[\w*~]", behind[len(sign) :]):
+            texts[i - 1], texts[i + 1] = texts[i - 1][: opened.start()], behind[len(sign) :]
+    return texts
 
 
 def _cut(text: str, sizes: Iterator[int]) -> Iterator[str]:

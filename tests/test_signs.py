@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import engine
 from engine.canvas import Canvas
 from engine.denoiser import Denoiser
-from engine.draft import Draft, Gap
+from engine.draft import Draft, Gap, Length
 from engine.signs import Plain
 from engine.spacing import begins_sentence, ends_sentence
 from engine.style import Signs, Style
@@ -105,6 +105,23 @@ def test_dashes_at_the_edges_of_what_is_quoted_or_given_bring_no_space_too_many(
         ("so", "*really", " – "),
     ):
         assert signs.between(before, rest) == written, (before, rest)
+
+
+@pytest.mark.parametrize("mark", ["**", "*", "_", "***", "~~", "__"])
+@pytest.mark.parametrize("asked", [Gap(), Gap(Length(2, 2)), Gap(None, ("silver",))])
+def test_signs_that_emphasise_a_whole_gap_stand_around_its_words_and_are_not_read(model: Denoiser, mark: str, asked: Gap) -> None:
+    draft = Draft((f"She was the {mark}", asked, f"{mark} of the house, and *everybody* knew it."))
+    plain = Draft(("She was the ", asked, " of the house, and *everybody* knew it."))
+    settings = engine.recommended(model, {"steps": 2, "candidates": 1, "revise": 0})
+    (*_, emphasised), (*_, bare) = (list(engine.fill(model, each, settings)) for each in (draft, plain))
+    start, end = f"She was the {mark}", f"{mark} of the house, and *everybody* knew it."
+    assert emphasised.text.startswith(start) and emphasised.text.endswith(end)
+    assert emphasised.text == bare.text.replace("She was the ", start, 1).replace(" of the house", f"{mark} of the house", 1)
+
+
+@pytest.mark.parametrize("around", [("2*", "*3"), ("- *", "**"), ("x *", "*y"), ("so **", " it is")])
+def test_signs_that_emphasise_something_else_are_read(model: Denoiser, around: tuple[str, str]) -> None:
+    assert Canvas(model, Draft((around[0], Gap(), around[1]))).given == list(around)
 
 
 def test_the_form_of_a_dash_is_taken_from_prose_and_from_beside_gaps() -> None:
