@@ -29,6 +29,8 @@ from app import page
 from app.service import Service
 
 PORTS_TRIED = 50
+MOST_WAITING = 256
+"""Runs that wait for their turn; more are refused."""
 CLOSING = 5.0
 """Seconds that the server has to close in; whoever ends the app waits for no more."""
 WILDCARDS = ("0.0.0.0", "::")
@@ -93,7 +95,7 @@ class Server:
 
 def serve(service: Service, host: str, port: int, also: Sequence[str] = ()) -> Server:
     """Start the server in the background; `also` are more names that it answers to."""
-    blocks = page.build(service).queue(max_size=32)
+    blocks = page.build(service).queue(max_size=MOST_WAITING)
     blocks.launch(
         server_name=f"[{host}]" if ":" in host else host,  # Gradio makes an address of it, and takes the brackets off again
         server_port=port,

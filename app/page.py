@@ -24,7 +24,7 @@ from app.service import Service, print_draft, read_draft
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 ASSETS = HERE.parent / "assets"
-SHEETS = ("base", "draft", "dock", "panel", "picker", "phone")
+SHEETS = ("base", "draft", "dock", "panel", "picker", "help", "present", "phone")
 HEAD = '<meta name="color-scheme" content="light dark">' + "".join(
     f'<link rel="stylesheet" href="lacuna/static/{sheet}.css">' for sheet in SHEETS
 )

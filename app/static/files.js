@@ -1,12 +1,13 @@
 // Opening and saving: draft files, the examples, the clipboard.
-import { isFilled } from "./document.js";
-import { button, el } from "./dom.js";
+import { fragmentOf, isFilled } from "./document.js";
+import { button, el, keys } from "./dom.js";
 import { replayOf } from "./replay.js";
 import { fromSegments, shorten, toPlainText, toSegments } from "./segments.js";
 import * as server from "./server.js";
 import { unpacked } from "./store.js";
 
 const LARGEST = 20e6; // bytes
+const BOM = "\ufeff";
 const LABEL = 60; // characters of a kept draft's first words
 const UNITS = [["day", 864e5], ["hour", 36e5], ["minute", 6e4]];
 
@@ -32,16 +33,27 @@ export function buildFiles(page, examples) {
   async function open(file) {
     if (file.size > LARGEST) return page.fail(`${file.name} is too large to be a draft (${Math.round(file.size / 1e6)} MB).`);
     let text;
+    let marked; // with a byte order mark, as Windows puts before a text
     try {
-      text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+      text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(await file.arrayBuffer());
+      marked = text.startsWith(BOM);
+      text = text.slice(marked ? BOM.length : 0);
     } catch {
       return page.fail(`${file.name} is not a UTF-8 text file; save it as plain text first.`);
     }
+    const load = (lines, opened, more) => {
+      page.load(lines, file.name.replace(/\.[^.]+$/, ""), opened, more);
+      ending = /\.md$/i.test(file.name) ? "md" : "txt";
+      before = marked ? BOM : "";
+    };
+    // What looks like marks may be links of a note or code.
+    const asText = () => load(fragmentOf(text), `Opened ${file.name} as plain text.`);
     try {
       const { segments, error, line, column } = await server.readDraft(text);
-      if (error) return page.fail(`${file.name}, line ${line}, column ${column}: ${error}`);
-      page.load(fromSegments(segments), file.name.replace(/\.[^.]+$/, ""), `Opened ${file.name}.`);
-      ending = /\.md$/i.test(file.name) ? "md" : "txt";
+      if (error) return page.fail(`${file.name}, line ${line}, column ${column}: ${error}`, null, "Open it as plain text", asText);
+      const count = segments.filter(({ kind }) => kind !== "text").length;
+      if (!count) return load(fromSegments(segments), `Opened ${file.name}.`);
+      load(fromSegments(segments), `Opened ${file.name}. It has ${count === 1 ? "one mark" : `${count} marks`}.`, { label: count === 1 ? "Leave it as text" : "Leave them as text", act: asText });
     } catch (error) {
       page.fail(error.message);
     }
@@ -60,7 +72,7 @@ export function buildFiles(page, examples) {
     try {
       const printed = await server.printDraft(toSegments(draft.lines, () => true));
       if (printed.error) return page.fail(printed.error, printed);
-      download(printed.draft, `${page.title() || "draft"}.${ending}`);
+      download(before + printed.draft, `${page.title() || "draft"}.${ending}`);
       const filled = draft.islands().some(({ island }) => isFilled(island));
       say(`Saved the draft with its gaps as they were marked.${filled ? " What was written in them is not in this file: Save text has it." : ""}`);
     } catch (error) {
@@ -92,7 +104,7 @@ export function buildFiles(page, examples) {
     done("Copied");
   }
   function saveText() {
-    download(toPlainText(draft.lines), `${page.title() || "text"}.${ending}`);
+    download(before + toPlainText(draft.lines), `${page.title() || "text"}.${ending}`);
     done("Saved the text as it stands");
   }
 
@@ -100,9 +112,10 @@ export function buildFiles(page, examples) {
   const entry = (label, open, more = {}) => button(label, () => {
     close();
     open();
-    page.view.root.focus();
+    page.toDraft();
   }, { role: "menuitem", ...more });
-  let ending = "txt"; // of the file that was opened
+  let ending = "txt"; // of the file that was opened,
+  let before = ""; // and its byte order mark
   const others = el("div", { class: "kept", role: "group", "aria-label": "Kept drafts" });
   const menu = el("div", { class: "menu", role: "menu", hidden: true, onmousedown: (event) => event.preventDefault() },
     el("div", { class: "heading", "aria-hidden": "true" }, "Examples"),
@@ -123,14 +136,14 @@ export function buildFiles(page, examples) {
   function keptDraft({ key, lines, title, time }) {
     const words = firstWords(lines);
     if (!words) return null;
-    const item = entry(title || words, () => page.load(unpacked(lines), title, `Opened “${title || words}”.`, key), { title: words });
+    const item = entry(title || words, () => page.load(unpacked(lines), title, `Opened “${title || words}”.`, { key }), { title: words });
     item.firstChild.dir = "auto";
     item.append(el("span", { class: "time" }, ago(Date.now() - time)));
     const name = title || words;
     const remove = button(`Delete “${name}”`, () => {
       const putBack = page.removeDraft(key);
       close();
-      page.view.root.focus();
+      page.toDraft();
       say(`Deleted “${name}”.`, "Put it back", () => { if (putBack() !== false) say(`“${name}” is back.`); });
     }, { role: "menuitem", label: "", shape: "close", class: "remove", hint: "Delete this draft" });
     return el("div", { class: "draft-kept", role: "none" }, item, remove);
@@ -163,10 +176,12 @@ export function buildFiles(page, examples) {
     open(file);
   });
 
+  const choose = () => chooser.click();
+  Object.assign(page.commands, { open: choose, save: saveDraft });
   return el("div", { class: "files" }, chooser,
-    button("Open", () => chooser.click(), { hint: "Open a draft file (or drop one on the page)" }),
+    button("Open", choose, { hint: keys("Open a draft file, or drop one on the page (Ctrl+O)") }),
     el("div", { class: "menu-holder" }, opener, menu),
     button("Copy text", copyText, { hint: "Copy the text as it stands" }),
     button("Save text", saveText, { hint: "Save the text as it stands" }),
-    button("Save draft", saveDraft, { hint: "Save a draft file, with the gaps as they were marked" }), replay);
+    button("Save draft", saveDraft, { hint: keys("Save a draft file, with the gaps as they were marked (Ctrl+S)") }), replay);
 }

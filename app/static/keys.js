@@ -12,6 +12,8 @@ export function installKeys(page) {
     "shift+z": commands.redo,
     "y": commands.redo,
     "enter": commands.fill,
+    "s": commands.save,
+    "o": commands.open,
   };
   document.addEventListener("keydown", (event) => {
     if (composes(event) || event.target.closest?.("dialog, [role=menu]")) return; // what has keys of its own
@@ -20,6 +22,7 @@ export function installKeys(page) {
       else if (page.tools.closeMore()) return;
       else if (page.root.classList.contains("sheet")) page.closeSheet();
       else if (runs.live) runs.stop();
+      else if (page.root.classList.contains("present")) page.present(false);
       else if (!page.pick) page.leaveMark();
       return;
     }
@@ -29,7 +32,7 @@ export function installKeys(page) {
     if (key === "a" && !event.shiftKey) return selectAll(event);
     const act = shortcuts[`${event.shiftKey ? "shift+" : ""}${key}`];
     const field = event.target.closest?.(TEXT_FIELD);
-    if (!act || (field && key !== "enter")) return;
+    if (!act || (field && !["enter", "s", "o"].includes(key))) return;
     event.preventDefault();
     if (field) takeIn(field);
     act();

@@ -2,6 +2,7 @@
 import { behind, Draft, fragmentOf, isFilled, islandText, moved } from "./document.js";
 import { button, el } from "./dom.js";
 import { buildFiles } from "./files.js";
+import { buildHelp } from "./help.js";
 import { composes, installKeys } from "./keys.js";
 import { marks } from "./marks.js";
 import { ModelWatch } from "./model.js";
@@ -27,20 +28,22 @@ export async function mount(element, facts) {
   const titleShown = button("Name", () => nameDraft(), { label: "", class: "title", hint: "Give the draft another name" });
   page.title = () => draft.title;
   const store = await openStore(() => ({ title: draft.title, lines: packed(draft.lines) }), (state, problem = "") => {
-    saved.textContent = state;
+    saved.textContent = saved.dataset.state = state;
     if (problem) page.fail(problem);
   });
 
   // ---- messages
   /** Say something; with `act`, a button after it that does what `label` says. */
+  const offered = (label, act) => (act ? [" ", button(label, act, { class: "quiet" })] : []);
   page.say = (text, label = "", act = null) => {
     page.timeline.speak();
-    page.timeline.say.replaceChildren(text, ...(act ? [" ", button(label, act, { class: "quiet" })] : []));
+    page.timeline.say.replaceChildren(text, ...offered(label, act));
   };
-  page.fail = (text, place = null) => {
+  page.fail = (text, place = null, label = "", act = null) => {
     const here = place?.line ? ` (line ${place.line}, column ${place.column})` : "";
     page.timeline.speak("failed");
-    page.timeline.say.textContent = text.replace(/\.?$/, `${here}.`).replace(/\?\.$/, "?");
+    const told = text.replace(/\.?$/, `${here}.`).replace(/\?\.$/, "?");
+    page.timeline.say.replaceChildren(told, ...offered(label, act));
     if (place?.line) page.view.row(Math.min(place.line, draft.lines.length) - 1)?.scrollIntoView({ block: "nearest" });
   };
 
@@ -70,7 +73,9 @@ export async function mount(element, facts) {
   page.timeline = buildTimeline(page);
   page.dock = page.timeline.root;
   page.card = el("section", { class: "card", "aria-label": "Page" }, editor);
-  const legend = el("div", { class: "legend", "aria-hidden": "true" }, "less sure", ...[1, 2, 3, 4].map((step) => el("i", { class: `c${step}` })), "surer");
+  const legend = el("div", { class: "legend", "aria-hidden": "true", hidden: true }, "less sure", ...[1, 2, 3, 4].map((step) => el("i", { class: `c${step}` })), "surer");
+  /** The focus goes to the draft, but where that would bring up a keyboard on the screen. */
+  page.toDraft = () => { if (!matchMedia("(pointer: coarse)").matches) editor.focus({ preventScroll: true }); };
   page.selection = () => page.view.selection() ?? page.lastSelection ?? null;
   Object.assign(page.commands, marks(page), {
     fill: () => { if (!page.reasonNotToFill()) page.runs.start(); },
@@ -100,8 +105,7 @@ export async function mount(element, facts) {
           [from, to] = [from, to].map((place) => moved(place, at, after));
         }
       });
-      editor.focus({ preventScroll: true }); // the button that had it is gone
-      page.view.select(from, to);
+      page.view.caret(to, from); // the button that had the focus is gone
       page.say("Kept: the words are yours now, as plain text.");
     },
   });
@@ -120,12 +124,21 @@ export async function mount(element, facts) {
   installKeys(page);
   makeRoomForKeyboard(page);
 
+  /** For a talk: the draft in large type and the dock alone. */
+  page.present = (on) => {
+    root.classList.toggle("present", on);
+    presents.lastChild.textContent = on ? "Leave" : "Present";
+    presents.setAttribute("aria-pressed", `${on}`);
+    page.popover.close();
+  };
+  const presents = button("Present", () => page.present(!root.classList.contains("present")), { class: "presents", hint: "The draft in large type and the run, for a talk (Esc ends it)", "aria-pressed": "false" });
+  const help = buildHelp();
   const header = el("header", { class: "top" }, el("span", { class: "mark", role: "img", "aria-label": "Lacuna" }, "L", el("b"), "cuna"),
-    el("div", { class: "about" }, titleShown, saved), model.chip);
+    el("div", { class: "about" }, titleShown, saved), model.chip, presents, button("Help", help.open, { label: "?", class: "helper", hint: "What is what, and what keys do" }));
   const paper = el("div", { class: "sheet-of-paper" }, tools.bar, page.card, legend);
   root.replaceChildren(header,
     el("div", { class: "desk" }, paper, el("div", { class: "scrim", onclick: page.closeSheet }), el("aside", {}, page.panel.root)),
-    page.dock, page.popover.root, tools.floating, picker.root);
+    page.dock, page.popover.root, tools.floating, picker.root, help.root);
 
   // ---- the document's life
   /** Something is in hand that can't be had again by choosing an example. */
@@ -134,8 +147,8 @@ export async function mount(element, facts) {
     return toPlainText(draft.lines).trim() !== "" && facts.examples.every(({ segments }) => JSON.stringify(packed(fromSegments(segments))) !== here);
   };
   const AFTER = { kept: " What was here is kept: see Drafts.", lost: " What was here can't be kept in the browser: Undo brings it back." };
-  /** Another draft takes the place of this one; `opened` says so, `key` is that of a kept one. */
-  page.load = (lines, name, opened, key) => {
+  /** Another draft takes the place of this one; `opened` says so, with a button where it has a `label`; `key` is that of a kept one. */
+  page.load = (lines, name, opened, { key, label = "", act = null } = {}) => {
     page.popover.close();
     page.runs.forget();
     const own = ofOnesOwn();
@@ -143,11 +156,12 @@ export async function mount(element, facts) {
     draft.load(lines, name);
     getSelection().removeAllRanges(); // else all of it would be selected if all of the other was
     page.card.scrollTop = 0;
-    page.say(opened + (AFTER[left] ?? ""));
+    page.say(opened + (AFTER[left] ?? ""), label, act);
   };
   const drawTitle = () => {
     titleShown.textContent = draft.title || "Untitled";
     titleShown.setAttribute("aria-label", `Name: ${titleShown.textContent}`);
+    document.title = draft.title ? `${draft.title} · Lacuna` : "Lacuna";
   };
   /** The name becomes a field until it is left; Escape leaves it as it was. */
   function nameDraft() {
@@ -175,7 +189,11 @@ export async function mount(element, facts) {
     const left = store.leave(ofOnesOwn());
     if (left === "kept") page.say(AFTER.kept.trim());
   };
-  page.changed = () => { store.touch(); tools.draw(); };
+  const drawMarks = () => {
+    tools.draw();
+    legend.hidden = !draft.islands().some(({ island }) => island.fill); // nothing is tinted
+  };
+  page.changed = () => { store.touch(); drawMarks(); };
   const begun = store.found;
   const [example] = facts.examples;
   if (begun) draft.begin(unpacked(begun.lines), begun.title);
@@ -183,8 +201,8 @@ export async function mount(element, facts) {
   drawTitle();
   draft.addEventListener("splice", page.changed);
   draft.addEventListener("history", () => { page.changed(); drawTitle(); });
-  page.runs.addEventListener("state", tools.draw);
-  tools.draw();
+  page.runs.addEventListener("state", drawMarks);
+  drawMarks();
   const follow = () => {
     page.timeline.drawState();
     if (model.model?.state !== "ready") return;
@@ -194,6 +212,6 @@ export async function mount(element, facts) {
   model.addEventListener("change", follow);
   follow();
   if (store.problem) page.fail(store.problem);
-  else page.say(begun ? "Your draft is as you left it." : "Press Fill, and the model writes the gaps. To make one of your own, select words and press Gap.");
+  else page.say(store.isCopy ? "This draft is open in another tab: here is a copy of it." : begun ? "Your draft is as you left it." : "Press Fill, and the model writes the gaps. To make one of your own, select words and press Gap.");
   root.dataset.ready = "true";
 }

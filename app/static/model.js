@@ -16,6 +16,7 @@ export class ModelWatch extends EventTarget {
   model = null;
   #reason = LOADING;
   #gone = false;
+  #downloads = null; // as they stood when this was asked last
   #timer = 0;
   #turn = 0; // an answer that comes late does not undo a newer one
   #text = el("span", { class: "name" }, "Loading the model …");
@@ -64,10 +65,12 @@ export class ModelWatch extends EventTarget {
     this.button.title = fixed ? "Whoever started Lacuna chose the model" : "Choose a model";
     const before = this.model;
     this.model = model;
+    const [coming] = Object.values(downloads).filter(({ state }) => state === "running");
+    const share = coming?.total ? `${Math.floor((100 * coming.done) / coming.total)} %` : "";
     const refused = before?.state === "loading" && model.state !== "loading" && model.refused;
     if (model.state === "ready") {
       const numbers = [model.device.toUpperCase(), model.dtype].filter(Boolean);
-      this.#show("ready", model.name, numbers.map((word) => ` · ${word}`).join(""), "");
+      this.#show("ready", model.name, numbers.map((word) => ` · ${word}`).join(""), "", coming ? ` · downloading ${share}` : "");
       if (refused) this.page.fail(refused.error);
       else if (before?.state === "loading" && before.again) this.page.say(`${model.name} is ready.`);
     } else if (model.state === "failed") {
@@ -76,10 +79,20 @@ export class ModelWatch extends EventTarget {
     } else {
       model.again = before?.state === "ready" || before?.again; // another model in the place of one
       const name = model.chosen === null && !model.again ? "the model" : shortName(model.chosen);
-      const [fetched] = model.chosen === null ? Object.values(downloads).filter(({ state }) => state === "running") : [];
-      const share = fetched?.total ? ` ${Math.floor((100 * fetched.done) / fetched.total)} %` : "";
-      this.#show("loading", fetched ? "Downloading …" : running ? `${name} comes after this run` : `Loading ${name} …`, "", LOADING, share);
+      const fetched = model.chosen === null && coming;
+      this.#show("loading", fetched ? "Downloading …" : running ? `${name} comes after this run` : `Loading ${name} …`, "", LOADING, fetched ? ` ${share}` : "");
     }
+    this.#tellDownloads(downloads);
+  }
+
+  /** Say what became of the downloads that had not ended when this was asked last. */
+  #tellDownloads(downloads) {
+    for (const [name, { state, error }] of Object.entries(this.#downloads ? downloads : {})) {
+      if (state === this.#downloads[name]?.state) continue;
+      if (state === "failed") this.page.fail(error);
+      else if (state === "done" && this.model.chosen !== name) this.page.say(`${shortName(name)} is on this machine now.`, "Use it", () => server.useModel(name).then(() => this.ask(), ({ message }) => this.page.fail(message)));
+    }
+    this.#downloads = downloads;
   }
 
   #show(state, words, place, why, share = "") {

@@ -38,8 +38,9 @@
   slider.addEventListener("input", () => { halt(); show(Number(slider.value)); });
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (by && event.target !== slider) {
+    const by = { ArrowLeft: -1, ArrowRight: 1, PageUp: -1, PageDown: 1, Home: -last, End: last }[event.key]; // a presenter's clicker sends pages
+    if (by && (event.target !== slider || event.key.startsWith("Page"))) {
+      event.preventDefault();
       halt();
       show(Math.max(0, Math.min(last, Number(slider.value) + by)));
     } else if (event.key === " " && !event.target.closest("button")) {

@@ -146,6 +146,7 @@ export class Runs extends EventTarget {
     run.receiving = true;
     run.model = this.page.modelName(); // it may have waited for another one
     this.current = run;
+    this.page.view.bringIntoSight(asked.map(({ island }) => island.id));
     this.dispatchEvent(new Event("begin"));
     return true;
   }

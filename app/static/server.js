@@ -10,6 +10,7 @@ async function ask(path, options) {
     if (error.name === "AbortError") throw error;
     throw new Error(GONE);
   }
+  if (response.status === 503) throw new Error("Too many runs wait for this server already; try again in a moment.");
   if (!response.ok) throw new Error(`The Lacuna server refused this (${response.status} ${response.statusText}).`);
   return response;
 }

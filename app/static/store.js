@@ -7,7 +7,7 @@ import { isFilled, isOpen, isText, makeFill, makeGap, makeRewrite } from "./docu
 
 const PREFIX = "lacuna.draft.";
 const TAB = "lacuna.tab"; // where a tab finds its key again after a reload
-const KEPT = 8;
+const KEPT = 40;
 const SAVE_MS = 400;
 const NOT_KEPT = "not kept";
 const ELSEWHERE = "Copy text takes the text with its fills, Save draft the draft with its gaps.";
@@ -58,7 +58,7 @@ function isAllowed() {
 /** The browser asks who leaves whether that is meant, where something is lost then. */
 const askWhoLeaves = (isLost) => addEventListener("beforeunload", (event) => { if (isLost()) event.preventDefault(); });
 
-/** Opens this tab's store, of which `found` is the copy to begin with, or null, and `problem` a sentence on what is wrong from the start.
+/** Opens this tab's store, of which `found` is the copy to begin with, or null, `isCopy` whether another tab has that draft, and `problem` a sentence on what is wrong from the start.
  * It calls `tell` with how things stand, in a word or two, and with a sentence where something has gone wrong. */
 export async function openStore(current, tell) {
   if (!isAllowed()) {
@@ -83,7 +83,8 @@ export async function openStore(current, tell) {
     sessionStorage.setItem(TAB, key.slice(PREFIX.length));
     return (lock = hold(key));
   }
-  if (!found || (!locks && found.key !== own) || !(await goOn(found.key))) await goOn(newKey());
+  const goesOn = found && (locks || found.key === own) && (await goOn(found.key));
+  if (!goesOn) await goOn(newKey());
 
   let open = await held(); // as it was when last asked
   let timer = 0;
@@ -110,9 +111,14 @@ export async function openStore(current, tell) {
       for (const copy of gone) put(copy.name, copy.stored);
       return tell(NOT_KEPT, known ? "" : `This draft is too long to be kept in the browser. ${ELSEWHERE}`);
     }
-    while (others.length && (others[0].same || kept().length > KEPT)) localStorage.removeItem(others.shift().name);
+    let oldest = 0;
+    while (others.length && (others[0].same || kept().length > KEPT)) {
+      oldest += !others[0].same;
+      localStorage.removeItem(others.shift().name);
+    }
     const many = gone.length > 1 ? `${gone.length} older drafts that were kept are` : "an older draft that was kept is";
-    tell("saved", gone.length ? `The browser has room for so much and no more: to keep this draft, ${many} gone.` : "");
+    const full = gone.length ? `The browser has room for so much and no more: to keep this draft, ${many} gone.` : "";
+    tell("saved", full || (oldest ? `The newest ${KEPT} drafts are kept: the oldest is gone.` : ""));
   }
   function stay() {
     const here = linesOf(print(current()));
@@ -129,6 +135,7 @@ export async function openStore(current, tell) {
   });
   return {
     found,
+    isCopy: Boolean(found && locks && !goesOn),
     problem: "",
     touch() {
       tell("saving");

@@ -1,8 +1,10 @@
 // The dock: what happened in a step, in words and as a picture; play, step, scrub, speed; Fill and Stop.
-import { isOpen } from "./document.js";
+import { cellsText, isOpen } from "./document.js";
 import { button, el, icon, keys } from "./dom.js";
+import { shorten } from "./segments.js";
 
 const SPEEDS = [["0.5×", 700], ["1×", 350], ["2×", 170], ["4×", 80]];
+const MOST_HEARD = 300; // characters of each place
 const WIDTH = 800;
 const HEIGHT = 46;
 
@@ -81,6 +83,8 @@ export function buildTimeline(page) {
       area.setAttribute("d", "");
       line.setAttribute("d", "");
       slider.value = 0;
+      slider.style.setProperty("--at", "0%");
+      slider.removeAttribute("aria-valuetext");
       return;
     }
     const planned = Math.max(run.receiving ? run.frames[0].steps : 1, last(), 1);
@@ -88,7 +92,7 @@ export function buildTimeline(page) {
     slider.value = run.at;
     const span = Math.max(1, slider.max); // 0: it was stopped before its first step
     slider.style.setProperty("--at", `${(100 * run.at) / span}%`);
-    slider.setAttribute("aria-valuetext", `Step ${run.at} of ${slider.max}`);
+    slider.setAttribute("aria-valuetext", story(run, run.at).map((part) => part.textContent ?? part).join(""));
     const x = (k) => ((WIDTH * k) / span).toFixed(1);
     run.shares ??= [];
     for (let k = run.shares.length; k < run.states.length; k++) run.shares.push(shares(run.states[k]));
@@ -108,7 +112,7 @@ export function buildTimeline(page) {
     const [count, ...told] = story(run, run.at, hint);
     offered = runs.canGoOn;
     const goOn = offered && button("Go on from here", () => runs.goOn(), { class: "quiet", hint: "What stands at this step stays, and the rest is written anew" });
-    say.replaceChildren(count, ...(goOn ? [goOn, " · "] : []), ...told);
+    say.replaceChildren(count, ...(goOn ? [goOn, " · "] : []), ...told, ...(ended ? [el("span", { class: "heard" }, heard(run))] : []));
   }
 
   /** The step that is told can be gone on from only now, or no more. */
@@ -144,6 +148,8 @@ export function buildTimeline(page) {
   return { root, say, speak, drawState };
 }
 
+/** What a run wrote, for those who hear the page. */
+const heard = ({ targets }) => `. Written: ${targets.map(({ fill }) => shorten(cellsText(fill.cells).trim(), MOST_HEARD)).join("; ")}`;
 const hasEnded = (run, at) => !run.receiving && at === run.frames.length - 1 && !run.states[at].flat().some(isOpen);
 
 /** What happened in a step of a run, as words and elements; `hint` comes when it has ended. */
@@ -165,7 +171,9 @@ export function story(run, at, hint = "") {
   if (grown) parts.push(el("span", {}, `${places(grown)} more`));
   if (shrunk) parts.push(el("span", {}, `${places(shrunk)} fewer`));
   if (open) parts.push(el("span", {}, `${open} to go`));
-  const count = el("span", { class: "count" }, "Step ", el("b", {}, `${frame.step}`), ` of ${frame.steps}${parts.length ? " · " : ""}`);
+  // What is read over may need fewer steps than were planned: in the end those that there were are counted, as the slider does.
+  const [number, all] = run.receiving ? [frame.step, frame.steps] : [at, run.frames.length - 1];
+  const count = el("span", { class: "count" }, "Step ", el("b", {}, `${number}`), ` of ${all}${parts.length ? " · " : ""}`);
   return [count, ...parts.flatMap((part, k) => (k ? [" · ", part] : [part]))];
 }
 

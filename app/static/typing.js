@@ -56,11 +56,12 @@ export function installTyping(page) {
       else edit(from, to, fragmentOf(""), type);
     }
   }
-  /** The mark that is all that lies there, with words of the writer's own in it: at the caret it is the mark that is taken away. */
+  /** The mark that is all that lies there, with words in it, the writer's own or what a run wrote: at the caret it is the mark that is
+   * taken away. */
   function ownWordsAt(from, to) {
     if (!view.selection()?.collapsed || from.line !== to.line || to.offset !== from.offset + 1) return null;
     const { item } = draft.itemAt(to, true);
-    return !isText(item) && !isFilled(item) && (item.kind === "rewrite" || item.was) ? item : null;
+    return !isText(item) && (isFilled(item) || item.kind === "rewrite" || item.was) ? item : null;
   }
   const leavesLine = (event) => {
     const [range] = event.getTargetRanges();

@@ -6,6 +6,7 @@ import { el } from "./dom.js";
 import { drawIsland } from "./islands.js";
 
 const LONG = 300; // lines from which on those out of sight are not laid out
+const SETTLING = 12; // frames in which lines that were out of sight take their places
 const EDGE = 8; // pixels that are left between the caret and the page's edge
 
 export class View {
@@ -136,11 +137,13 @@ export class View {
     const [endNode, end] = this.point(to);
     getSelection().setBaseAndExtent(startNode, start, endNode, end);
   }
-  /** Put the caret, and bring it into sight. */
-  caret(at) {
+  /** Put the caret, or select what lies between, and bring it into sight. Who presses a button on a phone wants no keyboard: there only a
+   * draft that has the focus keeps it. */
+  caret(at, from = at) {
     if (!at) return;
+    if (document.activeElement !== this.root && matchMedia("(pointer: coarse)").matches) return this.#rows[at.line].scrollIntoView({ block: "nearest" });
     this.root.focus({ preventScroll: true });
-    this.select(at);
+    this.select(from, at);
     const card = this.root.parentElement;
     const box = card.getBoundingClientRect();
     const row = this.#rows[at.line];
@@ -154,6 +157,17 @@ export class View {
     const { top, bottom } = caretBox() ?? box; // the row may be taller than the page
     if (bottom > box.bottom) card.scrollTop += bottom - box.bottom + EDGE;
     else if (top < box.top) card.scrollTop -= box.top - top + EDGE;
+  }
+  /** Scroll to the first of these islands, where none of them is to be seen. Lines that come near are laid out only then, and may move it
+   * away again: so it is looked at for some `frames` more. */
+  bringIntoSight(ids, frames = SETTLING) {
+    const card = this.root.parentElement.getBoundingClientRect();
+    const spans = ids.map((id) => this.islandElement(id)).filter(Boolean);
+    const isSeen = ({ top, bottom }) => bottom > card.top && top < card.bottom;
+    if (spans.some((span) => isSeen(span.getBoundingClientRect()))) {
+      if (frames === SETTLING) return;
+    } else spans[0]?.scrollIntoView({ block: "center" });
+    if (frames) requestAnimationFrame(() => this.bringIntoSight(ids, frames - 1));
   }
   /** Where a DOM point is on the screen. Beside an island it has no box of its own, and that of the island tells; in an empty row nothing does. */
   boxAt(container, offset) {
