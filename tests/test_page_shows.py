@@ -127,7 +127,8 @@ def test_what_a_run_writes_out_of_sight_is_scrolled_to(page: Page) -> None:
     expect(page.locator(".draft .island")).not_to_be_in_viewport()
     fill(page)
     expect(page.locator(".draft .island")).to_be_in_viewport()
-    page.locator(".card").evaluate("(card) => card.scrollBy(0, 60)")
+    open_draft(page, "A line.\n" * 30 + "It was [[2]].\n" + "A line.\n" * 30)
+    page.locator(".draft .island").scroll_into_view_if_needed()
     at = page.locator(".card").evaluate("(card) => card.scrollTop")
     fill(page)
     assert page.locator(".card").evaluate("(card) => card.scrollTop") == at, "what is in sight stays where it is"
