@@ -41,6 +41,9 @@ options of the app:
   --model MODEL    a folder or a name on the hub; the embedded model by default
   --device DEVICE  auto, cpu, cuda or mps
   --dtype DTYPE    auto, float32, bfloat16, float16, int8 or int4
+  --fixed-model    whoever opens the page can't choose or download models
+  --allow-host NAME
+                   a name that this server is reached by besides its address
   --no-browser     do not open the browser
 
 options of the environment:

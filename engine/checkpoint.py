@@ -47,7 +47,8 @@ class Checkpoint:
     length_bias: dict[str, float] | None = None
     """Fitted by engine.lengths: the first step's mean confidence by gap length in tokens, whatever the context."""
     trained: dict[str, Any] = field(default_factory=dict)
-    """What the weights saw: tokens, rows of how many tokens, the recipe. Told to people, never read by code."""
+    """What the weights saw: tokens, rows of how many tokens, the recipe. For who reports them or takes their mean; no fill
+    depends on it."""
     lengths: LengthHead | None = None
     """Trained on these weights by engine.training.length_head."""
     schedule: tuple[float, ...] | None = None

@@ -10,6 +10,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from engine.lines import evened, joined
+from engine.signs import Plain
 from engine.text import SPACELESS, is_wordlike
 
 GAP_SIGN = "\ufffc"
@@ -78,6 +80,11 @@ line, more than a title has."""
 def straighten(text: str) -> str:
     """The text as a model sees it: straight quotes, LF, and composed letters, however the draft writes its accents."""
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").translate(_STRAIGHT))
+
+
+def as_learned(text: str, plain: Plain) -> str:
+    """A whole text as the embedded model's corpus was cut from it: signs, line ends and white space made even, no sign left out."""
+    return plain.read(evened(joined(straighten(text))))
 
 
 def unwanted(char: str) -> bool:

@@ -22,6 +22,7 @@ from engine.spacing import (
     OPENING,
     QUOTES,
     STOPS,
+    as_learned,
     ends_sentence,
     stands_apart,
     straighten,
@@ -130,6 +131,12 @@ class Vocabulary:
         """
         text = joined(straighten(text), before=before)
         return self.plain.read(evened(self.plain.without_unknown(text)) if self.evened else text)
+
+    def corpus(self, text: str) -> str:
+        """A whole text to learn from or to be judged on: as `prose`, but with all its signs, for whoever tunes on them may want them
+        written; what is nobody's own format is only `read`.
+        """
+        return as_learned(text, self.plain) if self.evened else self.read(text)
 
     def _holding(self, wanted: Callable[[str], bool]) -> Tensor:
         """The tokens that hold a character for which this is true."""

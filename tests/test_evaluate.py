@@ -162,12 +162,16 @@ def test_one_factor_at_a_time() -> None:
     assert {row.value for row in rows("full", Settings()) if row.factor == "schedule"} == set(engine.SCHEDULES) - {Settings().schedule}
 
 
+PEOPLE = {"stutter": 0.02, "repeat": 0.05, "distinct2": 0.98}
+
+
 def result(name: str, **figures: float) -> Result:
-    """A row whose every figure has an error of 0.01, and its difference from a default of words 0.10 and repeat 0.20."""
+    """A row whose every figure has an error of 0.01, and its differences from people and from a default of words 0.10 and repeat 0.20."""
     values = {"words": 0.10, "bleu2": 0.05, "stutter": 0.02, "repeat": 0.20, "distinct2": 0.95} | figures
     default = {"words": 0.10, "bleu2": 0.05, "stutter": 0.02, "repeat": 0.20, "distinct2": 0.95}
     difference = {key: (values[key] - default[key], 0.01) for key in default} if name else {}
-    return Result(Row(name, "", Settings()), [], {key: (value, 0.01) for key, value in values.items()}, difference)
+    beyond = {key: (values[key] - of_people, 0.01) for key, of_people in PEOPLE.items()}
+    return Result(Row(name, "", Settings()), [], {key: (value, 0.01) for key, value in values.items()}, beyond, difference)
 
 
 def test_the_verdict_asks_for_two_errors_and_for_no_more_than_peoples_variety() -> None:
@@ -182,7 +186,8 @@ def test_the_verdict_asks_for_two_errors_and_for_no_more_than_peoples_variety() 
     assert all(verdict.verdict(found, people) == said for said, found in rows_.items())
     unlike = result("human", words=1.0, repeat=0.30, distinct2=0.9)
     assert verdict.verdict(result("e", repeat=0.10, distinct2=1.0), unlike) == "level", "more variety than people's is no gain"
-    assert verdict.repeats_itself(rows_["level"], people) and not verdict.repeats_itself(rows_["level"], unlike)
+    daggers = [verdict.repeats_itself(result("f", repeat=repeat, distinct2=0.98)) for repeat in (0.01, 0.06, 0.08)]
+    assert daggers == [False, False, True], "two standard errors, and only where it is more than people's"
 
 
 def test_the_default_stands_unless_a_row_is_better() -> None:
@@ -338,17 +343,20 @@ def test_a_denoiser_that_knows_what_its_twin_knows_costs_the_same_from_left_to_r
     class Alike(Toy):
         """Answers as the twin does where nothing but what stands before a place is given."""
 
-        mask_id, shapes = twin.tokenizer.mask_id, set[tuple[int, bool]]()
+        mask_id, shapes, calls = twin.tokenizer.mask_id, set[tuple[int, bool]](), 0
 
         def logits(
             self, ids: torch.Tensor, positions: torch.Tensor, *, t: torch.Tensor | None = None, attend: torch.Tensor | None = None
         ) -> torch.Tensor:
             assert t is not None
             assert bool((positions.sum(-1) == 1).all())
+            there = torch.ones_like(positions) if attend is None else attend
             later = positions.int().cumsum(-1) > 0
-            assert torch.equal(ids == self.mask_id, later), "all that follows is masked, and nothing before"
-            widths = torch.full((len(ids),), ids.shape[1]) if attend is None else attend.sum(-1)
-            assert torch.allclose(t, 1 - (~later).sum(-1) / widths)
+            masked = (ids == self.mask_id) & there
+            if self.calls % 2 == 0:
+                assert torch.equal(masked, later & there), "all that follows is masked, and nothing before"
+            assert bool(masked[positions].all()) and torch.allclose(t, masked.sum(-1) / there.sum(-1))
+            self.calls += 1
             self.shapes.add((ids.shape[1], attend is None))
             return twin.model(lead(ids, twin.tokenizer.document_id), positions.flatten().nonzero()[:, 0])
 
@@ -364,6 +372,31 @@ def test_a_denoiser_that_knows_what_its_twin_knows_costs_the_same_from_left_to_r
     assert {found["tokens"] for found in some} == {5}
     assert sum(found["nats_per_token"] for found in some) / 40 == pytest.approx(told, rel=0.1), "drawn evenly from all rows"
     assert "for 29 of these tokens" in (words := in_order(whole)) and f"{told:.3f}" in words and "1.000" in words
+
+
+def test_a_tokens_part_of_the_bound_is_taken_with_any_number_of_others_masked(pair: tuple[Path, Path]) -> None:
+    twin, length = Twin.load(pair[1]), 7
+
+    class Counting(Toy):
+        """Gives the token that is asked for, 5, one part in one more than there are masks in its row."""
+
+        mask_id = twin.tokenizer.mask_id
+
+        def logits(
+            self, ids: torch.Tensor, positions: torch.Tensor, *, t: torch.Tensor | None = None, attend: torch.Tensor | None = None
+        ) -> torch.Tensor:
+            masks = (ids == self.mask_id).sum(-1).float()
+            odds = torch.full((len(ids), 300), -torch.inf)
+            odds[:, 5], odds[:, 6] = 0.0, masks.log()
+            return odds
+
+    texts = [Document("a", "", [[5] * length] * 40), Document("b", "", [[5] * length] * 40)]
+    found = left_to_right(Counting(), Judge(twin, Store(None, "")), texts, count=999, rows_at_once=16)
+    usual = sum(math.log(1 + masks) for masks in range(1, length + 1)) / length
+    # From left to right place k of n has n - k + 1 masks, and by lot each number of them is as likely: here both come to the same.
+    assert found["nats_per_token"] == pytest.approx(usual, abs=1e-5)
+    assert found["any_order"][0] == pytest.approx(usual, abs=0.05)
+    assert found["worth"][0] == pytest.approx(found["any_order"][0] - found["nats_per_token"], abs=1e-6)
 
 
 def test_a_twin_that_reads_other_tokens_is_refused(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

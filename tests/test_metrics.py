@@ -80,7 +80,8 @@ def test_repeated_ngrams_are_those_touching_the_fill_that_stand_elsewhere_too() 
 def test_distinct_counts_kinds_over_all_texts_together() -> None:
     counts = metrics.incidence([["a", "b"], ["b", "c", "a", "b"]], 1)
     assert float(metrics.distinct(counts.sum(0))) == pytest.approx(3 / 6)
-    assert float(metrics.distinct(metrics.incidence([["a"], []], 2).sum(0))) == 0
+    assert np.isnan(metrics.distinct(metrics.incidence([["a"], []], 2).sum(0))), "of no pairs of words none can be new"
+    assert np.isnan(metrics.share(np.zeros(2))) and metrics.share(np.array([0.0, 3.0])) == 0
 
 
 def test_the_bootstrap_knows_the_error_of_a_mean_and_draws_documents_whole() -> None:

@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 import engine
 from engine import checkpoint
 from engine.backends import EMBEDDED
+from engine.evaluation import nelbo
 from engine.evaluation.main import main as evaluate
 from engine.evaluation.nelbo import evaluate as nelbo_of
 from engine.lines import evened
@@ -120,6 +122,23 @@ def test_a_new_tokenizer_learns_the_quotes_that_the_corpus_has(tmp_path: Path) -
     (tmp_path / "straight.txt").write_text(straighten((tmp_path / "a.txt").read_text(encoding="utf-8")), encoding="utf-8")
     curly, straight = (nelbo_of(held, [tmp_path / name])["nats_per_token"] for name in ("a.txt", "straight.txt"))
     assert curly == straight, "a model is judged on what it reads"
+
+
+def test_a_text_is_judged_as_it_would_be_learned_however_its_lines_are_broken(tmp_path: Path) -> None:
+    words = "The harbour was quieter than they remembered, and the fishermen weren't there at all when she came. " * 6
+    plain = f"{words.strip()}\n\n{words.strip()}\n"
+    ways = {
+        "plain": plain,
+        "wrapped": "\n\n".join(map(textwrap.fill, plain.split("\n\n"))),
+        "indented": "  " + plain.replace("\n\n", "\n  "),
+    }
+    held, found = engine.load(None, device="cpu"), {}
+    for name, text in ways.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text(text, encoding="utf-8")
+        (document,) = nelbo.read(held, [tmp_path / name / "a.txt"], 512)
+        found[name] = document.rows
+    assert found["wrapped"] == found["plain"] == found["indented"]
 
 
 def test_a_corpus_with_more_pieces_can_be_tuned_on_with_a_part_held_out(texts: Path, start: Path, tmp_path: Path) -> None:

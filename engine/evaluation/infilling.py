@@ -72,8 +72,10 @@ class Result:
     row: Row
     fills: list[Record]
     figures: Figures = field(default_factory=dict)
+    beyond: Figures = field(default_factory=dict)
+    """The difference from the true texts of the same gaps, its errors paired."""
     difference: Figures = field(default_factory=dict)
-    """From the default row on the same gaps, its errors paired."""
+    """The same from the default row, which is measured first."""
     by_kind: dict[str, Figures] = field(default_factory=dict)
 
 
@@ -169,24 +171,30 @@ class Infilling:
 
     def _result(self, row: Row, cuts: Sequence[Cut], fills: list[Record]) -> Result:
         truth = {cut.id: record for cut, record in zip(self.cuts, self.truth, strict=True)}
-        totals = _totals(cuts, fills, [truth[cut.id] for cut in cuts])
-        drawn = self._drawn(cuts, totals)
-        result = Result(row, fills, {name: metrics.with_error(values) for name, values in drawn.items()})
+        written = [truth[cut.id] for cut in cuts]
+        drawn, people = (self._drawn(cuts, _totals(cuts, some, written)) for some in (fills, written))
+        beyond = {name: metrics.with_error(drawn[name] - people[name]) for name in drawn if name in people}
+        result = Result(row, fills, _known(drawn), beyond=beyond)
         if row.factor == DEFAULT:
             self._default = {cut.id: record for cut, record in zip(cuts, fills, strict=True)}
         elif row.factor != "human":
-            ours = self._drawn(cuts, _totals(cuts, [self._default[cut.id] for cut in cuts], [truth[cut.id] for cut in cuts]))
+            ours = self._drawn(cuts, _totals(cuts, [self._default[cut.id] for cut in cuts], written))
             result.difference = {n: metrics.with_error(drawn[n] - ours[n]) for n in drawn if n in ours}
         for kind in dict.fromkeys(cut.kind for cut in cuts):
             mine = [i for i, cut in enumerate(cuts) if cut.kind == kind]
             own = [cuts[i] for i in mine]
             part = self._drawn(own, _totals(own, [fills[i] for i in mine], [truth[cut.id] for cut in own]))
-            result.by_kind[kind] = {name: metrics.with_error(values) for name, values in part.items()}
+            result.by_kind[kind] = _known(part)
         return result
 
     def _drawn(self, cuts: Sequence[Cut], totals: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         bootstrap = metrics.Bootstrap([cut.document for cut in cuts], self._draws, self._seed)
-        return {name: bootstrap.draw(items, FIGURES[name.partition(" ")[0]]) for name, items in totals.items()}
+        return {name: bootstrap.draw(items, FIGURES[name]) for name, items in totals.items()}
+
+
+def _known(drawn: dict[str, np.ndarray]) -> Figures:
+    """The figures with their errors, without those of which there is nothing to take a share of, as no one-word gap has pairs of words."""
+    return {name: metrics.with_error(values) for name, values in drawn.items() if np.isfinite(values[0])}
 
 
 def _ratio(totals: np.ndarray) -> np.ndarray:

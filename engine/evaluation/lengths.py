@@ -19,9 +19,9 @@ from engine.training.gaps import MIX, Cut
 
 HEAD, MEDIAN, CAL, WEIGHED = "head", "head's median", "CAL", "CAL and prior"
 WAYS = {
-    HEAD: f"the length head: {BELOW:.0%} of its distribution lie below; what the page does",
+    HEAD: f"the length head: {BELOW:.0%} of its distribution lie below; what the page does, but for the least room that some gaps need",
     MEDIAN: "the median of that distribution, which errs least and reads worse",
-    CAL: "calibrated confidence alone (arXiv 2602.00476)",
+    CAL: f"calibrated confidence alone (arXiv 2602.00476), of {CANDIDATES[0]} to {CANDIDATES[-1]} tokens",
     WEIGHED: "the same weighed against a usual length: what the page does with models without a head",
     "mean": "always the mean of the true counts",
     "median": "always their median",

@@ -100,7 +100,7 @@ def incidence(texts: Sequence[Sequence[str]], n: int) -> np.ndarray:
 
 def distinct(counts: np.ndarray) -> np.ndarray:
     """(..., kinds) summed counts -> (...) kinds there are over n-grams there are: distinct-n (arXiv 1510.03055)."""
-    return (counts > 0).sum(-1) / np.maximum(counts.sum(-1), 1)
+    return _over((counts > 0).sum(-1), counts.sum(-1))
 
 
 class Bootstrap:
@@ -131,8 +131,12 @@ def with_error(drawn: np.ndarray) -> tuple[float, float]:
 
 
 def share(totals: np.ndarray) -> np.ndarray:
-    """(..., 2) -> (...) the first over the second."""
-    return np.asarray(totals[..., 0] / np.maximum(totals[..., 1], 1e-9))
+    """(..., 2) -> (...) the first over the second; NaN where there is nothing to have a share of."""
+    return _over(totals[..., 0], totals[..., 1])
+
+
+def _over(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.where(whole > 0, part / np.maximum(whole, 1e-9), np.nan)
 
 
 def ratio_by_document(totals: np.ndarray, sizes: np.ndarray) -> tuple[float, float | None]:

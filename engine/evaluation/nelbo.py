@@ -55,7 +55,7 @@ class Tally:
 
 def encode(model: Denoiser, source: str, text: str, length: int) -> Document:
     """A document as rows of at most `length` tokens, with the model's special ends; these are predicted and counted too."""
-    ids, _ = model.frame(model.encode(vocabulary(model).read(text)), starts=True, ends=True)
+    ids, _ = model.frame(model.encode(vocabulary(model).corpus(text)), starts=True, ends=True)
     return Document(source, text, [ids[i : i + length] for i in range(0, len(ids), length)])
 
 

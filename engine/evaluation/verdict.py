@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
 from engine.evaluation.infilling import Result
 
 RULE = (
-    "A row is *better* than the default when one of these figures is better by two standard errors of the paired difference and none is "
-    "worse by as much: words found, BLEU-2, stutter, words said again, repeated 2-grams, distinct-2 and, given a twin, its perplexity "
-    "ratio; *worse* the other way round, *mixed* when both. Repetition, lack of variety and the ratio count only as far as they are beyond "
-    "people's, so likeliness alone wins nothing. A row with a † is beyond people's by two standard errors. So many rows have so many "
-    "figures that some are better by chance: the default stands unless a row is better by so many standard errors as one report of twenty "
-    "would show anywhere if no row differed (Bonferroni's correction). Of several such rows those within one standard error of the one "
-    "that finds most words are taken, and of these the one that repeats fewest 2-grams."
+    "A row is *better* than the default when one of these figures is better by two standard errors of the paired difference and none "
+    "is worse by as much: words found, BLEU-2, stutter, words said again, repeated 2-grams, distinct-2 and, given a twin, its "
+    "perplexity ratio; *worse* the other way round, *mixed* when both. Repetition, lack of variety and the ratio count only as far as "
+    "they are beyond people's, so likeliness alone wins nothing. A row with a † is beyond people's in stutter, repeated 2-grams or "
+    "distinct-2 by two standard errors of the paired difference. So many rows have so many figures that some are better by chance: "
+    "the default stands unless a row is better by so many standard errors as one report of twenty would show anywhere if no row "
+    "differed (Bonferroni's correction). Of several such rows those within one standard error of the one that finds most words are "
+    "taken, and of these the one that repeats fewest 2-grams."
 )
 UP = ("words", "bleu2")
 """Figures of which more is better."""
 BEYOND = {"stutter": 1, "again": 1, "repeat": 1, "distinct2": -1, "twin": 1}
 """Figures that should be as people's, and the direction that is beyond."""
+DAGGER = ("stutter", "repeat", "distinct2")
 ERRORS = 2.0
 CHANCE = 0.05
 """How likely a report may be to exchange a default that nothing is better than."""
 
 
-def repeats_itself(result: Result, human: Result) -> bool:
+def repeats_itself(result: Result) -> bool:
     """Whether a row repeats itself more, or varies less, than the true texts of the same gaps."""
-    for name in ("stutter", "repeat", "distinct2"):
-        (ours, error), (theirs, other) = result.figures[name], human.figures[name]
-        if BEYOND[name] * (ours - theirs) > ERRORS * math.hypot(error, other):
-            return True
-    return False
+    return any(_gain(BEYOND[name] * result.beyond[name][0], result.beyond[name][1]) > ERRORS for name in DAGGER if name in result.beyond)
 
 
 def verdict(result: Result, human: Result) -> str:
@@ -49,6 +46,8 @@ def _gains(result: Result, human: Result) -> list[float]:
         if name not in result.difference:
             continue
         difference, error = result.difference[name]
+        if name not in result.figures or name not in human.figures:
+            continue
         value, people = result.figures[name][0], human.figures[name][0]
         before, now = (max(0.0, sign * (x - people)) for x in (value - difference, value))
         gains.append(_gain(before - now, error))

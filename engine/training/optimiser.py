@@ -97,12 +97,16 @@ class Optimiser:
         self.adam.load_state_dict({"state": state, "param_groups": self.adam.state_dict()["param_groups"]})
 
 
+LONG = 10**9
+"""Steps after which an average's memory grows no more."""
+
+
 class Average:
     """An exponential moving average of the weights; its memory grows with the run up to `decay`."""
 
-    def __init__(self, model: nn.Module, decay: float = 0.998, *, steps: int = 0) -> None:
-        """`steps`: how many the weights have behind them, when a run goes on from them alone."""
-        self.decay, self.steps = decay, steps
+    def __init__(self, model: nn.Module, decay: float = 0.998, *, is_average: bool = False) -> None:
+        """`is_average`: the weights come from the middle of a run and are an average already: the memory is as long as it gets."""
+        self.decay, self.steps = decay, LONG if is_average else 0
         self.weights = {n: p.detach().clone() for n, p in model.state_dict().items()}
 
     @torch.no_grad()

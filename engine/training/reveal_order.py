@@ -174,10 +174,10 @@ def compared(data: Examples, order: RevealOrder) -> dict[str, tuple[float, float
 def fit(
     folder: Path, files: Sequence[Path], *, check: Sequence[Path] = (), gaps: int = GAPS, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Teach the model in a folder an order and put it there; the figures of `compared` on texts that were not learned from.
+    """Teach the model in a folder an order and put it there; the figures of `compared` on other texts.
 
-    These are gaps of the files in `check`, filled by confidence, or else those of the documents held out. CorpusError when the files
-    hold too little text.
+    These are gaps of the files in `check`, filled by confidence, or else those of the documents held out, by which the best pass was taken.
+    CorpusError when the files hold too little text.
     """
     model = load(folder)
     if not isinstance(model, DiTDenoiser):

@@ -73,7 +73,7 @@ def _spread(levels: np.ndarray, values: np.ndarray, pieces: int) -> np.ndarray:
 
 def rows_of(model: Denoiser, files: Sequence[Path], count: int, length: int, seed: int) -> torch.Tensor:
     """(count, length) ids of rows that start anywhere in the texts; CorpusError when these are too short."""
-    stream = np.array([i for file in files for text in training_documents(file) for i in model.encode(vocabulary(model).read(text))])
+    stream = np.array([i for file in files for text in training_documents(file) for i in model.encode(vocabulary(model).corpus(text))])
     if len(stream) <= length:
         raise CorpusError(f"The texts hold {len(stream)} tokens, fewer than a row of {length}; name more.")
     starts = np.random.default_rng(seed).integers(0, len(stream) - length, count)

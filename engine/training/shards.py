@@ -23,8 +23,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from engine.lines import evened, joined
-from engine.spacing import straighten
+from engine.spacing import as_learned
 from engine.tokenizer import Tokenizer
 from engine.training.corpus import CorpusError, documents, source_of, training_documents
 from engine.training.dedup import Deduplicator, Marked, mark
@@ -125,7 +124,7 @@ def build(
     filters = Deduplicator(break_id)
     for path in exclude:
         for text in training_documents(path):
-            filters.hold_out(np.array(tokenizer.encode(_read(text, tokenizer)), dtype=np.uint16))
+            filters.hold_out(np.array(tokenizer.encode(as_learned(text, tokenizer.plain)), dtype=np.uint16))
     for shard in index.shards:
         for document in split(read_shard(folder, shard), tokenizer.document_id):
             filters.remember(mark(document, break_id))
@@ -264,14 +263,9 @@ def _encode(texts: Iterable[str], tokenizer: Tokenizer) -> list[Marked]:
     break_id = _break(tokenizer)
     found = []
     for text in texts:
-        parts = [np.array(tokenizer.encode(part), dtype=np.uint16) for part in _parts(_read(text, tokenizer))]
+        parts = [np.array(tokenizer.encode(part), dtype=np.uint16) for part in _parts(as_learned(text, tokenizer.plain))]
         found.append(mark(np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint16), break_id))
     return found
-
-
-def _read(text: str, tokenizer: Tokenizer) -> str:
-    """A text as a draft's prose is seen (`Vocabulary.prose`), but with all its signs: whoever tunes on them may want them written."""
-    return tokenizer.plain.read(evened(joined(straighten(text))))
 
 
 def _parts(text: str) -> Iterator[str]:

@@ -221,8 +221,7 @@ def run_of(
         "init": None if start is None else digest(args.init / WEIGHTS),
     }
     optimiser = Optimiser(model, muon_rate=args.muon_rate, adam_rate=args.adam_rate)
-    # Weights that come from the middle of a run are an average already, so the memory of it is as long as it gets.
-    average = Average(model, args.average, steps=int(args.done))
+    average = Average(model, args.average, is_average=bool(args.done))
     return Run(
         args.out,
         model,
