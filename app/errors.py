@@ -21,7 +21,8 @@ def sentence(error: BaseException) -> str:
 def failure(error: Exception) -> dict[str, Any]:
     """The last message of a fill that failed; a mistake in the draft says where it is."""
     if isinstance(error, engine.DraftError):
-        return {"error": error.message, "line": error.line, "column": error.column}
+        mark = {} if error.mark is None else {"mark": error.mark}
+        return {"error": error.message, "line": error.line, "column": error.column, **mark}
     if not isinstance(error, ValueError):
         LOG.exception("a fill failed", exc_info=error)
     return {"error": sentence(error)}

@@ -59,7 +59,7 @@ class Draft:
 
     def error(self, gap: int, message: str) -> DraftError:
         """The error, ready to raise, that says something about one of the marks: it knows the line and column."""
-        return DraftError.at(self._text, self._starts[gap], message)
+        return DraftError.at(self._text, self._starts[gap], message, gap)
 
     def segments(self) -> list[dict[str, Any]]:
         """The draft as plain JSON values, one object a part: kind "text", "gap" or "rewrite"."""

@@ -18,24 +18,26 @@ _BAR = re.compile(r"(?<!\\)\|")
 class DraftError(ValueError):
     """A draft is not well formed. `str()` is one sentence with the place: "Line 3, column 7: ..."."""
 
-    def __init__(self, message: str, line: int, column: int) -> None:
-        super().__init__(message, line, column)
+    def __init__(self, message: str, line: int, column: int, mark: int | None = None) -> None:
+        super().__init__(message, line, column, mark)
         self.message = message
         """The sentence without the place: what was found, what was expected, what to do."""
         self.line = line
         """From 1; LF, CRLF and a lone CR each end a line."""
         self.column = column
         """From 1, in characters (code points); a tab is one."""
+        self.mark = mark
+        """Which of the draft's marks it is about, from 0; None: it is about none, or the draft could not be read."""
 
     def __str__(self) -> str:
         return f"Line {self.line}, column {self.column}: {self.message}"
 
     @classmethod
-    def at(cls, text: str, offset: int, message: str) -> DraftError:
+    def at(cls, text: str, offset: int, message: str, mark: int | None = None) -> DraftError:
         """The error for a place in a text."""
         before = text[:offset]
         line = 1 + before.count("\n") + before.count("\r") - before.count("\r\n")
-        return cls(message, line, offset - max(before.rfind("\n"), before.rfind("\r")))
+        return cls(message, line, offset - max(before.rfind("\n"), before.rfind("\r")), mark)
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,10 +264,15 @@ def test_what_can_not_be_filled_is_said_in_a_sentence(page):
     write(page, "No gaps here.")
     press(page, "Fill")
     said(page, "Mark a gap first")
-    opened(page, "A line.\nThen [[1: silver moon]] it rained.")
+    opened(page, "A [[2]] line.\nThen [[1: silver moon]] it rained.")
     press(page, "Fill")
-    expect(page.locator(".say.failed")).to_contain_text("line 2, column 6")
-    assert text(page) == "A line.\nThen [[1: silver moon]] it rained."
+    expect(page.locator(".say.failed")).to_contain_text("This gap may hold 1 word at most")
+    expect(page.locator(".island.mistaken")).to_have_attribute("data-label", "1 word · silver moon")
+    assert text(page) == "A [[2]] line.\nThen [[1: silver moon]] it rained."
+    page.locator(".island.mistaken").click()
+    page.locator(".pop").get_by_role("spinbutton", name="Number").fill("2")
+    page.keyboard.press("Enter")
+    expect(page.locator(".island.mistaken")).to_have_count(0)
 
 
 def test_the_app_as_a_newcomer_starts_it_fills_the_example_with_the_embedded_model(new_page):

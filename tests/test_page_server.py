@@ -81,8 +81,8 @@ def test_frames_without_the_text_are_the_same_otherwise(client):
 @pytest.mark.parametrize(
     ("draft", "settings", "message"),
     [
-        ("Then [[0]] words.", {}, {"line": 1, "column": 8}),
-        ("Line.\nThen [[1: silver moon]] it rained.", {}, {"line": 2, "column": 6}),
+        ("Then [[0]] words.", {}, {"line": 1, "column": 8, "mark": None}),
+        ("Line.\nThen [[1: silver moon]] it rained.", {}, {"line": 2, "column": 6, "mark": 0}),
         ("It was [[3]].", {"colour": 1}, {"error": "There is no setting called 'colour'"}),
         ("It was [[3]].", {"steps": 0}, {"error": "Steps must be between 1 and 4096."}),
         ("It was [[3]].", {"sampler": "magic"}, {"error": "There is no sampler called 'magic'"}),
@@ -92,7 +92,7 @@ def test_a_mistake_is_one_sentence_with_its_place(client, draft, settings, messa
     (answer,) = stream(client, draft, settings)
     assert answer["error"].endswith(".") and "\n" not in answer["error"] and "Traceback" not in answer["error"]
     for name, value in message.items():
-        assert str(answer[name]).startswith(str(value))
+        assert str(answer.get(name)).startswith(str(value))
 
 
 def calls_when_still(service: Service, model: SlowToy) -> int:

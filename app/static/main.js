@@ -40,11 +40,15 @@ export async function mount(element, facts) {
     page.timeline.say.replaceChildren(text, ...offered(label, act));
   };
   page.fail = (text, place = null, label = "", act = null) => {
-    const here = place?.line ? ` (line ${place.line}, column ${place.column})` : "";
+    const at = page.view?.islandElement(place?.id);
+    const here = place?.line && !at ? ` (line ${place.line}, column ${place.column})` : "";
     page.timeline.speak("failed");
     const told = text.replace(/\.?$/, `${here}.`).replace(/\?\.$/, "?");
     page.timeline.say.replaceChildren(told, ...offered(label, act));
-    if (place?.line) page.view.row(Math.min(place.line, draft.lines.length) - 1)?.scrollIntoView({ block: "nearest" });
+    if (at?.isConnected) {
+      at.classList.add("mistaken"); // until it is drawn anew
+      at.scrollIntoView({ block: "nearest" });
+    } else if (place?.line) page.view.row(Math.min(place.line, draft.lines.length) - 1)?.scrollIntoView({ block: "nearest" });
   };
 
   // ---- the parts

@@ -64,11 +64,11 @@ export class Runs extends EventTarget {
     const waiting = setTimeout(() => this.#explainWait(abort, looks), WAIT_MS);
     try {
       const printed = await server.printDraft(segments, abort.signal);
-      if (printed.error) throw new DraftMistake(printed);
+      if (printed.error) throw new DraftMistake(printed, ids);
       for await (const message of server.fillStream(printed.draft, settings, seen, cells, abort.signal)) {
         if (message.waiting) continue;
         clearTimeout(waiting);
-        if (message.error) throw message.line ? new DraftMistake(message) : new Error(message.error);
+        if (message.error) throw message.line ? new DraftMistake(message, ids) : new Error(message.error);
         if (message.done) this.#offer(run, message);
         else {
           if (!run.frames.length && !this.#begin(run, before)) {
@@ -232,11 +232,11 @@ export class Runs extends EventTarget {
 /** What a mark asks for. */
 const wishes = ({ kind, length, keywords, bans, pieces }) => JSON.stringify([kind, length, keywords, bans, pieces]);
 
-/** A mistake in the draft, with its place in the draft as it was sent. */
+/** A mistake in the draft, with its place in the draft as it was sent, and the id of the mark that it is about, among those of `ids`. */
 class DraftMistake extends Error {
-  constructor({ error, line, column }) {
+  constructor({ error, line, column, mark }, ids) {
     super(error);
-    this.place = { line, column };
+    this.place = { line, column, id: ids[mark] };
   }
 }
 
