@@ -68,9 +68,8 @@ def _number(kind: Callable[[str], Number], text: str, fits: Callable[[Number], b
     return value
 
 
-def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
-    """Read the command line; what was left out and depends on the texts stays None."""
-    parser = argparse.ArgumentParser(prog="launch.py train", description=about)
+def _texts(parser: argparse.ArgumentParser) -> None:
+    """What is trained on, from what, and into what."""
     add = parser.add_argument
     add("--data", nargs="+", type=Path, required=True, help="texts (.txt, .md, .xz; UTF-8), folders of them, or a corpus made by --prepare")
     add("--out", type=Path, help="folder of the run (runs/ and a name); a run found there is taken up again")
@@ -88,8 +87,10 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
 
     add("--recipe", type=Path, help="make a model in several runs, as this file tells; its own options: --recipe FILE --help")
 
-    corpus = parser.add_argument_group("corpus")
-    add = corpus.add_argument
+
+def _corpus(parser: argparse.ArgumentParser) -> None:
+    """What a corpus is made of, and how it is weighted."""
+    add = parser.add_argument_group("corpus").add_argument
     add("--prepare", action="store_true", help="make the corpus of tokens in --out, and stop; --init or --tokenizer gives the tokenizer")
     add("--tokenizer", type=Path, help="use this tokenizer.model instead of training one")
     add(
@@ -109,8 +110,10 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     )
     add("--held-out", type=share, help=f"share of the texts that is not trained on, but judged before and after ({_default('held_out')})")
 
-    budget = parser.add_argument_group("budget")
-    add = budget.add_argument
+
+def _budget(parser: argparse.ArgumentParser) -> None:
+    """How much is trained."""
+    add = parser.add_argument_group("budget").add_argument
     add(
         "--tokens",
         type=above_zero,
@@ -129,8 +132,10 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
         help="with --init: the run has this many tokens behind it, and only its weights are at hand",
     )
 
-    recipe = parser.add_argument_group("recipe")
-    add = recipe.add_argument
+
+def _recipe(parser: argparse.ArgumentParser) -> None:
+    """What is trained, and how."""
+    add = parser.add_argument_group("recipe").add_argument
     add("--width", type=whole, help=f"numbers a token is to a new model ({WIDTH})")
     add("--depth", type=whole, help=f"blocks ({DEPTH}); with --init, more than the model has are added to it")
     add("--heads", type=whole, help=f"attention heads of a new model ({HEADS})")
@@ -164,13 +169,22 @@ def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
     add("--gap-rows", type=share, default=0.0625, help="share of the rows that are masked in runs (%(default)s)")
     add("--seed", type=seed, default=0, help="what chance begins from (%(default)s)")
 
-    machine = parser.add_argument_group("machine")
-    add = machine.add_argument
+
+def _machine(parser: argparse.ArgumentParser) -> None:
+    """Where it is trained, and what is kept."""
+    add = parser.add_argument_group("machine").add_argument
     add("--device", default="auto", help="cpu, cuda or mps; auto takes what is there")
     add("--no-compile", action="store_true", help="run without torch.compile (it needs a C++ compiler)")
     add("--store", choices=STORED, default="bfloat16", help="numbers that exported weights are kept in")
     add("--save-every", type=above_zero, default=10.0, help="minutes between saved states")
     add("--export-every", type=above_zero, default=60.0, help="minutes between exported models")
+
+
+def arguments(argv: list[str], about: str | None) -> argparse.Namespace:
+    """Read the command line; what was left out and depends on the texts stays None."""
+    parser = argparse.ArgumentParser(prog="launch.py train", description=about)
+    for group in (_texts, _corpus, _budget, _recipe, _machine):
+        group(parser)
     args = parser.parse_args(argv)
     if args.recipe:
         parser.error("write --recipe in full")
