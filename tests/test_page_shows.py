@@ -134,6 +134,24 @@ def test_what_a_run_writes_out_of_sight_is_scrolled_to(page: Page) -> None:
     assert page.locator(".card").evaluate("(card) => card.scrollTop") == at, "what is in sight stays where it is"
 
 
+def test_f8_leads_from_mark_to_mark(page: Page) -> None:
+    open_draft(page, "One [[1]] two.\n" * 3 + "A line.\n" * 80 + "Last [[1]].\n")
+    marks = page.locator(".draft .island")
+    put_caret(page, "One", after=False)
+    for key, k in (("F8", 0), ("F8", 1), ("Shift+F8", 0), ("Shift+F8", 3), ("F8", 0)):
+        page.keyboard.press(key)
+        expect(marks.nth(k)).to_be_focused()
+        expect(marks.nth(k)).to_be_in_viewport()
+        said(page, f"Mark {k + 1} of 4.")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+End")
+    page.keyboard.press("F8")
+    expect(marks.nth(0)).to_be_focused()
+    write(page, "Nothing here.")
+    page.keyboard.press("F8")
+    said(page, "There are no marks yet.")
+
+
 def test_the_window_that_says_what_is_what_opens_and_gives_the_focus_back(page: Page) -> None:
     page.get_by_role("button", name="Help").press("Enter")
     window = page.get_by_role("dialog", name="What is what")

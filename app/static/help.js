@@ -13,7 +13,7 @@ const MARKS = [
 const KEYS = [
   ["Ctrl+Enter", "Fill; again for another fill"], ["Esc", "Stop the run"],
   ["Ctrl+M", "Make a gap of what is selected, or at the caret"], ["Ctrl+J", "Make a passage of it"], ["Ctrl+K", "Pin words"],
-  ["Shift+← →", "In a fill: pick several words"], ["Ctrl+Z", "Undo, a run too"], ["Ctrl+S", "Save the draft as a file"], ["Ctrl+O", "Open one"],
+  ["Shift+← →", "In a fill: pick several words"], ["F8", "To the next mark; with Shift the one before"], ["Ctrl+Z", "Undo, a run too"], ["Ctrl+S", "Save the draft as a file"], ["Ctrl+O", "Open one"],
 ];
 const TYPED = [["___", "a gap of any length"], ["[[5]]", "of five words"], ["[[3-8: lamp]]", "that holds “lamp”"], ["[[; sea]]", "without “sea”"], ["[[~ dark {{sea}}]]", "a passage, “sea” pinned"]];
 

@@ -26,6 +26,10 @@ export function installKeys(page) {
       else if (!page.pick) page.leaveMark();
       return;
     }
+    if (event.key === "F8") {
+      event.preventDefault();
+      return commands.goToMark(event.shiftKey ? -1 : 1);
+    }
     const held = MAC ? event.metaKey || (event.ctrlKey && event.key === "Enter") : event.ctrlKey; // a Mac has Ctrl+A, K and Y for text
     if (!held || event.altKey) return;
     const key = latin(event);

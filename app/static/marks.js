@@ -234,7 +234,23 @@ export function marks(page) {
     else page.written.offer(range); // it has escapes or a mistake: the draft format's own reader tells
   }
 
-  return { gap: onWhatIsChosen(gap), rewrite: onWhatIsChosen(rewrite), pin, pinParts, keepSome, choose, takeOut, pickedText, unmark, markAsTyped };
+  /** The next mark behind the caret, or the one before, takes the focus; behind the last one comes the first. */
+  function goToMark(by) {
+    const found = draft.islands().map(({ island }) => ({ id: island.id, at: draft.find(island.id).at }));
+    if (!found.length) return page.say("There are no marks yet.");
+    const isBefore = (a, b) => a.line < b.line || (a.line === b.line && a.offset < b.offset);
+    const focused = found.findIndex(({ id }) => view.islandElement(id).contains(document.activeElement));
+    const { from } = page.selection() ?? { from: { line: 0, offset: 0 } };
+    const behind = found.filter(({ at }) => isBefore(at, from)).length; // how many lie before the caret
+    const start = focused >= 0 ? focused : by > 0 ? behind - 1 : behind;
+    const next = (start + by + found.length) % found.length;
+    page.popover.close();
+    view.bringIntoSight([found[next].id]);
+    view.islandElement(found[next].id).focus({ preventScroll: true });
+    page.say(`Mark ${next + 1} of ${found.length}.`);
+  }
+
+  return { goToMark, gap: onWhatIsChosen(gap), rewrite: onWhatIsChosen(rewrite), pin, pinParts, keepSome, choose, takeOut, pickedText, unmark, markAsTyped };
 }
 
 /** So many of a passage's words that aren't pinned, drawn by lot: rather long ones than short ones, and rather apart than side by side. */
