@@ -76,11 +76,12 @@ KEEP = {
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
 }
-VARIABLES = dict.fromkeys(("train", "train-lengths", "evaluate"), KEEP)
+KEEP_SOME = KEEP | {"MALLOC_MMAP_THRESHOLD_": str(2**26), "MALLOC_TRIM_THRESHOLD_": str(2**27)}
+VARIABLES = dict.fromkeys(("train", "train-lengths", "evaluate"), KEEP) | dict.fromkeys(("app", "fill", "bench"), KEEP_SOME)
 """What a command that runs in .venv has besides in its environment; with LACUNA_PYTHON=this nothing, for glibc reads it when a process
 starts, and that one runs already. A training step, or a batch of long rows, gives hundreds of megabytes back and takes them again, and
-with glibc's own thresholds the kernel clears new pages each time, a quarter of the time on a CPU (DECISIONS, Training). Other systems
-don't read it."""
+with glibc's own thresholds the kernel clears new pages each time, a quarter of the time on a CPU (DECISIONS, Training). A fill takes
+blocks of some megabytes, of which a page that stays open may keep a hundred. Other systems don't read it."""
 
 
 def main(arguments: list[str]) -> int:
