@@ -196,6 +196,20 @@ def test_models_of_several_stages_are_averaged_once(
     assert checkpoint.load(out / "8-mean" / "model").lexicon is not None
 
 
+def test_branches_begin_from_the_same_model_and_their_mean_has_read_what_both_did(texts: Path) -> None:
+    branches = "".join(
+        f'[[stage]]\nname = "{name}"\nafter = "2-denoiser"\ntokens = {tokens}\n' for name, tokens in (("8", 4e4), ("9", 3e4))
+    )
+    after = '[[stage]]\nname = "10"\nmean = ["2-denoiser", "8", "9"]\n[[stage]]\nname = "11"\ntokens = 2e4\n'
+    (texts / "recipe.toml").write_text(BEGUN.replace('"c"', '"2-denoiser"') + branches + after, encoding="utf-8")
+    found = {c.stage.name: c for c in commands(Recipe.read(texts / "recipe.toml"), [texts / "stories.txt"], [], texts / "runs", 1.0)}
+    runs = {name: arguments(found[name].argv, None) for name in ("2-denoiser", "8", "9", "11")}
+    begun = runs["2-denoiser"].tokens
+    assert [runs[name].init for name in ("8", "9", "11")] == [found[name].model for name in ("2-denoiser", "2-denoiser", "10")]
+    assert [(runs[name].done, runs[name].tokens) for name in ("8", "9")] == [(begun, begun + 4e4), (begun, begun + 3e4)]
+    assert (runs["11"].done, runs["11"].tokens) == (begun + 7e4, begun + 9e4)
+
+
 def test_an_option_that_is_none_is_told_before_anything_is_done(texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (texts / "recipe.toml").write_text(SMALL.replace("--store int8", "--store int9"), encoding="utf-8")
     with pytest.raises(SystemExit):
@@ -226,8 +240,8 @@ def test_an_option_that_is_none_is_told_before_anything_is_done(texts: Path, cap
         ('name = "x"\n[[stage]]\nname = "a"\ntexts = "*poems*"', "a list of names"),
         ('name = "x"\n[settings]\nsteps = 0\n[[stage]]\nname = "a"', "Steps"),
         (BEGUN + 'options = "--stages 0:8x64,0.5:8x32"', "one part only"),
-        (BEGUN + '[[stage]]\nname = "d"\nmean = ["c", "e"]', "averages the model of e"),
-        (BEGUN + '[[stage]]\nname = "d"\nmean = ["c", "a"]', "averages the model of a"),
+        (BEGUN + '[[stage]]\nname = "d"\nmean = ["c", "e"]', "needs the model of e"),
+        (BEGUN + '[[stage]]\nname = "d"\nmean = ["c", "a"]', "needs the model of a"),
         (BEGUN + '[[stage]]\nname = "d"\nmean = "c"', "a list of names"),
         ('name = "x"\n[[stage]]\nname = "a"\ntexts = ["*poems*"]', "poems"),
         ('name = "x"\n[[stage]]\nname = "a"', "trains anything"),
@@ -252,8 +266,8 @@ def test_the_shipped_recipe_is_that_of_the_shipped_model(tmp_path: Path) -> None
     runs = [arguments(command.argv, None) for command in found if command.module == recipe.TRAIN]
     last = runs[-1]
     assert (last.causal, last.name) == (False, shipped.name)
-    (averaged,) = [mean.parser().parse_args(command.argv) for command in found if command.module == recipe.MEAN]
-    assert averaged.store == config["stored"] == "int8" and averaged.models[0] == tmp_path / "out" / "19-denoiser" / "model"
+    *_, averaged = [mean.parser().parse_args(command.argv) for command in found if command.module == recipe.MEAN]
+    assert averaged.store == config["stored"] == "int8" and averaged.models[-1] == last.out / "model"
     assert len(averaged.models) == len(config["trained"]["mean"])
     assert [[name, times] for name, times in last.weight] == config["trained"]["weights"]
     assert max(run.depth or 0 for run in runs) == config["model"]["depth"]
@@ -265,4 +279,5 @@ def test_the_shipped_recipe_is_that_of_the_shipped_model(tmp_path: Path) -> None
         == {m.rpartition(".")[2] for m in recipe.TAUGHT.values()}
     )
     starts = [run.done for run in runs if not run.prepare]
-    assert starts == sorted(starts) and all(run.hold > run.done / run.tokens for run in runs if not run.prepare)
+    assert starts == sorted(starts) and starts[-1] == starts[-2], "two branches of one model"
+    assert all(run.hold > run.done / run.tokens for run in runs if not run.prepare)

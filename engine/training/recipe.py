@@ -1,7 +1,8 @@
 """`python launch.py train --recipe FILE`: a model that was made in several runs, made again by one command.
 
-A recipe is a TOML file of stages. One with `tokens` trains, beginning from the model of the stage before it; one that takes a `mean`
-averages the models of earlier ones; one that `teach`es adds to the finished model what comes after training; any other prepares a corpus.
+A recipe is a TOML file of stages. One with `tokens` trains, beginning from the model of the stage before it, or of the one that it comes
+`after`; one that takes a `mean` averages the models of earlier ones; one that `teach`es adds to the finished model what comes after
+training; any other prepares a corpus.
 Stopped anywhere, the same command goes on.
 """
 
@@ -58,6 +59,8 @@ class Stage:
     """What is trained on in this stage."""
     hold: float = 0.0
     """The share of the stage after which the rates fall to zero."""
+    after: str = ""
+    """The stage whose model it goes on from, where that isn't the last one before it: a branch."""
     mean: tuple[str, ...] = ()
     """The stages whose models are averaged."""
     teach: str = ""
@@ -67,7 +70,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         """Raise TypeError for a value of the wrong kind, KeyError for what can't be taught."""
-        if not all(isinstance(value, str) for value in (self.name, self.options, self.teach, *self.mean, *self.texts)):
+        if not all(isinstance(value, str) for value in (self.name, self.options, self.after, self.teach, *self.mean, *self.texts)):
             raise TypeError(f"the texts of stage {self.name!r} are wrong")
         if not all(isinstance(value, int | float) for value in (self.tokens, self.hold)):
             raise TypeError(f"the numbers of stage {self.name!r} are wrong")
@@ -192,13 +195,17 @@ def commands(recipe: Recipe, files: list[Path], exclude: list[Path], out: Path, 
     found: list[Command] = []
     corpus: Path | None = None
     model: Path | None = None
-    seen = 0
+    seen = total = 0
+    read: dict[str, int] = {}
+    """How many tokens the model of a stage has read, counting those of all branches that it is made of."""
     for stage in recipe.stages:
         folder = out / stage.name
         chosen = [str(path) for path in files if any(path.match(pattern) for pattern in stage.texts)]
         if not chosen:
             raise RecipeError(f"The stage {stage.name} reads {', '.join(stage.texts)}, which none of these texts is called.")
         options = shlex.split(NUMBER.sub(lambda n: str(max(min(int(n[1]), int(n[2])), round(int(n[1]) * scale))), stage.options))
+        if stage.after:
+            model, seen = _model_of(stage.after, found, stage), read[stage.after]
         begun = [] if model is None else ["--init", str(model)]
         if stage.teach:
             if model is None:
@@ -213,6 +220,7 @@ def commands(recipe: Recipe, files: list[Path], exclude: list[Path], out: Path, 
             argv = ["--models", *map(str, meant), *options, "--out", str(model)]
             importlib.import_module(MEAN).parser().parse_args(argv)
             found.append(Command(stage, MEAN, argv, folder, model, meant))
+            seen = read[stage.name] = total
             continue
         common = [*shlex.split(recipe.options), *begun, *options, "--out", str(folder)]
         if not stage.tokens:
@@ -226,7 +234,8 @@ def commands(recipe: Recipe, files: list[Path], exclude: list[Path], out: Path, 
             hold = min(0.9999, (seen + stage.hold * tokens) / (seen + tokens))
             done = ["--done", str(seen)] if begun else []
             argv = ["--data", str(corpus), *common, *done, "--tokens", str(seen + tokens), "--hold", f"{hold:.6f}", "--name", recipe.name]
-            model, seen = folder / "model", seen + tokens
+            model, seen, total = folder / "model", seen + tokens, total + tokens
+            read[stage.name] = seen
         parsed = arguments(argv, None)
         if stage.tokens and begun and "," in (parsed.stages or ""):
             raise RecipeError(f"The stage {stage.name} begins from a model, and so its --stages can have one part only.")
@@ -259,7 +268,7 @@ def _model_of(name: str, found: list[Command], stage: Stage) -> Path:
     for command in found:
         if command.stage.name == name and (command.stage.tokens or command.stage.mean):
             return command.model
-    raise RecipeError(f"The stage {stage.name} averages the model of {name}, and no stage before it makes one of that name.")
+    raise RecipeError(f"The stage {stage.name} needs the model of {name}, and no stage before it makes one of that name.")
 
 
 def _weights(command: Command) -> str:
