@@ -17,11 +17,13 @@ const KEYS = [
 ];
 const TYPED = [["___", "a gap of any length"], ["[[5]]", "of five words"], ["[[3-8: lamp]]", "that holds “lamp”"], ["[[; sea]]", "without “sea”"], ["[[~ dark {{sea}}]]", "a passage, “sea” pinned"]];
 
-/** {root, open}: a modal dialog. */
+/** {root, open}: a modal dialog, which is empty while it is closed: the marks in it are no marks of the draft. */
 export function buildHelp() {
   const list = (name, pairs) => el("dl", { class: name }, ...pairs.flatMap(([what, means]) => [el("dt", {}, what), el("dd", {}, means)]));
-  const root = el("dialog", { class: "picker helps", "aria-labelledby": "lacuna-help-title", onclick: (event) => { if (event.target === root) root.close(); } },
-    el("div", { class: "picker-inner" },
+  const root = el("dialog", { class: "picker helps", "aria-labelledby": "lacuna-help-title",
+    onclick: (event) => { if (event.target === root) root.close(); }, onclose: () => root.replaceChildren() });
+  const open = () => {
+    root.replaceChildren(el("div", { class: "picker-inner" },
       el("header", {}, el("h2", { id: "lacuna-help-title" }, "What is what"), el("span", { class: "free" }), button("Close", () => root.close(), { label: "", shape: "close", hint: "Close (Esc)" })),
       el("div", { class: "shelves" },
         el("p", {}, "Mark what is missing and press Fill. The model sees your words on both sides, begins with nothing but masks between them, and in each step settles the words that it is surest of. It runs where Lacuna was started, and no draft goes elsewhere."),
@@ -34,5 +36,7 @@ export function buildHelp() {
           ["Method", "Which masks are settled first."],
           ["Seed", "The same seed and settings write the same fill."],
         ]))));
-  return { root, open: () => root.showModal() };
+    root.showModal();
+  };
+  return { root, open };
 }
