@@ -114,6 +114,15 @@ class Service:
         """
         self.start()
         try:
+            settings = {} if settings is None else settings
+            for name, value, kind, words in (
+                ("draft", draft, str, "text"),
+                ("settings", settings, dict, "an object of names and values"),
+                ("seen", seen, list | tuple, "a list of texts"),
+                ("start", start, list | tuple, "a list of cells"),
+            ):
+                if not isinstance(value, kind):
+                    raise engine.SettingsError(f"`{name}` must be {words}, not {value!r:.40}.")
             engine.Settings.of(settings)
             parsed = await asyncio.to_thread(engine.Draft.parse, draft)
             old, cells = [str(text) for text in seen], list(map(engine.Cell.of, start))

@@ -21,6 +21,7 @@ MOST_BANS = 500
 LONGEST_BAN = 100
 """How many words a list of banned words may hold, and how many characters each."""
 LONGEST_INSTRUCTION = 1000
+LONGEST_BLOCK = 65_536
 """Characters of an instruction."""
 
 
@@ -102,7 +103,7 @@ class Settings:
                 (getattr(self, name) in get_args(kind), f"{name} must be one of {', '.join(get_args(kind))}")
                 for name, kind in (("choice", Choice), ("scores", Scores), ("rounding", Rounding), ("words", Words))
             ),
-            (self.block_length >= 0, "block_length must be 0 (no blocks) or more"),
+            (0 <= self.block_length <= LONGEST_BLOCK, f"block_length must be between 0 (no blocks) and {LONGEST_BLOCK}"),
             (0 <= self.guidance <= 100, "guidance must be between 0 (off) and 100"),
             (0 <= self.repetition <= 100, "repetition must be between 0 (off) and 100"),
             (0 <= self.presence <= 100, "presence must be between 0 (off) and 100"),

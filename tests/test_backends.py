@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import engine
 from engine import backends
-from engine.backends import precision
+from engine.backends import EMBEDDED, pick_device, precision
 from engine.backends.toy import MASK, VISIBLE, Toy
 from engine.denoiser import Denoiser
 from engine.settings import LARGE
@@ -126,3 +126,24 @@ def test_toy_knows_its_paragraph_and_writes_ascii():
     x = torch.tensor([[ord("t"), MASK, ord("e")]])
     assert chr(int(model.logits(x, x == MASK)[0, :256].argmax())) == "h"
     assert set(range(257)) - set(model.suppressed) == VISIBLE and max(VISIBLE) < 128
+
+
+def test_a_device_that_can_not_add_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU is that is there, and for which this PyTorch has no kernels."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    ones = torch.ones
+
+    def without_kernels(*shape: int, device: str) -> torch.Tensor:
+        if device in ("mps", "cuda"):
+            raise RuntimeError("no kernel image is available for execution on the device")
+        return ones(*shape, device=device)
+
+    monkeypatch.setattr(torch, "ones", without_kernels)
+    assert pick_device("auto").type == "cpu" == pick_device("cpu").type
+    with pytest.raises(backends.LoadError, match="The device 'mps' can't be used here; try cpu"):
+        pick_device("mps")
+
+
+def test_a_folder_has_no_revisions() -> None:
+    with pytest.raises(backends.LoadError, match="A folder has no revisions"):
+        engine.load(str(EMBEDDED), revision="v1")

@@ -85,6 +85,9 @@ def test_frames_without_the_text_are_the_same_otherwise(client):
         ("Line.\nThen [[1: silver moon]] it rained.", {}, {"line": 2, "column": 6, "mark": 0}),
         ("It was [[3]].", {"colour": 1}, {"error": "There is no setting called 'colour'"}),
         ("It was [[3]].", {"steps": 0}, {"error": "Steps must be between 1 and 4096."}),
+        ("It was [[3]].", {"block_length": 10**20}, {"error": "Block_length must be between 0"}),
+        ("It was [[3]].", [1], {"error": "`settings` must be an object of names and values, not [1]."}),
+        (None, {}, {"error": "`draft` must be text, not None."}),
         ("It was [[3]].", {"sampler": "magic"}, {"error": "There is no sampler called 'magic'"}),
     ],
 )

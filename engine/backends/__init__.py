@@ -49,6 +49,8 @@ def load(
     path = folder_of(name_or_path)
     if path is None and (file := _file(name_or_path)):
         raise LoadError(f"{file} is a file; give the folder that it lies in.")
+    if path is not None and revision:
+        raise LoadError(f"A folder has no revisions, so {revision!r} can't be had of it; leave the revision away.")
     name = None if path else str(name_or_path)
     folder = Folder(path or _from_hub(str(name_or_path), revision, progress), name)
     if why := obstacle(folder.name, folder.config, folder.path):
@@ -91,13 +93,22 @@ def _speaks_gpt2(folder: Folder) -> bool:
 def pick_device(name: str) -> torch.device:
     """The device of that name, when it can be used; `auto` is the best there is."""
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        there = (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
+        return torch.device(next((found for found, is_there in there if is_there and not _refusal(found)), "cpu"))
+    if refusal := _refusal(name):
+        raise LoadError(f"The device {name!r} can't be used here; try cpu, or auto for the best there is.") from refusal
+    return torch.empty(0, device=name).device
+
+
+def _refusal(device: str) -> Exception | None:
+    """Why a device can't be computed on; None where it can. A GPU may be there for which this PyTorch has no kernels: copies work on it,
+    and the first sum fails.
+    """
     try:
-        return torch.empty(0, device=name).device
+        (torch.ones(2, device=device) + 1).sum().item()
     except (RuntimeError, AssertionError) as error:
-        raise LoadError(f"The device {name!r} can't be used here; try cpu, or auto for the best there is.") from error
+        return error
+    return None
 
 
 def _placement(name: str, device: torch.device, folder: Folder) -> Placement:
