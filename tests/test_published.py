@@ -53,7 +53,7 @@ def test_what_the_page_reads_is_whole() -> None:
         ({"scores": "best"}, "Scores must be one of model, tempered."),
         ({"guidance": -1.0}, "Guidance must be between 0 (off) and 100."),
         ({"guidance": float("nan")}, "Guidance must be between 0 (off) and 100."),
-        ({"block_length": -1}, "Block_length must be 0 (no blocks) or more."),
+        ({"block_length": -1}, "Block_length must be between 0 (no blocks) and 65536."),
         ({"factor": 0.0}, "Factor must be above 0 and at most 100."),
         ({"block_length": 2.5}, "block_length must be a whole number, not 2.5."),
     ],
