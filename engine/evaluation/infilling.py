@@ -87,6 +87,8 @@ class Infilling:
     ) -> None:
         self.model, self.cuts, self.judge = model, list(cuts), judge
         self._store, self._seed, self._draws = store, seed, draws
+        self._people: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
+        """What the true texts of each choice of kinds come to."""
         truths = [{"text": cut.truth} for cut in self.cuts]
         self.truth = self._judged("truth", truths, self.cuts)
         """The true texts as if they were fills."""
@@ -172,7 +174,10 @@ class Infilling:
     def _result(self, row: Row, cuts: Sequence[Cut], fills: list[Record]) -> Result:
         truth = {cut.id: record for cut, record in zip(self.cuts, self.truth, strict=True)}
         written = [truth[cut.id] for cut in cuts]
-        drawn, people = (self._drawn(cuts, _totals(cuts, some, written)) for some in (fills, written))
+        drawn = self._drawn(cuts, _totals(cuts, fills, written))
+        if row.kinds not in self._people:  # the same for all rows of these kinds
+            self._people[row.kinds] = self._drawn(cuts, _totals(cuts, written, written))
+        people = self._people[row.kinds]
         beyond = {name: metrics.with_error(drawn[name] - people[name]) for name in drawn if name in people}
         result = Result(row, fills, _known(drawn), beyond=beyond)
         if row.factor == DEFAULT:
